@@ -1,0 +1,79 @@
+"""Search and Stage: one request of a user, as frozen values.
+
+Built by ``hpsearch.spec.load`` from YAML, stored as JSON with the search, read by the coordinator.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from hpsearch.spec.space import Frozen, Space
+
+SAMPLERS = ("random", "qmc", "grid", "tpe", "gp", "cmaes")
+METRICS = ("val_accuracy", "val_loss", "train_accuracy", "train_loss")
+SamplerName = Literal["random", "qmc", "grid", "tpe", "gp", "cmaes"]
+
+
+class Objective(Frozen):
+    """The metric that ranks trials, and its good direction."""
+
+    metric: str = "val_accuracy"
+    mode: Literal["max", "min"] = "max"
+
+
+class Stage(Frozen):
+    """One part of a search.
+
+    ``trials`` counts all trials of the stage, the continued ones among them. ``continued`` (YAML:
+    ``continue``) is how many of the best trials of the stages before go on from their checkpoints;
+    ``batch`` how many trials are asked at once from a sampler that learns; ``narrow`` whether the
+    ranges are narrowed before this stage; ``expand`` how many times this stage may extend ranges
+    whose border holds the best trials. A confirm stage has ``top`` and ``seeds`` instead of trials.
+    """
+
+    name: str
+    kind: Literal["search", "confirm"] = "search"
+    trials: int = 0
+    epochs: int
+    sampler: SamplerName = "random"
+    continued: int = 0
+    batch: int | None = None
+    narrow: bool = True
+    expand: int = 2
+    top: int = 0
+    seeds: int = 0
+
+
+class Resources(Frozen):
+    """What a search may use. ``workers``: how many Ray actors; ``width``: most members in a group."""
+
+    workers: int | Literal["auto"] = "auto"
+    gpus_per_worker: float | Literal["auto"] = "auto"
+    width: int = 128
+    checkpoint_every: int = 10
+
+
+class Data(Frozen):
+    """Where the examples come from; see ``workers.data``."""
+
+    source: str
+    path: str | None = None
+    target: str | None = None
+    validation: int | float = 0.2
+    preprocess: tuple[str, ...] = ()
+    limit: int | None = None
+
+
+class Search(Frozen):
+    """A whole request. ``train`` holds the fixed fields of TrainConfig, ``stages`` is never empty."""
+
+    name: str
+    objective: Objective = Objective()
+    data: Data
+    train: dict[str, Any] = Field(default_factory=dict)
+    space: Space
+    stages: tuple[Stage, ...]
+    resources: Resources = Resources()
+    seed: int = 0

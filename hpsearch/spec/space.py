@@ -1,0 +1,127 @@
+"""Space, its parameters and its branches: what may vary, as frozen values.
+
+Read from YAML by ``hpsearch.spec.load``, narrowed by ``hpsearch.sampling``, stored with each stage.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+Value = Any  # a number, string, boolean, or tuple of numbers
+Params = dict[str, Value]
+RANGE_KINDS = ("log_uniform", "uniform", "int", "log_int")
+
+
+class Frozen(BaseModel):
+    """Base of all spec values: immutable, no unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Range(Frozen):
+    """A numeric parameter. ``base`` (log_int only) admits the powers of ``base`` alone."""
+
+    kind: Literal["log_uniform", "uniform", "int", "log_int"]
+    low: float
+    high: float
+    base: int | None = None
+    when: dict[str, tuple[Value, ...]] | None = None
+
+    @property
+    def is_log(self) -> bool:
+        return self.kind.startswith("log")
+
+    @property
+    def is_int(self) -> bool:
+        return self.kind.endswith("int")
+
+    def scale(self, value: float) -> float:
+        """A value's place on the scale on which the range is even: log10 for log kinds, else itself."""
+        return math.log10(value) if self.is_log else float(value)
+
+    def unscale(self, place: float) -> float:
+        """The inverse of :meth:`scale`, not rounded."""
+        return float(10.0**place) if self.is_log else place
+
+
+class Choice(Frozen):
+    """One of several values, of which nothing is known but their names."""
+
+    choices: tuple[Value, ...]
+    when: dict[str, tuple[Value, ...]] | None = None
+
+
+Parameter = Range | Choice
+
+
+class Branch(Frozen):
+    """One assignment of the structural choices, with the parameters that are active under it.
+
+    ``trials`` is the number of new trials that a stage gives to it.
+    """
+
+    key: str
+    fixed: dict[str, Value] = {}
+    parameters: dict[str, Parameter] = {}
+    trials: int = 0
+
+
+class Space(Frozen):
+    """All parameters of a search by name, in the order of the spec."""
+
+    parameters: dict[str, Parameter]
+
+    def structural(self) -> tuple[str, ...]:
+        """Names of the choices that part branches: those in a ``when``, and the optimizer."""
+        named = {name for p in self.parameters.values() for name in (p.when or {})}
+        return tuple(
+            name
+            for name, parameter in self.parameters.items()
+            if isinstance(parameter, Choice) and (name in named or name == "optimizer")
+        )
+
+    def branches(self) -> tuple[Branch, ...]:
+        """Every assignment of the structural choices, in the order of the spec."""
+        return tuple(
+            self._branch(fixed) for fixed in self._assignments({}, list(self.structural()))
+        )
+
+    def _assignments(self, fixed: Params, names: list[str]) -> Iterator[Params]:
+        pending = [name for name in names if name not in fixed]
+        ready = [
+            name
+            for name in pending
+            if not any(other in pending for other in (self.parameters[name].when or {}))
+        ]
+        if not ready:
+            yield fixed
+            return
+        name = ready[0]
+        rest = [other for other in names if other != name]
+        parameter = self.parameters[name]
+        if not is_active(parameter, fixed):
+            yield from self._assignments(fixed, rest)
+            return
+        assert isinstance(parameter, Choice)
+        for value in parameter.choices:
+            yield from self._assignments({**fixed, name: value}, names)
+
+    def _branch(self, fixed: Params) -> Branch:
+        active = {
+            name: parameter
+            for name, parameter in self.parameters.items()
+            if name not in fixed and name not in self.structural() and is_active(parameter, fixed)
+        }
+        key = ",".join(f"{name}={value}" for name, value in fixed.items()) or "all"
+        return Branch(key=key, fixed=fixed, parameters=active)
+
+
+def is_active(parameter: Parameter, fixed: Mapping[str, Value]) -> bool:
+    """Whether every condition of ``parameter`` holds under the assignment ``fixed``."""
+    return all(
+        name in fixed and fixed[name] in values for name, values in (parameter.when or {}).items()
+    )

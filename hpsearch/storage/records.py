@@ -1,0 +1,103 @@
+"""Search, Stage and Trial as they are stored: what the repository gives and the coordinator decides on.
+
+Plain frozen values, no SQLAlchemy, so that decisions are pure functions over them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from hpsearch.spec.search import Search
+from hpsearch.spec.space import Branch, Params
+
+SearchState = Literal["submitted", "running", "stopped", "complete", "failed"]
+StageState = Literal["running", "complete"]
+TrialState = Literal["waiting", "running", "complete", "pruned", "failed"]
+FailureKind = Literal["diverged", "error", "out_of_memory", "worker_lost"]
+FINISHED: tuple[TrialState, ...] = ("complete", "pruned", "failed")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SearchRecord:
+    """A stored search."""
+
+    id: int
+    name: str
+    spec: Search
+    state: SearchState
+    created_at: datetime
+    finished_at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reason:
+    """Why a range, a choice or a branch was changed (or kept) on the way into a stage."""
+
+    branch: str
+    parameter: str | None
+    action: str  # narrowed, kept, extended, stability_edge, dropped, allocated, ...
+    old: Any
+    new: Any
+    text: str
+    evidence: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StageRecord:
+    """A stage as it was opened. ``position`` counts from 0 over the search; expand stages count too.
+
+    ``planned`` is the index of the spec's stage that this one carries out; an expand stage has the
+    index of the stage that it extends and kind "expand".
+    """
+
+    id: int
+    search_id: int
+    position: int
+    planned: int
+    name: str
+    kind: Literal["search", "expand", "confirm"]
+    epochs: int
+    sampler: str
+    branches: tuple[Branch, ...]
+    reasons: tuple[Reason, ...]
+    state: StageState
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrialRecord:
+    """A stored trial. ``params`` holds the searched values only, structural choices included.
+
+    ``number`` counts from 0 over the search. ``generation`` is the ask it came from within its
+    stage and branch. ``group`` is the number, within the search, of the TrialGroup it belongs to. ``parent_id`` is
+    the trial that it continues or repeats, ``start_epoch`` the parent's epochs if it continues.
+    ``epochs`` counts completed ones, ``value`` is the best objective over them (the inherited ones
+    too) and ``best_epoch`` its epoch. ``checkpoint_epoch`` is 0 while there is no checkpoint.
+    """
+
+    id: int
+    search_id: int
+    stage_id: int
+    number: int
+    branch: str
+    generation: int
+    group: int
+    params: Params
+    seed: int
+    replicate: int
+    start_epoch: int
+    target_epochs: int
+    parent_id: int | None = None
+    state: TrialState = "waiting"
+    failure_kind: FailureKind | None = None
+    failure_message: str | None = None
+    value: float | None = None
+    best_epoch: int | None = None
+    epochs: int = 0
+    checkpoint_file: str | None = None
+    checkpoint_row: int | None = None
+    checkpoint_epoch: int = 0
+    attempts: int = 0
+    seconds: float = 0.0

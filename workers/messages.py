@@ -1,0 +1,73 @@
+"""What crosses the line between the coordinator and a worker: a TrialGroup goes in, Reports come out.
+
+Plain frozen values of the standard library, so that either side can be tested without the other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from workers.config import TrainConfig
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CheckpointSlice:
+    """One member's row in a group's checkpoint file."""
+
+    file: str
+    row: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Member:
+    """One trial as a worker sees it. ``seed`` keys its initialization and its dropout."""
+
+    trial: int
+    seed: int
+    config: TrainConfig
+    resume: CheckpointSlice | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrialGroup:
+    """Trials that are trained together as one stacked model, from ``start_epoch`` to ``end_epoch``.
+
+    All members have the same ``TrainConfig.stacking_key()`` and see the same minibatches, whose
+    order is keyed by ``order_seed``. A checkpoint is written to ``checkpoint_stem`` +
+    ``-<epoch>.safetensors`` after every ``checkpoint_every`` epochs and at the end; no stem, none.
+    """
+
+    name: str
+    members: tuple[Member, ...]
+    order_seed: int
+    start_epoch: int
+    end_epoch: int
+    checkpoint_stem: str | None = None
+    checkpoint_every: int = 10
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Divergence:
+    """Why a member stopped counting: the epoch (from 1) and what was seen there."""
+
+    trial: int
+    epoch: int
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Report:
+    """The metrics of a group's living members after one epoch (epochs count from 1 here).
+
+    ``metrics[name][i]`` belongs to ``trials[i]``; ``checkpoint`` names the file written after this
+    epoch, if one was, in which ``trials[i]`` has row i. ``seconds`` is the wall time of the epoch.
+    Members in ``diverged`` are in neither.
+    """
+
+    epoch: int
+    trials: tuple[int, ...]
+    metrics: dict[str, list[float]]
+    seconds: float
+    diverged: tuple[Divergence, ...] = ()
+    checkpoint: str | None = None
+    worker: str = ""
