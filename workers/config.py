@@ -1,13 +1,13 @@
-"""``TrainConfig``: everything that the training stack can vary, one typed field each, in PyTorch's words.
+"""``TrainConfig``: everything that the training stack can vary, in PyTorch's words.
 
-A field is fixed under ``train:`` or searched under ``space:`` of a spec; ``hpsearch.spec`` reads the
-domains from here, ``workers.training`` reads the values. Standard library only.
+A field is fixed under ``train:`` or searched under ``space:`` of a spec; ``hpsearch.spec`` reads
+the domains from here, ``workers.training`` reads the values. Standard library only.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from workers.domain import Domain
@@ -41,8 +41,8 @@ class TrainConfig:
 
     ``hidden_units`` is one width, repeated ``depth`` times, or a list with a width a layer.
     ``weight_decay`` is PyTorch's coupled L2 (decoupled for adamw) and ``l1`` its L1 counterpart;
-    neither touches biases. ``alpha`` is rmsprop's smoothing, ``rho`` adadelta's. ``lr_decay`` is the
-    factor of the step and exponential schedules and the rate k of inverse_time; epochs count from 0.
+    neither touches biases. ``alpha`` is rmsprop's smoothing, ``rho`` adadelta's. ``lr_decay`` is
+    the factor of the step and exponential schedules and the rate k of inverse_time, per epoch.
     """
 
     model: str = _named(MODELS, shapes=True)
@@ -91,7 +91,7 @@ class TrainConfig:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> TrainConfig:
-        """The inverse of :meth:`to_json`; also takes params as sampled (whole floats become ints)."""
+        """The inverse of :meth:`to_json`; whole floats of integer fields become ints."""
         return cls(**{name: _coerce(name, value) for name, value in values.items()})
 
 

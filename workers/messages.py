@@ -1,4 +1,4 @@
-"""What crosses the line between the coordinator and a worker: a TrialGroup goes in, Reports come out.
+"""What crosses from coordinator to worker and back: a TrialGroup goes in, Reports come out.
 
 Plain frozen values of the standard library, so that either side can be tested without the other.
 """

@@ -47,7 +47,7 @@ class Stage(Frozen):
 
 
 class Resources(Frozen):
-    """What a search may use. ``workers``: how many Ray actors; ``width``: most members in a group."""
+    """What a search may use: how many Ray actors, and at most ``width`` members in a group."""
 
     workers: int | Literal["auto"] = "auto"
     gpus_per_worker: float | Literal["auto"] = "auto"
@@ -67,7 +67,7 @@ class Data(Frozen):
 
 
 class Search(Frozen):
-    """A whole request. ``train`` holds the fixed fields of TrainConfig, ``stages`` is never empty."""
+    """A whole request. ``train`` fixes fields of TrainConfig; ``stages`` is never empty."""
 
     name: str
     objective: Objective = Objective()

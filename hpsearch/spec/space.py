@@ -40,7 +40,7 @@ class Range(Frozen):
         return self.kind.endswith("int")
 
     def scale(self, value: float) -> float:
-        """A value's place on the scale on which the range is even: log10 for log kinds, else itself."""
+        """A value's place on the scale on which the range is even: log10, or itself."""
         return math.log10(value) if self.is_log else float(value)
 
     def unscale(self, place: float) -> float:

@@ -1,15 +1,15 @@
-"""Search, Stage and Trial as they are stored: what the repository gives and the coordinator decides on.
+"""Search, Stage and Trial as they are stored; what the coordinator decides on.
 
 Plain frozen values, no SQLAlchemy, so that decisions are pure functions over them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal
+from typing import Literal
 
+from hpsearch.spec.reason import Reason
 from hpsearch.spec.search import Search
 from hpsearch.spec.space import Branch, Params
 
@@ -33,21 +33,8 @@ class SearchRecord:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Reason:
-    """Why a range, a choice or a branch was changed (or kept) on the way into a stage."""
-
-    branch: str
-    parameter: str | None
-    action: str  # narrowed, kept, extended, stability_edge, dropped, allocated, ...
-    old: Any
-    new: Any
-    text: str
-    evidence: Mapping[str, Any]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class StageRecord:
-    """A stage as it was opened. ``position`` counts from 0 over the search; expand stages count too.
+    """A stage as it was opened; ``position`` counts from 0 over the search, expand stages too.
 
     ``planned`` is the index of the spec's stage that this one carries out; an expand stage has the
     index of the stage that it extends and kind "expand".
@@ -71,8 +58,9 @@ class TrialRecord:
     """A stored trial. ``params`` holds the searched values only, structural choices included.
 
     ``number`` counts from 0 over the search. ``generation`` is the ask it came from within its
-    stage and branch. ``group`` is the number, within the search, of the TrialGroup it belongs to. ``parent_id`` is
-    the trial that it continues or repeats, ``start_epoch`` the parent's epochs if it continues.
+    stage and branch; ``group`` the number, within the search, of the TrialGroup it belongs to.
+    ``parent_id`` is the trial that it continues or repeats, ``start_epoch`` the parent's epochs if
+    it continues. ``replicate`` keys the minibatch order: 0 but for the repeats of confirm stages.
     ``epochs`` counts completed ones, ``value`` is the best objective over them (the inherited ones
     too) and ``best_epoch`` its epoch. ``checkpoint_epoch`` is 0 while there is no checkpoint.
     """

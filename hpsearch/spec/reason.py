@@ -1,0 +1,23 @@
+"""Reason: why a range, a choice or a branch was changed on the way into a stage.
+
+Made by ``hpsearch.sampling``, stored with the stage, shown to the user.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reason:
+    """Why a range, a choice or a branch was changed (or kept) on the way into a stage."""
+
+    branch: str
+    parameter: str | None
+    action: str  # narrowed, kept, extended, stability_edge, dropped, allocated, ...
+    old: Any
+    new: Any
+    text: str
+    evidence: Mapping[str, Any]
