@@ -96,9 +96,6 @@ class TrainConfig:
 
 
 DOMAINS: dict[str, Domain] = {f.name: f.metadata["domain"] for f in fields(TrainConfig)}
-DEFAULTS: dict[str, Any] = {
-    f.name: f.default for f in fields(TrainConfig) if f.default is not MISSING
-}
 
 
 def _coerce(name: str, value: Any) -> Any:
