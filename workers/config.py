@@ -41,8 +41,9 @@ class TrainConfig:
 
     ``hidden_units`` is one width, repeated ``depth`` times, or a list with a width a layer.
     ``weight_decay`` is PyTorch's coupled L2 (decoupled for adamw) and ``l1`` its L1 counterpart;
-    neither touches biases. ``alpha`` is rmsprop's smoothing, ``rho`` adadelta's. ``lr_decay`` is
-    the factor of the step and exponential schedules and the rate k of inverse_time, per epoch.
+    neither touches biases. ``alpha`` is rmsprop's smoothing, ``rho`` adadelta's; ``eps`` left out
+    is PyTorch's for the optimizer. ``lr_decay`` is the factor of the step and exponential schedules
+    and the rate k of inverse_time, per epoch.
     """
 
     model: str = _named(MODELS, shapes=True)
@@ -65,7 +66,10 @@ class TrainConfig:
     beta2: float = _real(0.999, low=0, high=1, high_open=True)
     alpha: float = _real(0.99, low=0, high=1, high_open=True)
     rho: float = _real(0.9, low=0, high=1)
-    eps: float = _real(1e-8, low=0, low_open=True)
+    eps: float | None = field(
+        default=None,
+        metadata={"domain": Domain(low=0, low_open=True, optional=True), "shapes": False},
+    )
     weight_decay: float = _real(0.0, low=0)
     l1: float = _real(0.0, low=0)
     dropout: float = _real(0.0, low=0, high=1, high_open=True)
