@@ -1,4 +1,4 @@
-"""``DataConfig``: which examples a search trains on, and ``DataError``, the one way they are refused.
+"""``DataConfig``: which examples a search trains on; ``DataError``: the way they are refused.
 
 ``hpsearch.spec`` builds the config from the ``data:`` section of a spec, ``workers.data.load``
 reads it. Standard library only.
@@ -83,17 +83,20 @@ class DataConfig:
 
     def _check_counts(self) -> None:
         value = self.validation
-        count = isinstance(value, int) and not isinstance(value, bool) and value >= 1
         fraction = isinstance(value, float) and 0 < value < 1
-        if not (count or fraction):
+        if not (_is_count(value, 1) or fraction):
             raise DataError(
                 "validation must be a whole number of rows >= 1 or a fraction in (0, 1), "
                 f"but got {value!r}; write 1000 or 0.2",
                 "validation",
             )
-        if self.limit is not None and (isinstance(self.limit, bool) or self.limit < 2):
+        if self.limit is not None and not _is_count(self.limit, 2):
             raise DataError(
                 f"limit must be a whole number of rows >= 2, but got {self.limit!r}; "
                 "raise it or leave it out",
                 "limit",
             )
+
+
+def _is_count(value: object, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least

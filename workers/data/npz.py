@@ -1,0 +1,128 @@
+"""NumPy archives: arrays x (or X) and y, and a split of their own if they bring one.
+
+Read by ``workers.data.loading``. Pickled (object) arrays are never loaded.
+"""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from workers.data.config import DataConfig, DataError
+from workers.data.examples import Array, Examples, check_labels_match, encode_labels, existing_file
+
+WANTED = ("x", "X", "y", "x_validation", "y_validation")
+
+
+def read_npz(config: DataConfig) -> Examples:
+    """x [N, *feature_shape], uint8 (pixels, unit 1/255) or any real type as float32.
+
+    Arrays x_validation and y_validation, given together, are the validation part. Raises DataError.
+    """
+    path = existing_file(Path(config.path or "").expanduser(), "an .npz file with arrays x and y")
+    arrays = _read_arrays(path)
+    x, y = _features(_either(arrays, ("x", "X"), path), path), _either(arrays, ("y",), path)
+    _check_labels(x, y, path)
+    unit = 1 / 255 if x.dtype == np.uint8 else 1.0
+    if "x_validation" not in arrays and "y_validation" not in arrays:
+        codes, class_names = encode_labels(y, f"y of {path}")
+        return Examples(x=x, y=codes, class_names=class_names, unit=unit)
+    x_validation = _features(_either(arrays, ("x_validation",), path), path)
+    y_validation = _either(arrays, ("y_validation",), path)
+    _check_labels(x_validation, y_validation, path)
+    _check_alike(x, x_validation, path)
+    codes, class_names = encode_labels(np.concatenate([y, y_validation]), f"y of {path}")
+    _check_known(codes[: len(y)], class_names, path)
+    return Examples(
+        x=x,
+        y=codes[: len(y)],
+        class_names=class_names,
+        unit=unit,
+        x_validation=x_validation,
+        y_validation=codes[len(y) :],
+    )
+
+
+def _read_arrays(path: Path) -> dict[str, Array]:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in WANTED if name in archive}
+    # TypeError and AttributeError: a lone .npy array is no archive.
+    except (OSError, ValueError, TypeError, AttributeError, EOFError) as error:
+        raise _unreadable(path, error) from error
+    except (zipfile.BadZipFile, zlib.error) as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> DataError:
+    return DataError(
+        f"path must be a whole .npz file of plain arrays, but {path} cannot be read as one "
+        f"({error}); write it again with numpy.savez",
+        "path",
+    )
+
+
+def _either(arrays: Mapping[str, Array], names: tuple[str, ...], path: Path) -> Array:
+    for name in names:
+        if name in arrays:
+            return arrays[name]
+    raise DataError(
+        f"{path} needs an array {' or '.join(names)}, but its arrays with a known name are "
+        f"{', '.join(arrays) or 'none'}; save it under that name",
+        "path",
+    )
+
+
+def _features(x: Array, path: Path) -> Array:
+    if x.ndim < 2 or 0 in x.shape[1:] or x.dtype.kind not in "buif":
+        raise DataError(
+            "x must be real numbers of shape [N, features...], but in "
+            f"{path} it is {x.dtype} of shape {list(x.shape)}; save a matrix of numbers",
+            "path",
+        )
+    if x.dtype == np.uint8:
+        return x
+    with np.errstate(over="ignore"):  # an overflow is refused as infinite
+        x = x.astype(np.float32, copy=False)
+    wrong = int((~np.isfinite(x)).sum())
+    if wrong:
+        raise DataError(
+            f"features must be finite in float32, but {path} has {wrong} values that are not; "
+            "correct or drop those rows",
+            "path",
+        )
+    return x
+
+
+def _check_labels(x: Array, y: Array, path: Path) -> None:
+    if y.ndim != 1:
+        raise DataError(
+            f"y must hold one label a row, shape [N], but in {path} it has shape "
+            f"{list(y.shape)}; save class labels, not one-hot rows",
+            "path",
+        )
+    check_labels_match(len(x), len(y), str(path))
+
+
+def _check_alike(x: Array, x_validation: Array, path: Path) -> None:
+    if x.shape[1:] != x_validation.shape[1:] or x.dtype != x_validation.dtype:
+        raise DataError(
+            f"x and x_validation must agree but for their length, but in {path} they are "
+            f"{x.dtype} {list(x.shape)} and {x_validation.dtype} {list(x_validation.shape)}; "
+            "save them alike",
+            "path",
+        )
+
+
+def _check_known(train_codes: Array, class_names: tuple[str, ...], path: Path) -> None:
+    unseen = sorted(set(range(len(class_names))) - set(train_codes.tolist()))
+    if unseen:
+        raise DataError(
+            f"every class of y_validation must be in y, but in {path} {class_names[unseen[0]]!r} "
+            "is not; correct the split, or leave y_validation out",
+            "path",
+        )
