@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import math
+import struct
 import zlib
 from pathlib import Path
 
@@ -61,9 +62,10 @@ def _read_idx(file: Path, ndim: int) -> npt.NDArray[np.uint8]:
             f"{content[:4].hex() or 'nothing'}; get the official file again",
             "path",
         )
-    shape = tuple(int(size) for size in np.frombuffer(content[4:header_bytes], dtype=">u4"))
+    # A header that is cut short is padded: it then asks for more bytes than there are.
+    shape = struct.unpack(f">{ndim}I", content[4:header_bytes].ljust(4 * ndim, b"\0"))
     expected_bytes = header_bytes + math.prod(shape)
-    if len(content) != expected_bytes or len(shape) != ndim:
+    if len(content) != expected_bytes:
         raise DataError(
             f"an IDX file is as long as its header says, but {file} has {len(content)} bytes "
             f"instead of {expected_bytes}; it is truncated or damaged, get it again",

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from workers.data import DataConfig, DataError, load
+
+Refusal = Callable[..., DataError]
+Write = Callable[..., str]
+
+
+@pytest.fixture
+def npz(tmp_path: Path) -> Write:
+    def write(**arrays: Any) -> str:
+        np.savez_compressed(tmp_path / "data.npz", **arrays)
+        return str(tmp_path / "data.npz")
+
+    return write
+
+
+def some(rows: int = 30) -> dict[str, Any]:
+    return {"x": np.arange(rows * 4.0).reshape(rows, 4), "y": np.arange(rows) % 3}
+
+
+@pytest.mark.parametrize("name", ["x", "X"])
+def test_x_may_be_upper_or_lower_case(npz: Write, name: str) -> None:
+    made = load(DataConfig(source="npz", path=npz(**{name: some()["x"]}, y=some()["y"])), 0)
+    assert made.x_train.dtype == np.float32
+    assert (made.unit, made.num_classes) == (1, 3)
+    assert (made.x_train[:, 0] / 4 % 3 == made.y_train).all()  # rows and labels stay together
+
+
+def test_bytes_stay_bytes_and_are_scaled_as_pixels(npz: Write) -> None:
+    x = np.random.default_rng(0).integers(0, 256, (30, 3, 2, 2), dtype=np.uint8)
+    made = load(DataConfig(source="npz", path=npz(x=x, y=some()["y"])), 0)
+    assert made.x_train.dtype == made.x_validation.dtype == np.uint8
+    assert made.feature_shape == (3, 2, 2)
+    assert made.unit == 1 / 255
+
+
+def test_string_labels_are_encoded(npz: Write) -> None:
+    made = load(DataConfig(source="npz", path=npz(x=some(4)["x"], y=list("baba"))), 0)
+    assert made.class_names == ("a", "b")
+
+
+def test_a_split_of_its_own_is_kept(npz: Write) -> None:
+    path = npz(**some(), x_validation=np.full((2, 4), 7), y_validation=[2, 0])
+    path = npz(**some(), x_validation=np.full((2, 4), 7.0), y_validation=[2, 0])
+    made = load(DataConfig(source="npz", path=path, validation=0.5), 0)
+    np.testing.assert_array_equal(made.x_train, some()["x"])
+    assert made.x_validation.tolist() == [[7] * 4] * 2
+    assert made.y_validation.tolist() == [2, 0]
+
+
+def test_limit_cuts_a_given_split_in_proportion(npz: Write) -> None:
+    path = npz(**some(90), x_validation=np.zeros((30, 4)), y_validation=np.arange(30) % 3)
+    made = load(DataConfig(source="npz", path=path, limit=24), 0)
+    assert np.bincount(made.y_train).tolist() == [6, 6, 6]
+    assert np.bincount(made.y_validation).tolist() == [2, 2, 2]
+    assert (
+        made.x_train.tobytes()
+        == load(DataConfig(source="npz", path=path, limit=24), 0).x_train.tobytes()
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"x": None}, "needs an array x or X"),
+        ({"y": None}, "needs an array y"),
+        ({"x": np.zeros(30)}, "shape [30]"),
+        ({"x": np.zeros((30, 0))}, "shape [30, 0]"),
+        ({"x": np.zeros((30, 2), complex)}, "complex128"),
+        ({"x": np.array([["a"]] * 30)}, "<U1"),
+        ({"x": np.full((30, 1), np.nan)}, "30 values"),
+        ({"x": np.full((30, 1), 1e300)}, "30 values"),
+        ({"x": np.array([[None]] * 30, object)}, "allow_pickle=False"),
+        ({"y": np.zeros((30, 3))}, "one-hot"),
+        ({"y": np.zeros(29)}, "30 examples and 29 labels"),
+        ({"y": np.linspace(0, 1, 60), "x": np.zeros((60, 1))}, "60 distinct real numbers"),
+        ({"y": np.zeros(30)}, "at least 2 classes"),
+        ({"x": np.zeros((0, 2)), "y": np.zeros(0)}, "got 0 in 0 rows"),
+        ({"x_validation": np.zeros((2, 4))}, "needs an array y_validation"),
+        ({"y_validation": np.zeros(2)}, "needs an array x_validation"),
+        ({"x_validation": np.zeros((2, 5)), "y_validation": [0, 1]}, "must agree"),
+        ({"x_validation": np.zeros((2, 4), np.uint8), "y_validation": [0, 1]}, "must agree"),
+        ({"x_validation": np.zeros((2, 4)), "y_validation": [0, 9]}, "'9' is not"),
+        ({"x_validation": np.zeros((2, 4)), "y_validation": [0]}, "2 examples and 1 labels"),
+        ({"x_validation": np.zeros((0, 4)), "y_validation": np.zeros(0, int)}, "got 0"),
+    ],
+)
+def test_arrays_that_cannot_be_used_are_refused(
+    npz: Write, refusal: Refusal, changes: dict[str, Any], words: str
+) -> None:
+    arrays = {name: value for name, value in {**some(), **changes}.items() if value is not None}
+    assert words in str(refusal(source="npz", path=npz(**arrays)))
+
+
+@pytest.mark.parametrize("content", [b"", b"text", b"PK\x03\x04", b"\x80\x04."])
+def test_a_file_that_is_no_archive_is_refused(
+    tmp_path: Path, refusal: Refusal, content: bytes
+) -> None:
+    (tmp_path / "data.npz").write_bytes(content)
+    error = refusal(source="npz", path=str(tmp_path / "data.npz"))
+    assert error.key == "path"
+    assert "whole .npz file" in str(error)
+
+
+def test_a_lone_npy_array_is_refused(tmp_path: Path, refusal: Refusal) -> None:
+    np.save(tmp_path / "data.npy", np.zeros(3))
+    assert "whole .npz" in str(refusal(source="npz", path=str(tmp_path / "data.npy")))
+
+
+def test_a_cut_or_damaged_archive_is_refused(npz: Write, refusal: Refusal) -> None:
+    path = Path(npz(x=np.random.default_rng(0).normal(size=(300, 4)), y=np.arange(300) % 3))
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    assert "whole .npz" in str(refusal(source="npz", path=str(path)))
+    damaged = bytearray(content)
+    damaged[400:420] = bytes(20)
+    path.write_bytes(damaged)
+    assert "whole .npz" in str(refusal(source="npz", path=str(path)))
+
+
+def test_an_unreadable_path_is_refused(tmp_path: Path, refusal: Refusal) -> None:
+    assert "does not exist" in str(refusal(source="npz", path=str(tmp_path / "data.npz")))
