@@ -5,9 +5,10 @@ Plain frozen values, no SQLAlchemy, so that decisions are pure functions over th
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from hpsearch.spec.reason import Reason
 from hpsearch.spec.search import Search
@@ -89,3 +90,112 @@ class TrialRecord:
     checkpoint_epoch: int = 0
     attempts: int = 0
     seconds: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewStage:
+    """A stage to open; the fields are those of :class:`StageRecord`."""
+
+    position: int
+    planned: int
+    name: str
+    kind: Literal["search", "expand", "confirm"]
+    epochs: int
+    sampler: str
+    branches: tuple[Branch, ...]
+    reasons: tuple[Reason, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewTrial:
+    """A trial to store, in state waiting; the fields are those of :class:`TrialRecord`.
+
+    ``stage_id`` is None for the trials that are stored together with their stage.
+    """
+
+    stage_id: int | None
+    number: int
+    branch: str
+    generation: int
+    group: int
+    params: Params
+    seed: int
+    replicate: int
+    start_epoch: int
+    target_epochs: int
+    parent_id: int | None = None
+    value: float | None = None
+    best_epoch: int | None = None
+    epochs: int = 0
+    checkpoint_file: str | None = None
+    checkpoint_row: int | None = None
+    checkpoint_epoch: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrialProgress:
+    """Where a trial stands after a report: totals, not increments.
+
+    Without a ``checkpoint_file`` the trial keeps the checkpoint that is stored.
+    """
+
+    trial_id: int
+    epochs: int
+    value: float | None
+    best_epoch: int | None
+    seconds: float
+    state: TrialState
+    failure_kind: FailureKind | None = None
+    failure_message: str | None = None
+    checkpoint_file: str | None = None
+    checkpoint_row: int | None = None
+    checkpoint_epoch: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReportCommit:
+    """What one Report changes, stored whole or not at all.
+
+    Each of ``metrics`` has ``trial_id`` and any of the columns of the metrics table; all of them
+    are for ``epoch``, counted from 1.
+    """
+
+    epoch: int
+    metrics: list[dict[str, Any]]
+    progress: tuple[TrialProgress, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewDiagnosis:
+    """A finding to store: about a trial, about a stage, or (both None) about the search."""
+
+    kind: str
+    message: str
+    evidence: Mapping[str, Any]
+    trial_id: int | None = None
+    stage_id: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DiagnosisRecord:
+    """A stored finding."""
+
+    id: int
+    search_id: int
+    kind: str
+    message: str
+    evidence: Mapping[str, Any]
+    trial_id: int | None
+    stage_id: int | None
+    created_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EventRecord:
+    """A line of a search's event log, which is only ever appended to."""
+
+    id: int
+    search_id: int
+    kind: str
+    data: Mapping[str, Any]
+    created_at: datetime
