@@ -48,11 +48,12 @@ class TrialGroup:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Divergence:
-    """Why a member stopped counting: the epoch (from 1) and what was seen there."""
+    """Why a member stopped counting: the epoch (from 1), what was seen there, and its metrics."""
 
     trial: int
     epoch: int
     message: str
+    metrics: dict[str, float]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

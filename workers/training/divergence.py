@@ -34,6 +34,7 @@ def find(
             trial=stack.members[row].trial,
             epoch=epoch,
             message=_message(float(train_M[row]), float(val_M[row]), bool(finite_M[row]), limit),
+            metrics={name: float(values_M[row]) for name, values_M in metrics.items()},
         )
         for row in rows
     )

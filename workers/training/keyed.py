@@ -6,24 +6,18 @@ the minibatch order, the initialization and the dropout.
 
 from __future__ import annotations
 
-import hashlib
-
 import torch
 from torch import Tensor
+
+from workers.keys import key
 
 _GOLDEN = 0x9E3779B97F4A7C15 - 2**64
 _MIX_1 = 0xBF58476D1CE4E5B9 - 2**64
 _MIX_2 = 0x94D049BB133111EB - 2**64
 
 
-def key(*parts: int | str) -> int:
-    """A 63-bit seed from any tuple of numbers and names, the same on every machine."""
-    text = "\x1f".join(f"{type(part).__name__}:{part}" for part in parts)
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
-
-
 def generator(*parts: int | str) -> torch.Generator:
-    """A CPU generator that starts at :func:`key` of ``parts``."""
+    """A CPU generator that starts at ``key(*parts)``."""
     return torch.Generator().manual_seed(key(*parts))
 
 

@@ -5,6 +5,7 @@ Built once per actor and shared by all groups; uint8 images stay uint8 until a m
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 
 import numpy as np
@@ -67,8 +68,10 @@ class DeviceData:
         return self._put(x.reshape(len(x), -1))
 
     def _put(self, array: np.ndarray) -> Tensor:
-        # Arrays from Ray's object store are read-only; torch only warns, and nothing writes here.
-        return torch.from_numpy(np.require(array, requirements=["C", "W"])).to(self.device)
+        with warnings.catch_warnings():
+            # Arrays from Ray's object store are read-only and shared; nothing here writes to them.
+            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+            return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
 
     def _optional(self, array: np.ndarray | None) -> Tensor | None:
         return None if array is None else self._put(array)

@@ -1,0 +1,44 @@
+"""What the loop tells whoever watches: the CLI's progress display, a notebook, a test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from hpsearch.coordinator.view import SearchView
+from hpsearch.storage.records import StageRecord
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StageOpened:
+    """A stage was stored; its reasons say how it came about."""
+
+    view: SearchView
+    stage: StageRecord
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Advanced:
+    """A Report was stored: ``trial_epochs`` epochs of single trials are done."""
+
+    view: SearchView
+    trial_epochs: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Troubled:
+    """A worker died or a training raised; ``message`` says what is done about it."""
+
+    view: SearchView
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finished:
+    """The search is complete."""
+
+    view: SearchView
+
+
+Event = StageOpened | Advanced | Troubled | Finished
+Observer = Callable[[Event], None]

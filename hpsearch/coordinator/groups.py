@@ -1,0 +1,65 @@
+"""Groups as workers take them: built from the stored trials of one group number.
+
+Called by the loop when a group is started, for the first time or again after a loss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from hpsearch.coordinator.packing import train_config
+from hpsearch.spec.search import Search
+from hpsearch.storage.records import FINISHED, StageRecord, TrialRecord
+from workers.keys import key
+from workers.messages import CheckpointSlice, Member, TrialGroup
+
+
+def to_train(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """The members of a group that is to go on from its last checkpoint.
+
+    Members that ended after it are trained again with the others: a group of the same members gives
+    the same results to the last bit, and what is stored of them already stays as it is.
+    """
+    unfinished = [trial for trial in trials if trial.state not in FINISHED]
+    if not unfinished:
+        return []
+    epoch = min(trial.checkpoint_epoch for trial in unfinished)
+    return [trial for trial in trials if trial in unfinished or trial.epochs > epoch]
+
+
+def build_group(
+    spec: Search, stage: StageRecord, trials: Sequence[TrialRecord], folder: Path
+) -> TrialGroup:
+    """The group of ``trials`` (see :func:`to_train`), going on from their common checkpoint."""
+    first = trials[0]
+    start, end = first.checkpoint_epoch, first.target_epochs
+    name = f"{spec.name}/{stage.name} group {first.group}, {len(trials)} trials, to epoch {end}"
+    return TrialGroup(
+        name=name,
+        members=tuple(_member(spec, trial, folder) for trial in trials),
+        order_seed=key(spec.seed, "order", first.replicate),
+        start_epoch=start,
+        end_epoch=end,
+        checkpoint_stem=str(folder / f"group-{first.group}"),
+        checkpoint_every=spec.resources.checkpoint_every,
+    )
+
+
+def cost(spec: Search, trials: Sequence[TrialRecord]) -> float:
+    """Relative time of a group, to start the longest first: its member-updates."""
+    config = train_config(spec.train, trials[0].params)
+    epochs = trials[0].target_epochs - trials[0].checkpoint_epoch
+    return len(trials) * epochs / config.batch_size
+
+
+def _member(spec: Search, trial: TrialRecord, folder: Path) -> Member:
+    resume = None
+    if trial.checkpoint_file is not None and trial.checkpoint_row is not None:
+        resume = CheckpointSlice(file=str(folder / trial.checkpoint_file), row=trial.checkpoint_row)
+    return Member(
+        trial=trial.id,
+        seed=trial.seed,
+        config=train_config(spec.train, trial.params),
+        resume=resume,
+    )

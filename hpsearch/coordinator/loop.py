@@ -1,0 +1,219 @@
+"""Coordinator: the one loop of a search. It decides from stored records and stores before it acts.
+
+Made by ``hpsearch.api`` with a lease on the search; killed at any moment, another one goes on from
+the database and the finished table is the same.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from hpsearch.coordinator import progress
+from hpsearch.coordinator.asking import Asker
+from hpsearch.coordinator.events import Advanced, Finished, Observer, StageOpened, Troubled
+from hpsearch.coordinator.groups import build_group, cost, to_train
+from hpsearch.coordinator.packing import halve, pack
+from hpsearch.coordinator.planning import next_stage
+from hpsearch.coordinator.verdict import final_diagnoses
+from hpsearch.coordinator.view import SearchView
+from hpsearch.executors.base import Ended, Executor, Lost, Raised, Reported, Update
+from hpsearch.storage.leases import Lease
+from hpsearch.storage.records import FINISHED, FailureKind, NewTrial, SearchRecord, TrialRecord
+from hpsearch.storage.repository import Repository
+from workers.messages import Report
+
+MAX_LOSSES = 3  # of a group's worker, before the group is parted or given up
+RENEW_EVERY_S = 5.0
+WAIT_S = 1.0
+
+
+class Coordinator:
+    """Runs one search to its end on ``executor``."""
+
+    def __init__(
+        self,
+        repository: Repository,
+        lease: Lease,
+        search: SearchRecord,
+        executor: Executor,
+        checkpoints: Path,
+        observer: Observer = lambda event: None,
+    ) -> None:
+        self._repository, self._lease, self._executor = repository, lease, executor
+        self._observer = observer
+        self._folder = checkpoints
+        self._view = SearchView(search)
+        stages, trials = repository.load(search.id)
+        self._view.stages.extend(stages)
+        self._view.add(trials)
+        self._asker = Asker(self._view)
+        self._queue = self._longest_first(self._view.unfinished_groups())
+        self._running: set[int] = set()
+        self._losses: dict[int, int] = {}
+        self._renewed_at = time.monotonic()
+
+    def run(self) -> SearchView:
+        """Train until the search is complete; give its records. The lease is left to the caller."""
+        while True:
+            self._start_groups()
+            if self._running:
+                for update in self._executor.wait(WAIT_S):
+                    self._take(update)
+                self._renew_lease()
+            elif not self._queue and not self._plan():
+                return self._finish()
+
+    def _start_groups(self) -> None:
+        while self._queue and len(self._running) < self._executor.num_slots:
+            number = self._queue.pop(0)
+            members = to_train(self._view.of_group(number))
+            stage = next(s for s in self._view.stages if s.id == members[0].stage_id)
+            group = build_group(self._view.search.spec, stage, members, self._folder)
+            worker = self._executor.start(number, group)
+            waiting = [trial for trial in members if trial.state not in FINISHED]
+            self._repository.start_group(self._lease, [trial.id for trial in waiting], worker)
+            self._view.update(
+                replace(trial, state="running", attempts=trial.attempts + 1) for trial in waiting
+            )
+            self._running.add(number)
+
+    def _take(self, update: Update) -> None:
+        match update:
+            case Reported(group=number, report=report):
+                self._store(number, report)
+            case Ended(group=number):
+                self._running.discard(number)
+                if to_train(self._view.of_group(number)):
+                    self._lost(number, "its worker ended before its last epoch")
+            case Lost(group=number, message=message):
+                self._running.discard(number)
+                self._lost(number, message)
+            case Raised(group=number, traceback=traceback):
+                self._running.discard(number)
+                self._raised(number, traceback)
+
+    def _store(self, number: int, report: Report) -> None:
+        if report.checkpoint is not None:
+            relative = str(Path(report.checkpoint).relative_to(self._folder))
+            report = replace(report, checkpoint=relative)
+        objective = self._view.search.spec.objective
+        changed = progress.advance(self._view.trials, report, objective)
+        if not changed:
+            return
+        self._repository.commit_report(
+            self._lease, progress.commit(self._view.trials, changed, report)
+        )
+        self._renewed_at = time.monotonic()
+        self._drop_passed_checkpoint(number, report)
+        self._view.update(changed)
+        self._observer(Advanced(view=self._view, trial_epochs=len(changed)))
+
+    def _drop_passed_checkpoint(self, number: int, report: Report) -> None:
+        """Delete the group's checkpoint before this one; nothing refers to it any more."""
+        if report.checkpoint is not None and report.trials:
+            passed = self._view.trials[report.trials[0]].checkpoint_file
+            if passed is not None and passed.startswith(f"group-{number}-"):
+                (self._folder / passed).unlink(missing_ok=True)
+
+    def _lost(self, number: int, message: str) -> None:
+        """Train the group again; part it when that does not help; give up a trial alone."""
+        members = to_train(self._view.of_group(number))
+        unfinished = [trial for trial in members if trial.state not in FINISHED]
+        losses = self._losses[number] = self._losses.get(number, 0) + 1
+        if losses < MAX_LOSSES:
+            self._tell(f"group {number} lost its worker ({message}); it is trained again")
+            self._queue.insert(0, number)
+        elif len(unfinished) > 1:
+            self._part(number, unfinished, f"lost its worker {losses} times ({message})")
+            self._losses |= dict.fromkeys(self._queue[:2], MAX_LOSSES - 1)
+        else:
+            self._fail(unfinished[0], "worker_lost", message)
+
+    def _raised(self, number: int, traceback: str) -> None:
+        """Part the group until the member that raises is alone, and fails alone."""
+        unfinished = [t for t in self._view.of_group(number) if t.state not in FINISHED]
+        last_line = traceback.strip().splitlines()[-1]
+        if len(unfinished) > 1:
+            self._part(number, unfinished, f"raised {last_line}")
+        elif unfinished:
+            self._fail(unfinished[0], "error", traceback)
+
+    def _part(self, number: int, members: Sequence[TrialRecord], what: str) -> None:
+        groups = halve([trial.id for trial in members], self._view.num_groups)
+        self._repository.regroup(self._lease, groups)
+        self._view.update(replace(trial, group=groups[trial.id]) for trial in members)
+        self._queue = [*sorted(set(groups.values())), *self._queue]
+        self._tell(f"group {number} {what}; it is parted in two to find the trial that does it")
+
+    def _fail(self, trial: TrialRecord, kind: FailureKind, message: str) -> None:
+        self._repository.fail_trials(self._lease, {trial.id: (kind, message)})
+        self._view.update(
+            [replace(trial, state="failed", failure_kind=kind, failure_message=message)]
+        )
+        self._tell(f"trial {trial.number} failed ({kind})")
+
+    def _plan(self) -> bool:
+        """Ask for the stage's next trials, or open the next stage; False at the search's end."""
+        if self._view.stages:
+            generation = self._asker.next_generation(self._view.stages[-1])
+            if generation:
+                stage = self._view.stages[-1]
+                trials = [replace(trial, stage_id=stage.id) for trial in self._pack(generation)]
+                self._adopt(self._repository.add_trials(self._lease, trials))
+                return True
+            if self._view.stages[-1].state == "running":
+                self._close_stage()
+        return self._open_stage()
+
+    def _open_stage(self) -> bool:
+        plan = next_stage(self._view)
+        if plan is None:
+            return False
+        stage, trials = self._repository.open_stage(
+            self._lease, plan.stage, self._pack(plan.trials)
+        )
+        self._view.stages.append(stage)
+        self._adopt(trials)
+        self._observer(StageOpened(view=self._view, stage=stage))
+        return True
+
+    def _close_stage(self) -> None:
+        stage = self._view.stages[-1]
+        self._repository.finish_stage(self._lease, stage.id)
+        self._view.stages[-1] = replace(stage, state="complete")
+
+    def _pack(self, trials: Sequence[NewTrial]) -> list[NewTrial]:
+        spec = self._view.search.spec
+        return pack(
+            trials,
+            spec.train,
+            first_group=self._view.num_groups,
+            num_slots=self._executor.num_slots,
+            width=spec.resources.width,
+        )
+
+    def _adopt(self, trials: Sequence[TrialRecord]) -> None:
+        self._view.add(trials)
+        self._queue = self._longest_first([*self._queue, *{trial.group for trial in trials}])
+
+    def _longest_first(self, groups: Sequence[int]) -> list[int]:
+        spec = self._view.search.spec
+        return sorted(groups, key=lambda n: (-cost(spec, self._view.of_group(n)), n))
+
+    def _finish(self) -> SearchView:
+        diagnoses = final_diagnoses(self._view)
+        self._repository.add_diagnoses(self._lease, self._view.search.id, diagnoses)
+        self._observer(Finished(view=self._view))
+        return self._view
+
+    def _tell(self, message: str) -> None:
+        self._repository.add_event(self._lease, "trouble", {"message": message})
+        self._observer(Troubled(view=self._view, message=message))
+
+    def _renew_lease(self) -> None:
+        if time.monotonic() - self._renewed_at > RENEW_EVERY_S:
+            self._repository.renew(self._lease)
+            self._renewed_at = time.monotonic()

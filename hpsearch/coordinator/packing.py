@@ -1,0 +1,69 @@
+"""Packing: which new trials are trained together.
+
+A group's members must have equal shapes, batch size, start epoch and minibatch order. The packing
+is stored with the trials, so a restart trains the same groups and gets the same results.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from hpsearch.storage.records import NewTrial
+from workers.config import TrainConfig
+
+LEAST_WIDTH = 32  # below this a member costs clearly more (benchmarks/stacking.py)
+
+
+def train_config(train: Mapping[str, Any], params: Mapping[str, Any]) -> TrainConfig:
+    """A trial's whole configuration: what the spec fixes, and what was sampled."""
+    return TrainConfig.from_json({**train, **params})
+
+
+def pack(
+    trials: Sequence[NewTrial],
+    train: Mapping[str, Any],
+    *,
+    first_group: int,
+    num_slots: int,
+    width: int,
+) -> list[NewTrial]:
+    """Give every trial its group number, from ``first_group`` on; at most ``width`` a group.
+
+    Groups are kept small enough that every slot gets about two, for balance, but not smaller than
+    LEAST_WIDTH for that.
+    """
+    target = min(width, max(LEAST_WIDTH, math.ceil(len(trials) / (2 * num_slots))))
+    packed: list[NewTrial] = []
+    number = first_group
+    for bucket in _buckets(trials, train).values():
+        for part in _split(bucket, math.ceil(len(bucket) / target)):
+            packed += [replace(trial, group=number) for trial in part]
+            number += 1
+    return sorted(packed, key=lambda trial: trial.number)
+
+
+def halve(ids: Sequence[int], first_group: int) -> dict[int, int]:
+    """New group numbers for the members of a group that is parted in two."""
+    middle = (len(ids) + 1) // 2
+    return {id: first_group + (place >= middle) for place, id in enumerate(ids)}
+
+
+def _buckets(
+    trials: Sequence[NewTrial], train: Mapping[str, Any]
+) -> dict[Hashable, list[NewTrial]]:
+    buckets: dict[Hashable, list[NewTrial]] = {}
+    for trial in trials:
+        shapes = train_config(train, trial.params).stacking_key()
+        same = (shapes, trial.start_epoch, trial.target_epochs, trial.replicate)
+        buckets.setdefault(same, []).append(trial)
+    return buckets
+
+
+def _split(bucket: list[NewTrial], parts: int) -> list[list[NewTrial]]:
+    """Even runs: sizes differ by one at most."""
+    size, extra = divmod(len(bucket), parts)
+    ends = [size * (i + 1) + min(i + 1, extra) for i in range(parts)]
+    return [bucket[start:end] for start, end in zip([0, *ends], ends, strict=False)]

@@ -1,0 +1,182 @@
+"""Planning: which stage comes next, computed from the stored trials alone.
+
+Called by the loop when a stage has no trial left to ask for or to train. The first stage covers the
+space; a stage whose best trials crowd a border is followed by an expand stage; then come the spec's
+further stages, with ranges and shares from the Refiner.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hpsearch.coordinator.asking import LEARNING
+from hpsearch.coordinator.drafts import continued, numbered, repeated
+from hpsearch.coordinator.view import SearchView, observe, rank
+from hpsearch.sampling.allocation import allocate
+from hpsearch.sampling.refiner import Refinement, extend, merge, refine
+from hpsearch.spec.reason import Reason
+from hpsearch.spec.search import Stage
+from hpsearch.spec.space import Branch
+from hpsearch.storage.records import NewStage, NewTrial, StageRecord, TrialRecord
+from workers.config import DOMAINS
+from workers.keys import key
+
+EXPAND_SHARE = 3  # an expand stage has a third of the trials of the stage that it extends
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StagePlan:
+    """A stage to open, with the trials that it starts with (asked ones follow)."""
+
+    stage: NewStage
+    trials: tuple[NewTrial, ...] = ()
+
+
+def next_stage(view: SearchView) -> StagePlan | None:
+    """The stage that follows the last one, all of whose trials have ended; None at the end."""
+    spec = view.search.spec
+    if not view.stages:
+        return _first(view)
+    planned = view.stages[-1].planned
+    expansion = _expansion(view, planned)
+    if expansion is not None or planned + 1 == len(spec.stages):
+        return expansion
+    following = spec.stages[planned + 1]
+    if following.kind == "confirm":
+        return _confirm(view, planned + 1, following)
+    return _refined(view, planned + 1, following)
+
+
+def explored(view: SearchView, planned: int) -> tuple[Branch, ...]:
+    """The ranges that a stage of the spec has covered, its expand stages included."""
+    first, *extensions = view.stages_of(planned)
+    branches = first.branches
+    for extension in extensions:
+        branches = merge(branches, extension.branches)
+    return branches
+
+
+def _first(view: SearchView) -> StagePlan:
+    stage = view.search.spec.stages[0]
+    branches = view.search.spec.space.branches()
+    shares = allocate({branch.key: 1.0 for branch in branches}, stage.trials, 0)
+    shared = tuple(b.model_copy(update={"trials": shares[b.key]}) for b in branches)
+    return StagePlan(stage=_new_stage(view, 0, stage, "search", shared, ()))
+
+
+def _expansion(view: SearchView, planned: int) -> StagePlan | None:
+    """An expand stage, if the spec's stage may have another and its best trials crowd a border."""
+    stage = view.search.spec.stages[planned]
+    stages = view.stages_of(planned)
+    if stage.kind == "confirm" or len(stages) > stage.expand:
+        return None
+    extension = extend(
+        explored(view, planned),
+        observe(view.of_stage(*stages)),
+        mode=view.search.spec.objective.mode,
+        trials=math.ceil(stage.trials / EXPAND_SHARE),
+        seed=_seed(view, "extend"),
+        limits=DOMAINS,
+    )
+    if extension is None:
+        return None
+    new = _new_stage(view, planned, stage, "expand", extension.branches, extension.reasons)
+    return StagePlan(stage=new)
+
+
+def _refined(view: SearchView, planned: int, stage: Stage) -> StagePlan:
+    before = view.stages_of(planned - 1)
+    trials = view.of_stage(*before)
+    parents = _to_continue(view, trials, stage)
+    refinement = refine(
+        explored(view, planned - 1),
+        observe(trials),
+        mode=view.search.spec.objective.mode,
+        total_trials=stage.trials - len(parents),
+        seed=_seed(view, "refine"),
+        limits=DOMAINS,
+    )
+    if not stage.narrow:
+        refinement = _unnarrowed(refinement, explored(view, planned - 1))
+    drafts = [continued(parent, stage.epochs) for parent in parents]
+    return StagePlan(
+        stage=_new_stage(view, planned, stage, "search", refinement.branches, refinement.reasons),
+        trials=tuple(numbered(view, drafts)),
+    )
+
+
+def _to_continue(
+    view: SearchView, trials: Sequence[TrialRecord], stage: Stage
+) -> list[TrialRecord]:
+    """The best trials that have a checkpoint and epochs to go."""
+    able = [t for t in trials if t.checkpoint_file is not None and t.epochs < stage.epochs]
+    return rank(able, view.search.spec.objective.mode)[: stage.continued]
+
+
+def _confirm(view: SearchView, planned: int, stage: Stage) -> StagePlan:
+    """The best configurations of the whole search, each trained again with other seeds."""
+    gone = view.superseded()
+    candidates = [trial for trial in view.trials.values() if trial.id not in gone]
+    best = rank(candidates, view.search.spec.objective.mode)[: stage.top]
+    drafts = [
+        repeated(trial, replicate, stage.epochs)
+        for trial in best
+        for replicate in range(1, stage.seeds + 1)
+    ]
+    reasons = [
+        Reason(
+            branch=trial.branch,
+            parameter=None,
+            action="repeated",
+            old=None,
+            new=None,
+            text=f"trial {trial.number} ({trial.value:.4g}) is repeated with {stage.seeds} seeds",
+            evidence={"trial": trial.number, "value": trial.value},
+        )
+        for trial in best
+    ]
+    return StagePlan(
+        stage=_new_stage(view, planned, stage, "confirm", (), tuple(reasons)),
+        trials=tuple(numbered(view, drafts)),
+    )
+
+
+def _unnarrowed(refinement: Refinement, wide: Sequence[Branch]) -> Refinement:
+    """The refinement's choice and shares of branches over the ranges as they were."""
+    parameters = {branch.key: branch.parameters for branch in wide}
+    return Refinement(
+        branches=tuple(
+            branch.model_copy(update={"parameters": parameters[branch.key]})
+            for branch in refinement.branches
+        ),
+        reasons=tuple(reason for reason in refinement.reasons if reason.parameter is None),
+    )
+
+
+def _new_stage(
+    view: SearchView,
+    planned: int,
+    stage: Stage,
+    kind: StageKind,
+    branches: Sequence[Branch],
+    reasons: Sequence[Reason],
+) -> NewStage:
+    is_expand = kind == "expand"
+    number = len(view.stages_of(planned))
+    return NewStage(
+        position=len(view.stages),
+        planned=planned,
+        name=f"{stage.name}-expand-{number}" if is_expand else stage.name,
+        kind=kind,
+        epochs=stage.epochs,
+        # So few trials are spread best evenly; a sampler that learns would hardly begin to.
+        sampler="qmc" if is_expand and stage.sampler in LEARNING else stage.sampler,
+        branches=tuple(branches),
+        reasons=tuple(reasons),
+    )
+
+
+def _seed(view: SearchView, purpose: str) -> int:
+    return key(view.search.spec.seed, purpose, len(view.stages))

@@ -1,0 +1,146 @@
+"""Progress: what a Report changes, as one commit.
+
+Called by the loop for each Report. What is stored already stays: a group that is trained again
+after a loss repeats epochs, and repeats them with the same results.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+from hpsearch.errors import HpsearchError
+from hpsearch.spec.search import Objective
+from hpsearch.storage.records import (
+    FINISHED,
+    ReportCommit,
+    TrialProgress,
+    TrialRecord,
+)
+from workers.messages import Divergence, Report
+
+STORED = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "learning_rate")
+
+
+def advance(
+    trials: Mapping[int, TrialRecord], report: Report, objective: Objective
+) -> list[TrialRecord]:
+    """The new records of all trials that ``report`` changes."""
+    values = _objective_values(report, objective)
+    share_s = _share_s(report)
+    return [
+        *_advanced(trials, report, values, objective, share_s),
+        *(
+            _diverged(trials[end.trial], end, share_s)
+            for end in report.diverged
+            if trials[end.trial].state not in FINISHED
+        ),
+    ]
+
+
+def commit(old: Mapping[int, TrialRecord], new: list[TrialRecord], report: Report) -> ReportCommit:
+    """Rows for the epochs that are new, and the progress of the trials that changed."""
+    fresh = {trial.id for trial in new if trial.epochs > old[trial.id].epochs}
+    share_s = _share_s(report)
+    rows = [
+        (trial, {name: values[i] for name, values in report.metrics.items()})
+        for i, trial in enumerate(report.trials)
+    ]
+    rows += [(end.trial, end.metrics) for end in report.diverged]
+    return ReportCommit(
+        epoch=report.epoch,
+        metrics=[
+            {
+                "trial_id": trial,
+                "seconds": share_s,
+                **{name: metrics[name] for name in STORED if name in metrics},
+            }
+            for trial, metrics in rows
+            if trial in fresh
+        ],
+        progress=tuple(_progress(trial) for trial in new),
+    )
+
+
+def _share_s(report: Report) -> float:
+    """A member's part of the epoch's wall time."""
+    return report.seconds / max(1, len(report.trials) + len(report.diverged))
+
+
+def _advanced(
+    trials: Mapping[int, TrialRecord],
+    report: Report,
+    values: list[float],
+    objective: Objective,
+    share_s: float,
+) -> Iterator[TrialRecord]:
+    for row, id in enumerate(report.trials):
+        trial = trials[id]
+        if trial.state in FINISHED:
+            continue
+        if report.epoch > trial.epochs:
+            trial = _one_epoch_on(trial, report.epoch, values[row], objective.mode, share_s)
+        if report.checkpoint is not None and report.epoch > trial.checkpoint_epoch:
+            trial = replace(
+                trial,
+                checkpoint_file=report.checkpoint,
+                checkpoint_row=row,
+                checkpoint_epoch=report.epoch,
+            )
+        if trial != trials[id]:
+            yield trial
+
+
+def _one_epoch_on(
+    trial: TrialRecord, epoch: int, value: float, mode: str, share_s: float
+) -> TrialRecord:
+    better = math.isfinite(value) and (
+        trial.value is None or (value > trial.value if mode == "max" else value < trial.value)
+    )
+    return replace(
+        trial,
+        epochs=epoch,
+        value=value if better else trial.value,
+        best_epoch=epoch if better else trial.best_epoch,
+        seconds=trial.seconds + share_s,
+        state="complete" if epoch == trial.target_epochs else "running",
+    )
+
+
+def _diverged(trial: TrialRecord, end: Divergence, share_s: float) -> TrialRecord:
+    return replace(
+        trial,
+        epochs=end.epoch,
+        seconds=trial.seconds + share_s,
+        state="failed",
+        failure_kind="diverged",
+        failure_message=f"epoch {end.epoch}: {end.message}",
+    )
+
+
+def _objective_values(report: Report, objective: Objective) -> list[float]:
+    if not report.trials:
+        return []
+    if objective.metric not in report.metrics:
+        raise HpsearchError(
+            f"the objective must be a metric that training reports, but {objective.metric!r} is "
+            f"not one of {', '.join(report.metrics)}; set objective.metric to one of these"
+        )
+    return report.metrics[objective.metric]
+
+
+def _progress(trial: TrialRecord) -> TrialProgress:
+    return TrialProgress(
+        trial_id=trial.id,
+        epochs=trial.epochs,
+        value=trial.value,
+        best_epoch=trial.best_epoch,
+        seconds=trial.seconds,
+        state=trial.state,
+        failure_kind=trial.failure_kind,
+        failure_message=trial.failure_message,
+        checkpoint_file=trial.checkpoint_file,
+        checkpoint_row=trial.checkpoint_row,
+        checkpoint_epoch=trial.checkpoint_epoch,
+    )

@@ -1,0 +1,59 @@
+"""The verdict: what a person should know about a finished search before believing its result.
+
+Called by the loop at the end of a search; stored as diagnoses and shown as warnings.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from hpsearch.coordinator.planning import explored
+from hpsearch.coordinator.view import SearchView, observe
+from hpsearch.sampling.refiner import still_on_border
+from hpsearch.storage.records import NewDiagnosis, TrialRecord
+from workers.config import DOMAINS
+
+MANY = 0.3  # of a branch's trials
+ENOUGH = 8  # trials to judge a branch by
+
+
+def final_diagnoses(view: SearchView) -> list[NewDiagnosis]:
+    """Best still on a border, many diverged, many failed; none for a healthy search."""
+    return [*_border(view), *_failed(view)]
+
+
+def _border(view: SearchView) -> Iterator[NewDiagnosis]:
+    searched = [stage for stage in view.stages if stage.kind != "confirm"]
+    if not searched:
+        return
+    last = searched[-1].planned
+    reasons = still_on_border(
+        explored(view, last),
+        observe(view.of_stage(*view.stages_of(last))),
+        mode=view.search.spec.objective.mode,
+        limits=DOMAINS,
+    )
+    for reason in reasons:
+        yield NewDiagnosis(
+            kind="best_on_border",
+            message=reason.text,
+            evidence=dict(reason.evidence),
+            stage_id=searched[-1].id,
+        )
+
+
+def _failed(view: SearchView) -> Iterator[NewDiagnosis]:
+    by_branch: dict[str, list[TrialRecord]] = {}
+    for trial in view.trials.values():
+        by_branch.setdefault(trial.branch, []).append(trial)
+    for branch, trials in by_branch.items():
+        kinds = Counter(t.failure_kind for t in trials if t.state == "failed")
+        for kind, count in kinds.items():
+            if len(trials) >= ENOUGH and count >= MANY * len(trials):
+                yield NewDiagnosis(
+                    kind=f"many_{kind}",
+                    message=f"{branch}: {count} of {len(trials)} trials failed as {kind}"
+                    + ("; lower the learning rates that it tries" if kind == "diverged" else ""),
+                    evidence={"branch": branch, "failed": count, "trials": len(trials)},
+                )

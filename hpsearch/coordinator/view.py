@@ -1,0 +1,98 @@
+"""SearchView: a search's stored records in memory, indexed; every decision reads this.
+
+The loop replaces records here only after they are committed, so a view that is read back from the
+database is the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from hpsearch.sampling.observations import Observation
+from hpsearch.storage.records import FINISHED, SearchRecord, StageRecord, TrialRecord
+
+
+@dataclass(slots=True)
+class SearchView:
+    """The search, its stages in order of position, and its trials by id."""
+
+    search: SearchRecord
+    stages: list[StageRecord] = field(default_factory=list)
+    trials: dict[int, TrialRecord] = field(default_factory=dict)
+    _by_stage: dict[int, list[int]] = field(default_factory=dict)
+    _by_group: dict[int, list[int]] = field(default_factory=dict)
+
+    def add(self, trials: Iterable[TrialRecord]) -> None:
+        """Take up trials that are new to this view."""
+        for trial in trials:
+            self.trials[trial.id] = trial
+            self._by_stage.setdefault(trial.stage_id, []).append(trial.id)
+            self._by_group.setdefault(trial.group, []).append(trial.id)
+
+    def update(self, trials: Iterable[TrialRecord]) -> None:
+        """Take up new records of trials that are here; their group may have changed."""
+        for trial in trials:
+            old = self.trials[trial.id]
+            self.trials[trial.id] = trial
+            if old.group != trial.group:
+                self._by_group[old.group].remove(trial.id)
+                self._by_group.setdefault(trial.group, []).append(trial.id)
+
+    def of_stage(self, *stages: StageRecord) -> list[TrialRecord]:
+        """The stages' trials by number."""
+        ids = (id for stage in stages for id in self._by_stage.get(stage.id, ()))
+        return sorted((self.trials[id] for id in ids), key=lambda trial: trial.number)
+
+    def of_group(self, number: int) -> list[TrialRecord]:
+        """The trials of a group by number: the order of its members."""
+        found = (self.trials[id] for id in self._by_group.get(number, ()))
+        return sorted(found, key=lambda trial: trial.number)
+
+    def unfinished_groups(self) -> list[int]:
+        """Groups with a trial that has not ended."""
+        return [
+            number
+            for number, ids in self._by_group.items()
+            if any(self.trials[id].state not in FINISHED for id in ids)
+        ]
+
+    @property
+    def num_groups(self) -> int:
+        """How many group numbers are taken: the next free one."""
+        return max(self._by_group, default=-1) + 1
+
+    def stages_of(self, planned: int) -> list[StageRecord]:
+        """The stage that carries out the spec's stage ``planned``, and its expand stages."""
+        return [stage for stage in self.stages if stage.planned == planned]
+
+    def superseded(self) -> set[int]:
+        """Ids of trials that another trial continues."""
+        return {
+            trial.parent_id
+            for trial in self.trials.values()
+            if trial.parent_id is not None and trial.start_epoch > 0
+        }
+
+
+def observe(trials: Sequence[TrialRecord]) -> list[Observation]:
+    """Finished trials as samplers and the refiner see them."""
+    return [
+        Observation(
+            branch=trial.branch,
+            params=trial.params,
+            value=trial.value,
+            state=trial.state,
+            failure_kind=trial.failure_kind,
+            number=trial.number,
+        )
+        for trial in trials
+        if trial.state in ("complete", "pruned", "failed")
+    ]
+
+
+def rank(trials: Iterable[TrialRecord], mode: str) -> list[TrialRecord]:
+    """Complete trials, best first, ties by number."""
+    sign = -1.0 if mode == "max" else 1.0
+    complete = (t for t in trials if t.state == "complete" and t.value is not None)
+    return sorted(complete, key=lambda trial: (sign * (trial.value or 0.0), trial.number))

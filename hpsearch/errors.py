@@ -1,0 +1,10 @@
+"""HpsearchError: the root of every error that a person is shown as one sentence, without traceback.
+
+Raised anywhere in hpsearch; the CLI prints its message and exits with 1.
+"""
+
+from __future__ import annotations
+
+
+class HpsearchError(Exception):
+    """Its text states the rule, the value that broke it, and what to do."""

@@ -1,0 +1,70 @@
+"""Executor: how groups are run. The coordinator starts groups on it and waits for what they report.
+
+Implemented by ``ray`` (actors), ``inprocess`` (debugging) and ``simulated`` (no training); one
+contract suite runs over all of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from workers.messages import Report, TrialGroup
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reported:
+    """A group finished an epoch."""
+
+    group: int
+    report: Report
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ended:
+    """A group has sent its last Report; its slot is free."""
+
+    group: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Raised:
+    """A group's training raised; ``traceback`` is the worker's. Its slot is free."""
+
+    group: int
+    traceback: str
+    out_of_memory: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lost:
+    """A group's worker died; the executor has replaced it. Its slot is free."""
+
+    group: int
+    message: str
+
+
+Update = Reported | Ended | Raised | Lost
+
+
+class Executor(Protocol):
+    """Runs up to ``num_slots`` groups at once.
+
+    After ``start(n, ...)``, ``wait`` gives the group's Reports in order of epochs, then exactly one
+    of Ended, Raised or Lost. Reports of different groups interleave in any order.
+    """
+
+    @property
+    def num_slots(self) -> int: ...
+
+    def start(self, number: int, group: TrialGroup) -> str:
+        """Begin to train ``group``; give the worker's name. There must be a free slot."""
+        ...
+
+    def wait(self, timeout_s: float) -> list[Update]:
+        """Updates since the last call; an empty list if none came within ``timeout_s``."""
+        ...
+
+    def close(self) -> None:
+        """Stop what is running, without waiting for it. May be called twice."""
+        ...

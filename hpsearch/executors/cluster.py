@@ -1,0 +1,58 @@
+"""A Ray cluster to run on: a local one that is started for the search, or one that is there already.
+
+Called by ``hpsearch.api`` before a RayExecutor is made.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import ray
+
+from hpsearch.errors import HpsearchError
+
+NAMESPACE = "hpsearch"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cluster:
+    """A connection to Ray. ``dashboard`` is an address to open in a browser, None if there is none.
+
+    ``is_local`` clusters were started by us and end with the process.
+    """
+
+    dashboard: str | None
+    is_local: bool
+    num_cpus: int
+    num_gpus: int
+
+
+def connect(address: str) -> Cluster:
+    """Connect to ``address``, or start a cluster on this machine if it is "local".
+
+    Raises HpsearchError if there is no cluster at the address. A connection that this process has
+    already is used as it is.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        context = ray.init(
+            address=address,
+            namespace=NAMESPACE,
+            ignore_reinit_error=True,
+            log_to_driver=False,
+            logging_level="error",
+        )
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        first_line = str(error).strip().splitlines()[0]
+        raise HpsearchError(
+            f"no Ray cluster answers at {address!r} ({first_line}); "
+            "start one with `ray start --head`, or use --ray local"
+        ) from error
+    resources = ray.cluster_resources()
+    return Cluster(
+        dashboard=f"http://{context.dashboard_url}" if context.dashboard_url else None,
+        is_local=address == "local",
+        num_cpus=int(resources.get("CPU", 1)),
+        num_gpus=int(resources.get("GPU", 0)),
+    )

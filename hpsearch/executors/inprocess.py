@@ -1,0 +1,57 @@
+"""InProcessExecutor: trains in the calling process, one group at a time, for debugging and tests.
+
+The one module of hpsearch that imports torch.
+"""
+
+from __future__ import annotations
+
+import os
+import traceback
+from collections.abc import Iterator
+
+from hpsearch.executors.base import Ended, Raised, Reported, Update
+from workers.data import Dataset
+from workers.messages import Report, TrialGroup
+from workers.training.device import prepare_device
+from workers.training.loop import train
+from workers.training.tensors import DeviceData
+
+NAME = "in-process"
+
+
+class InProcessExecutor:
+    """Advances its one group by an epoch each time that it is waited for."""
+
+    num_slots = 1
+
+    def __init__(self, dataset: Dataset, num_threads: int | None = None) -> None:
+        device = prepare_device(num_threads or os.cpu_count() or 1)
+        self._data = DeviceData(dataset, device)
+        self._running: tuple[int, Iterator[Report]] | None = None
+
+    def start(self, number: int, group: TrialGroup) -> str:
+        assert self._running is None, "the one slot is taken"
+        self._running = (number, train(group, self._data))
+        return NAME
+
+    def wait(self, timeout_s: float) -> list[Update]:
+        if self._running is None:
+            return []
+        number, reports = self._running
+        update = _advance(number, reports)
+        if not isinstance(update, Reported):
+            self._running = None
+        return [update]
+
+    def close(self) -> None:
+        self._running = None
+
+
+def _advance(number: int, reports: Iterator[Report]) -> Update:
+    try:
+        report = next(reports, None)
+    except Exception:  # whatever a member's configuration makes PyTorch raise
+        return Raised(group=number, traceback=traceback.format_exc())
+    if report is None:
+        return Ended(group=number)
+    return Reported(group=number, report=report)

@@ -1,0 +1,114 @@
+"""RayExecutor: a pool of Ray actors, one per GPU, or spread over the CPU cores when there is none.
+
+Made by ``hpsearch.api`` once a search's data are loaded; a worker that dies is replaced.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray.exceptions import OutOfMemoryError, RayActorError, RayError, RayTaskError
+
+from hpsearch.executors.base import Ended, Lost, Raised, Reported, Update
+from hpsearch.executors.cluster import Cluster
+from hpsearch.spec.search import Resources
+from workers.actor import TrainingWorker
+from workers.data import Dataset
+from workers.messages import TrialGroup
+
+
+@dataclass(kw_only=True, slots=True)
+class _Slot:
+    """One worker and the group that it is training: its number, and the stream of its Reports."""
+
+    name: str
+    actor: Any
+    number: int | None = None
+    stream: Any = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pool:
+    """How many workers there are, and what each of them holds."""
+
+    num_workers: int
+    gpus: float
+    cpus: float
+    threads: int
+
+
+class RayExecutor:
+    """Trains up to one group per worker at once."""
+
+    def __init__(
+        self, cluster: Cluster, dataset: Dataset, resources: Resources, title: str
+    ) -> None:
+        self._pool = pool(cluster, resources)
+        self._title = title
+        self._dataset = ray.put(dataset)
+        self._num_created = 0
+        self._slots = [self._new_slot() for _ in range(self._pool.num_workers)]
+
+    @property
+    def num_slots(self) -> int:
+        return len(self._slots)
+
+    def start(self, number: int, group: TrialGroup) -> str:
+        slot = next(slot for slot in self._slots if slot.number is None)
+        slot.number = number
+        slot.stream = slot.actor.train.options(name=group.name).remote(group)
+        return slot.name
+
+    def wait(self, timeout_s: float) -> list[Update]:
+        busy = {slot.stream: slot for slot in self._slots if slot.number is not None}
+        if not busy:
+            return []
+        ready, _ = ray.wait(list(busy), num_returns=1, timeout=timeout_s, fetch_local=False)
+        return [self._take(busy[stream]) for stream in ready]
+
+    def close(self) -> None:
+        for slot in self._slots:
+            ray.kill(slot.actor)
+        self._slots = []
+
+    def _take(self, slot: _Slot) -> Update:
+        """The next thing that the slot's stream says; frees the slot if it is the last."""
+        number = slot.number
+        assert number is not None
+        try:
+            return Reported(group=number, report=ray.get(next(slot.stream)))
+        except StopIteration:
+            update: Update = Ended(group=number)
+        except RayTaskError as error:
+            update = Raised(group=number, traceback=str(error))
+        except (RayActorError, OutOfMemoryError) as error:
+            self._slots[self._slots.index(slot)] = self._new_slot()
+            return Lost(group=number, message=_first_line(error))
+        slot.number = slot.stream = None
+        return update
+
+    def _new_slot(self) -> _Slot:
+        self._num_created += 1
+        name = f"{self._title} worker {self._num_created}"
+        actor = TrainingWorker.options(
+            name=name, num_gpus=self._pool.gpus, num_cpus=self._pool.cpus
+        ).remote(self._dataset, self._pool.threads, name)
+        return _Slot(name=name, actor=actor)
+
+
+def pool(cluster: Cluster, resources: Resources) -> Pool:
+    """One worker per GPU (or per ``gpus_per_worker`` of one), else one per CPU core."""
+    gpus = resources.gpus_per_worker
+    if gpus == "auto":
+        gpus = 1.0 if cluster.num_gpus else 0.0
+    most = int(cluster.num_gpus / gpus) if gpus else cluster.num_cpus
+    wanted = most if resources.workers == "auto" else resources.workers
+    num_workers = max(1, min(wanted, most))
+    threads = max(1, cluster.num_cpus // num_workers)
+    return Pool(num_workers=num_workers, gpus=gpus, cpus=1.0, threads=threads)
+
+
+def _first_line(error: RayError) -> str:
+    return str(error).strip().splitlines()[0]

@@ -1,0 +1,134 @@
+"""SimulatedExecutor: a function instead of training, virtual time, injected failures.
+
+Coordinators are tested and measured on it: ten thousand trials take seconds, and every run of the
+same simulation is the same.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hpsearch.executors.base import Ended, Lost, Raised, Reported, Update
+from workers.messages import Divergence, Member, Report, TrialGroup
+
+Curve = Callable[[Member, int], dict[str, float]]
+Fault = Callable[[TrialGroup, int, int], str | None]
+
+
+@dataclass(order=True, slots=True)
+class _Event:
+    at_s: float
+    order: int
+    number: int = field(compare=False)
+    epoch: int = field(compare=False)
+
+
+class SimulatedExecutor:
+    """Runs groups on ``num_slots`` imaginary workers.
+
+    ``curve(member, epoch)`` gives a member's metrics at an epoch (from 1); a NaN among them ends
+    the member as diverged. ``fault(group, epoch, attempt)`` may answer "lost" or "raise" to let the
+    group's worker die, or its training raise, instead of reporting that epoch (attempts count the
+    group's starts from 1). ``epoch_s`` is the virtual time of one epoch; ``now_s`` the clock.
+    """
+
+    def __init__(
+        self,
+        curve: Curve,
+        *,
+        num_slots: int = 2,
+        epoch_s: Callable[[TrialGroup], float] = lambda group: 1.0,
+        fault: Fault = lambda group, epoch, attempt: None,
+    ) -> None:
+        self._num_slots = num_slots
+        self.now_s = 0.0
+        self._curve, self._epoch_s, self._fault = curve, epoch_s, fault
+        self._events: list[_Event] = []
+        self._groups: dict[int, tuple[TrialGroup, list[Member]]] = {}
+        self._attempts: dict[int, int] = {}
+        self._order = 0
+
+    @property
+    def num_slots(self) -> int:
+        return self._num_slots
+
+    def start(self, number: int, group: TrialGroup) -> str:
+        assert len(self._groups) < self._num_slots, "no slot is free"
+        self._groups[number] = (group, list(group.members))
+        self._attempts[number] = self._attempts.get(number, 0) + 1
+        self._schedule(number, group.start_epoch + 1)
+        return "simulated"
+
+    def wait(self, timeout_s: float) -> list[Update]:
+        if not self._events:
+            return []
+        event = heapq.heappop(self._events)
+        self.now_s = max(self.now_s, event.at_s)
+        return list(self._happen(event.number, event.epoch))
+
+    def close(self) -> None:
+        self._events.clear()
+        self._groups.clear()
+
+    def _schedule(self, number: int, epoch: int) -> None:
+        self._order += 1
+        at_s = self.now_s + self._epoch_s(self._groups[number][0])
+        heapq.heappush(self._events, _Event(at_s, self._order, number, epoch))
+
+    def _happen(self, number: int, epoch: int) -> Iterator[Update]:
+        group, members = self._groups[number]
+        fault = self._fault(group, epoch, self._attempts[number])
+        if fault is not None:
+            del self._groups[number]
+            yield _fail(number, fault)
+            return
+        report = self._report(group, members, epoch)
+        yield Reported(group=number, report=report)
+        if epoch == group.end_epoch or not report.trials:
+            del self._groups[number]
+            yield Ended(group=number)
+        else:
+            self._schedule(number, epoch + 1)
+
+    def _report(self, group: TrialGroup, members: list[Member], epoch: int) -> Report:
+        found = [(member, self._curve(member, epoch)) for member in members]
+        alive = [(m, metrics) for m, metrics in found if not _has_nan(metrics)]
+        diverged = [(m, metrics) for m, metrics in found if _has_nan(metrics)]
+        members[:] = [member for member, _ in alive]
+        names = list(found[0][1])
+        return Report(
+            epoch=epoch,
+            trials=tuple(member.trial for member in members),
+            metrics={name: [metrics[name] for _, metrics in alive] for name in names},
+            seconds=self._epoch_s(group),
+            diverged=tuple(
+                Divergence(
+                    trial=member.trial, epoch=epoch, message="a metric is nan", metrics=metrics
+                )
+                for member, metrics in diverged
+            ),
+            checkpoint=_checkpoint(group, epoch) if members else None,
+            worker="simulated",
+        )
+
+
+def _has_nan(metrics: dict[str, float]) -> bool:
+    return any(math.isnan(value) for value in metrics.values())
+
+
+def _fail(number: int, fault: str) -> Update:
+    if fault == "lost":
+        return Lost(group=number, message="the simulated worker died")
+    return Raised(group=number, traceback="RuntimeError: the simulated training raised")
+
+
+def _checkpoint(group: TrialGroup, epoch: int) -> str | None:
+    """The name of the file that training would write; nothing is written."""
+    due = epoch == group.end_epoch or (epoch - group.start_epoch) % group.checkpoint_every == 0
+    if group.checkpoint_stem is None or not due:
+        return None
+    return str(Path(f"{group.checkpoint_stem}-{epoch}.safetensors"))
