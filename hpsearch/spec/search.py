@@ -5,11 +5,12 @@ Built by ``hpsearch.spec.load`` from YAML, stored as JSON with the search, read 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import Field
 
-from hpsearch.spec.space import Frozen, Space
+from hpsearch.spec.space import Frozen, Space, Value
 
 SAMPLERS = ("random", "qmc", "grid", "tpe", "gp", "cmaes")
 METRICS = ("val_accuracy", "val_loss", "train_accuracy", "train_loss")
@@ -72,8 +73,17 @@ class Search(Frozen):
     name: str
     objective: Objective = Objective()
     data: Data
-    train: dict[str, Any] = Field(default_factory=dict)
+    train: dict[str, Value] = Field(default_factory=dict)
     space: Space
     stages: tuple[Stage, ...]
     resources: Resources = Resources()
     seed: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """What JSON can hold of it, which is all; order matters in it: branches follow it."""
+        return self.model_dump(mode="json")
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Search:
+        """The inverse of :meth:`to_json`, exactly: lists that were tuples come back as tuples."""
+        return cls.model_validate(values)

@@ -7,13 +7,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict
 
-Value = Any  # a number, string, boolean, or tuple of numbers
+
+def _value(value: Any) -> Any:
+    """JSON has no tuples: a list in it was one."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+Value = Annotated[Any, BeforeValidator(_value)]  # a number, string, boolean, or tuple of numbers
 Params = dict[str, Value]
-RANGE_KINDS = ("log_uniform", "uniform", "int", "log_int")
+RangeKind = Literal["log_uniform", "uniform", "int", "log_int"]
+RANGE_KINDS: tuple[RangeKind, ...] = get_args(RangeKind)
 
 
 class Frozen(BaseModel):
@@ -25,7 +32,7 @@ class Frozen(BaseModel):
 class Range(Frozen):
     """A numeric parameter. ``base`` (log_int only) admits the powers of ``base`` alone."""
 
-    kind: Literal["log_uniform", "uniform", "int", "log_int"]
+    kind: RangeKind
     low: float
     high: float
     base: int | None = None
@@ -86,9 +93,11 @@ class Space(Frozen):
 
     def branches(self) -> tuple[Branch, ...]:
         """Every assignment of the structural choices, in the order of the spec."""
-        return tuple(
-            self._branch(fixed) for fixed in self._assignments({}, list(self.structural()))
-        )
+        return tuple(self._branch(fixed) for fixed in self.assignments())
+
+    def assignments(self) -> Iterator[Params]:
+        """The structural choices of each branch, one branch after the other."""
+        return self._assignments({}, list(self.structural()))
 
     def _assignments(self, fixed: Params, names: list[str]) -> Iterator[Params]:
         pending = [name for name in names if name not in fixed]

@@ -1,0 +1,101 @@
+"""From the name of a spec to the plain mapping that its YAML stands for.
+
+Called by ``hpsearch.spec.loading``; knows files and YAML, and nothing of searches.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from importlib.resources.abc import Traversable
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any
+
+from hpsearch.spec.problem import Problem, SpecError, closest
+from hpsearch.spec.yaml_text import parse_yaml
+
+PACKAGE = "search_spaces"
+MOST_BYTES = 1_000_000
+MOST_LEVELS = 20
+Source = str | os.PathLike[str] | Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Document:
+    """A spec before it is understood: what to call its file, and its mapping."""
+
+    file: str
+    tree: dict[str, Any]
+
+
+def read_document(source: Source) -> Document:
+    """The mapping in a YAML file, in a packaged search space, or given. Raises SpecError.
+
+    A packaged search space is meant by a bare name (``digits``), unless a file has that name.
+    """
+    if isinstance(source, Mapping):
+        return Document(file="search", tree=_plain(source))
+    file = _find(os.fspath(source))
+    tree = parse_yaml(_text(file), file.name)
+    if not isinstance(tree, dict):
+        rule = "is empty, but a spec is" if tree is None else "must be"
+        raise _refusal(file.name, "", f"{rule} a mapping such as name: digits")
+    return Document(file=file.name, tree=tree)
+
+
+def packaged() -> dict[str, Traversable]:
+    """The search spaces that come with the package, by name."""
+    files = (file for file in resources.files(PACKAGE).iterdir() if file.name.endswith(".yaml"))
+    return {file.name.removesuffix(".yaml"): file for file in sorted(files, key=lambda f: f.name)}
+
+
+def _find(name: str) -> Path | Traversable:
+    """The file that ``name`` means; one in the working folder goes first."""
+    path, spaces = Path(name), packaged()
+    try:
+        exists = path.exists() and not path.is_dir()
+    except (OSError, ValueError):  # a name that no file can have
+        exists = False
+    if exists:
+        return path
+    if name in spaces:
+        return spaces[name]
+    rule = "there is no such file; give a YAML file or a packaged search space, one of "
+    raise _refusal(name, "", rule + ", ".join(spaces), closest(path.stem, spaces))
+
+
+def _text(file: Path | Traversable) -> str:
+    try:
+        with file.open("rb") as stream:
+            content = stream.read(MOST_BYTES + 1)
+        if len(content) > MOST_BYTES:
+            raise _refusal(file.name, "", "is larger than 1 MB, no spec is; check the name")
+        return content.decode("utf-8-sig")
+    except OSError as error:
+        raise _refusal(file.name, "", f"cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise _refusal(file.name, "", "must be text in UTF-8; save it as such") from error
+
+
+def _refusal(file: str, key: str, rule: str, closest: str | None = None) -> SpecError:
+    return SpecError([Problem(file=file, key=key, rule=rule, closest=closest)])
+
+
+def _plain(value: Any, level: int = 0) -> Any:
+    """A copy of a mapping from Python in YAML's types: numpy numbers, tuples, paths are turned."""
+    if level > MOST_LEVELS:
+        raise _refusal("search", "", "is nested too deeply; write it flat")
+    if isinstance(value, Mapping):
+        return {key: _plain(item, level + 1) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item, level + 1) for item in value]
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, Integral):
+        return int(value)
+    return float(value) if isinstance(value, Real) else value

@@ -1,0 +1,188 @@
+"""``load``: a YAML file, a packaged search space or a mapping becomes a ``Search``, or is refused.
+
+Called by the CLI and the Python API; reads no data and imports no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from hpsearch.spec.auto import auto_stages, full_epochs
+from hpsearch.spec.document import Source, read_document
+from hpsearch.spec.override import apply_overrides
+from hpsearch.spec.problem import Problems, shown
+from hpsearch.spec.rules import (
+    COUNT,
+    POSITIVE,
+    Fraction,
+    ListOf,
+    Name,
+    OrAuto,
+    Rule,
+    Section,
+    StageList,
+    Text,
+    read_fields,
+)
+from hpsearch.spec.search import METRICS, SAMPLERS, Data, Objective, Resources, Search, Stage
+from hpsearch.spec.space import Space
+from hpsearch.spec.space_section import read_space
+from hpsearch.spec.stages_section import StageDefaults, check_order, check_space, read_stages
+from workers.config import DOMAINS
+from workers.data.config import PREPROCESS, SOURCES, DataConfig, DataError
+from workers.domain import Domain
+
+TOP: dict[str, Rule] = {
+    "name": Name(),
+    "objective": Section(),
+    "data": Section(),
+    "train": Section(),
+    "space": Section(),
+    "sampler": Domain(names=SAMPLERS),
+    "stages": StageList(),
+    "budget": Section(),
+    "resources": Section(),
+    "seed": COUNT,
+}
+OBJECTIVE: dict[str, Rule] = {
+    "metric": Domain(names=METRICS),
+    "mode": Domain(names=("max", "min")),
+}
+DATA: dict[str, Rule] = {
+    "source": Domain(names=SOURCES),
+    "path": Text("the path of a file or folder"),
+    "target": Text("the name of a column"),
+    "validation": Fraction(),
+    "preprocess": ListOf(Domain(names=PREPROCESS)),
+    "limit": Domain(low=2, integer=True),
+}
+# How long a training lasts is said here or with a stage; it is no field of TrainConfig.
+TRAIN: dict[str, Rule] = {**DOMAINS, "epochs": POSITIVE}
+BUDGET: dict[str, Rule] = {"epochs": POSITIVE}
+RESOURCES: dict[str, Rule] = {
+    "workers": OrAuto(POSITIVE),
+    "gpus_per_worker": OrAuto(Domain(low=0)),
+    "width": POSITIVE,
+    "checkpoint_every": POSITIVE,
+}
+
+
+def load(source: Source, overrides: Sequence[str] = ()) -> Search:
+    """The search that ``source`` asks for, with ``overrides`` (``key.path=value``) applied.
+
+    ``source`` is the path of a YAML file, the bare name of a packaged search space (``digits``;
+    a file of that name in the working folder goes first), or a mapping of the same shape.
+    Raises SpecError with everything that is wrong.
+    """
+    document = read_document(source)
+    problems = Problems(file=document.file)
+    tree = apply_overrides(document.tree, overrides, problems)
+    search = _Reader(tree, problems).read()
+    problems.raise_if_any()
+    assert search is not None  # for it has no problems
+    return search
+
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """Reads the sections of ``tree`` one by one; what is wrong goes to ``problems``."""
+
+    tree: Mapping[str, Any]
+    problems: Problems
+
+    def read(self) -> Search | None:
+        required = ("name", "data", "space", "stages")
+        top = self._fields(self.tree, "", TOP, "a key of a spec", required)
+        objective = self._objective(top.get("objective", {}))
+        data = self._data(top["data"]) if "data" in top else None
+        train = self._fields(top.get("train", {}), "train", TRAIN, "a parameter of the training")
+        resources = self._fields(
+            top.get("resources", {}), "resources", RESOURCES, "a key of resources"
+        )
+        space = read_space(top["space"], train.keys(), self.problems) if "space" in top else None
+        stages = self._stages(top, train.pop("epochs", None), space) if "stages" in top else ()
+        if self.problems.found:
+            return None
+        assert data is not None  # it is required
+        assert space is not None  # likewise
+        return Search(
+            name=top["name"],
+            objective=objective,
+            data=data,
+            train=train,
+            space=space,
+            stages=stages,
+            resources=Resources(**resources),
+            seed=top.get("seed", 0),
+        )
+
+    def _fields(
+        self,
+        section: Mapping[Any, Any],
+        path: str,
+        table: Mapping[str, Rule],
+        what: str,
+        required: Sequence[str] = (),
+    ) -> dict[str, Any]:
+        return read_fields(section, path, table, self.problems, what=what, required=required)
+
+    def _objective(self, section: Mapping[Any, Any]) -> Objective:
+        fields = self._fields(section, "objective", OBJECTIVE, "a key of objective")
+        metric = fields.get("metric", Objective().metric)
+        good: Literal["max", "min"] = "min" if metric.endswith("loss") else "max"
+        if fields.get("mode", good) != good:
+            rule = f"must be {good} for {metric}; correct it or leave it out"
+            self.problems.add("objective.mode", rule, fields["mode"])
+        return Objective(metric=metric, mode=good)
+
+    def _data(self, section: Mapping[Any, Any]) -> Data | None:
+        num_before = len(self.problems.found)
+        fields = self._fields(section, "data", DATA, "a key of data", ("source",))
+        if len(self.problems.found) > num_before:
+            return None
+        try:
+            DataConfig(**fields)
+        except DataError as error:
+            self.problems.add(f"data.{error.key}", str(error))
+        return Data(**fields)
+
+    def _stages(
+        self, top: Mapping[str, Any], epochs: int | None, space: Space | None
+    ) -> tuple[Stage, ...]:
+        """The stages, or none if one of them has a problem."""
+        if top["stages"] == "auto":
+            return self._auto_stages(top, epochs, space)
+        if "budget" in top:
+            self.problems.add("budget", "is for stages: auto alone; leave it out")
+        if epochs is None and "epochs" in (top.get("train") or {}):
+            epochs = 1  # it is there, and has its problem told already
+        defaults = StageDefaults(sampler=top.get("sampler"), epochs=epochs)
+        read = read_stages(top["stages"], defaults, self.problems)
+        check_order(read, self.problems)
+        stages = tuple(stage for stage in read if stage is not None)
+        if space is not None and stages and len(stages) == len(read):
+            check_space(stages, space, lambda i, key: f"stages[{i}].{key}", self.problems)
+        return stages
+
+    def _auto_stages(
+        self, top: Mapping[str, Any], epochs: int | None, space: Space | None
+    ) -> tuple[Stage, ...]:
+        if "sampler" in top:
+            self.problems.add("sampler", "is chosen by stages: auto; leave one of the two out")
+        fields = self._fields(
+            top.get("budget", {}), "budget", BUDGET, "a key of budget", ("epochs",)
+        )
+        if "epochs" not in fields:
+            return ()
+        budget = fields["epochs"]
+        try:
+            stages = auto_stages(budget, epochs or full_epochs(budget))
+        except ValueError as error:
+            self.problems.add("budget.epochs", str(error), shown(budget))
+            return ()
+        if space is not None:
+            place = {"trials": "budget.epochs", "sampler": "stages"}
+            check_space(stages, space, lambda i, key: place[key], self.problems)
+        return stages

@@ -1,0 +1,117 @@
+"""The ``space:`` section as a whole: its names, what its conditions refer to, its branches.
+
+Called by ``hpsearch.spec.loading``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from graphlib import CycleError, TopologicalSorter
+from itertools import islice
+from typing import Any
+
+from hpsearch.spec.parameters import read_parameter
+from hpsearch.spec.problem import Problems, closest, shown
+from hpsearch.spec.reserved import RESERVED
+from hpsearch.spec.rules import join
+from hpsearch.spec.space import Choice, Parameter, Space, Value, is_active
+from workers.config import DOMAINS
+
+MOST_BRANCHES = 1000  # each needs trials of its own, enough of them to learn something
+
+
+def read_space(
+    section: Mapping[Any, Any], fixed: Collection[str], problems: Problems
+) -> Space | None:
+    """The space, or None if it has a problem. ``fixed`` are the fields that ``train`` fixes."""
+    num_before = len(problems.found)
+    parameters: dict[str, Parameter] = {}
+    for name, definition in section.items():
+        _check_name(name, fixed, problems)
+        parameter = read_parameter(str(name), definition, problems)
+        if parameter is not None:
+            parameters[str(name)] = parameter
+    if not section:
+        problems.add("space", "must have at least one parameter: a search varies something")
+    _check_parents(parameters, {str(name) for name in section}, fixed, problems)
+    _check_circles(parameters, problems)
+    if len(problems.found) > num_before:
+        return None
+    space = Space(parameters=parameters)
+    return space if _branches_well(space, problems) else None
+
+
+def _check_name(name: object, fixed: Collection[str], problems: Problems) -> None:
+    path = join("space", name)
+    if name in RESERVED:
+        problems.add(path, "is the name of a column of the results; a parameter may not have it")
+    elif not isinstance(name, str) or not name.isidentifier():
+        problems.add(path, "must be a name of letters, digits and _, not begun by a digit")
+    elif name not in DOMAINS:
+        problems.add(path, "is not a parameter of the training", closest=closest(name, DOMAINS))
+    elif name in fixed:
+        problems.add(path, "is fixed under train as well; leave it in one of the two")
+
+
+def _check_parents(
+    parameters: Mapping[str, Parameter],
+    names: Collection[str],
+    fixed: Collection[str],
+    problems: Problems,
+) -> None:
+    for name, parameter in parameters.items():
+        for parent, values in (parameter.when or {}).items():
+            path = f"space.{name}.when.{parent}"
+            if parent in parameters:
+                _check_condition(parameters[parent], values, path, problems)
+            elif parent in fixed and parent not in names:
+                problems.add(path, "is fixed under train; a condition needs a choice of the space")
+            elif parent not in names:
+                near = closest(parent, names)
+                problems.add(path, "is not a parameter of the space", closest=near)
+
+
+def _check_condition(
+    parent: Parameter, values: tuple[Value, ...], path: str, problems: Problems
+) -> None:
+    if not isinstance(parent, Choice):
+        problems.add(path, "is a range; a condition needs a choice")
+        return
+    for value in values:
+        if value not in parent.choices:
+            rule = f"must be among its choices {', '.join(map(shown, parent.choices))}"
+            names = [choice for choice in parent.choices if isinstance(choice, str)]
+            problems.add(path, rule, shown(value), closest(value, names))
+
+
+def _check_circles(parameters: Mapping[str, Parameter], problems: Problems) -> None:
+    graph = {name: set(parameter.when or {}) for name, parameter in parameters.items()}
+    while True:
+        try:
+            TopologicalSorter(graph).prepare()
+        except CycleError as error:
+            circle: list[str] = error.args[1][::-1]
+            rule = f"goes in a circle: {' needs '.join(circle)}; take one of them away"
+            problems.add(f"space.{circle[0]}.when", rule)
+            graph = {name: parents for name, parents in graph.items() if name not in circle}
+        else:
+            return
+
+
+def _branches_well(space: Space, problems: Problems) -> bool:
+    """Whether there are not too many branches, and each parameter has one where it is active."""
+    assignments = list(islice(space.assignments(), MOST_BRANCHES + 1))
+    if len(assignments) > MOST_BRANCHES:
+        rule = (
+            f"must part into at most {MOST_BRANCHES} branches, but {space.structural()} make more"
+        )
+        problems.add("space", f"{rule}; take choices or conditions away")
+        return False
+    never = [
+        name
+        for name, parameter in space.parameters.items()
+        if not any(is_active(parameter, fixed) for fixed in assignments)
+    ]
+    for name in never:
+        problems.add(f"space.{name}.when", "can never hold: its conditions exclude each other")
+    return not never

@@ -1,0 +1,175 @@
+"""The ``stages:`` section: each stage with its defaults, then what stages ask of one another.
+
+Called by ``hpsearch.spec.loading``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+from typing import Any
+
+from hpsearch.spec.problem import Problems, shown
+from hpsearch.spec.rules import BOOLEAN, COUNT, POSITIVE, Name, Rule, Section, obeys, read_fields
+from hpsearch.spec.search import SAMPLERS, Stage
+from hpsearch.spec.space import Range, Space
+from workers.domain import Domain
+
+SEARCH_KEYS: dict[str, Rule] = {
+    "name": Name(),
+    "trials": POSITIVE,
+    "epochs": POSITIVE,
+    "sampler": Domain(names=SAMPLERS),
+    "continue": COUNT,
+    "batch": POSITIVE,
+    "narrow": BOOLEAN,
+    "expand": COUNT,
+}
+CONFIRM_KEYS: dict[str, Rule] = {
+    "name": Name(),
+    "top": POSITIVE,
+    "seeds": POSITIVE,
+    "epochs": POSITIVE,
+}
+BATCHES = {"tpe": 16, "gp": 4}  # what these two still learn from; the others need no batch
+NEEDS_RANGE = ("gp", "cmaes")
+CONFIRM_SEEDS = 3
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StageDefaults:
+    """What the top of a spec says for all its stages."""
+
+    sampler: str | None
+    epochs: int | None
+
+
+def read_stages(
+    section: Sequence[Any], defaults: StageDefaults, problems: Problems
+) -> tuple[Stage | None, ...]:
+    """Each stage, None where a problem leaves none."""
+    if not section:
+        problems.add("stages", "must have at least one stage, or be auto")
+    stages: list[Stage | None] = []
+    for i, item in enumerate(section):
+        earlier = [stage for stage in stages if stage is not None]
+        stages.append(_read_stage(item, f"stages[{i}]", earlier, defaults, problems))
+    return tuple(stages)
+
+
+def _read_stage(
+    item: object, path: str, earlier: list[Stage], defaults: StageDefaults, problems: Problems
+) -> Stage | None:
+    if not isinstance(item, Mapping):
+        obeys(item, Section(), path, problems)
+        return None
+    num_before = len(problems.found)
+    searched = [stage for stage in earlier if stage.kind == "search"]
+    if "top" in item or item.get("name") == "confirm":
+        stage = _read_confirm_stage(item, path, searched, problems)
+    else:
+        stage = _read_search_stage(item, path, searched, defaults, problems)
+    return stage if len(problems.found) == num_before else None
+
+
+def _read_confirm_stage(
+    item: Mapping[Any, Any], path: str, searched: list[Stage], problems: Problems
+) -> Stage | None:
+    what, required = "a key of a confirm stage", ("name", "top")
+    fields = read_fields(item, path, CONFIRM_KEYS, problems, what=what, required=required)
+    if not set(required) <= set(fields):
+        return None
+    # With no search stage before it the stage is refused, whatever its epochs.
+    epochs = searched[-1].epochs if searched else 1
+    return Stage(kind="confirm", **{"epochs": epochs, "seeds": CONFIRM_SEEDS, **fields})
+
+
+def _read_search_stage(
+    item: Mapping[Any, Any],
+    path: str,
+    searched: list[Stage],
+    defaults: StageDefaults,
+    problems: Problems,
+) -> Stage | None:
+    what = "a key of a search stage"
+    required = ("name", "trials") if defaults.epochs else ("name", "trials", "epochs")
+    fields = read_fields(item, path, SEARCH_KEYS, problems, what=what, required=required)
+    if not set(required) <= set(fields):
+        return None
+    sampler = fields.get("sampler") or defaults.sampler or "random"
+    continued = fields.pop("continue", _default_continued(fields["trials"], searched))
+    batch = fields.get("batch", BATCHES.get(sampler))
+    fields = {"epochs": defaults.epochs, **fields, "sampler": sampler, "batch": batch}
+    return Stage(continued=continued, **fields)
+
+
+def _default_continued(trials: int, searched: Sequence[Stage]) -> int:
+    """A fifth of the stage, rounded up: continuing the best is what makes short runs pay."""
+    return min(-(-trials // 5), searched[-1].trials) if searched else 0
+
+
+def check_order(stages: Sequence[Stage | None], problems: Problems) -> None:
+    """What stages ask of those before them, up to the first that has problems of its own."""
+    known = [stage for stage in takewhile(lambda stage: stage is not None, stages) if stage]
+    for i, stage in enumerate(known):
+        path, earlier = f"stages[{i}]", known[:i]
+        if any(other.name == stage.name for other in earlier):
+            rule = "is the name of an earlier stage; stages have names of their own"
+            problems.add(f"{path}.name", rule, shown(stage.name))
+        searched = [other for other in earlier if other.kind == "search"]
+        if stage.kind == "confirm":
+            _check_confirm(stage, path, searched, problems)
+            continue
+        if len(searched) < len(earlier):
+            problems.add(path, "is a search stage and must come before every confirm stage")
+        _check_continued(stage, path, searched, problems)
+
+
+def _check_confirm(stage: Stage, path: str, searched: list[Stage], problems: Problems) -> None:
+    num_trials = _num_distinct(searched)
+    if not searched:
+        problems.add(path, "is a confirm stage and needs a search stage before it")
+    elif stage.top > num_trials:
+        rule = f"must be at most {num_trials}, the trials of the stages before"
+        problems.add(f"{path}.top", rule, shown(stage.top))
+
+
+def _check_continued(stage: Stage, path: str, searched: list[Stage], problems: Problems) -> None:
+    if stage.continued == 0:
+        return
+    key, got = f"{path}.continue", shown(stage.continued)
+    if not searched:
+        problems.add(key, "must be 0 in the first stage, which has no trials to continue", got)
+        return
+    if stage.continued > stage.trials:
+        rule = f"must be at most {stage.trials}, the trials of the stage: they are among them"
+        problems.add(key, rule, got)
+    if stage.continued > _num_distinct(searched):
+        rule = f"must be at most {_num_distinct(searched)}, the trials of the stages before"
+        problems.add(key, rule, got)
+    most = max(other.epochs for other in searched)
+    if stage.epochs < most:
+        rule = f"must be at least {most}, to continue trials of the stages before; or continue: 0"
+        problems.add(f"{path}.epochs", rule, shown(stage.epochs))
+
+
+def _num_distinct(stages: Sequence[Stage]) -> int:
+    """Trials of the stages, the continued ones counted once."""
+    return sum(max(0, stage.trials - stage.continued) for stage in stages)
+
+
+def check_space(
+    stages: Sequence[Stage], space: Space, place: Callable[[int, str], str], problems: Problems
+) -> None:
+    """What stages ask of the space; ``place`` gives the key path for a stage's index and key."""
+    num_branches = sum(1 for _ in space.assignments())
+    if stages[0].trials < num_branches:
+        rule = f"must give each of the {num_branches} branches of the space a trial"
+        problems.add(place(0, "trials"), rule, shown(stages[0].trials))
+    if any(isinstance(parameter, Range) for parameter in space.parameters.values()):
+        return
+    for i, stage in enumerate(stages):
+        if stage.sampler in NEEDS_RANGE:
+            rule = "needs a range in the space, which has only choices; use tpe or grid"
+            problems.add(place(i, "sampler"), rule, stage.sampler)
