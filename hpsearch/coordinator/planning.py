@@ -19,7 +19,7 @@ from hpsearch.sampling.refiner import Refinement, extend, merge, refine
 from hpsearch.spec.reason import Reason
 from hpsearch.spec.search import Stage
 from hpsearch.spec.space import Branch
-from hpsearch.storage.records import NewStage, NewTrial, StageRecord, TrialRecord
+from hpsearch.storage.records import NewStage, NewTrial, StageKind, TrialRecord
 from workers.config import DOMAINS
 from workers.keys import key
 

@@ -1,4 +1,4 @@
-"""A Ray cluster to run on: a local one that is started for the search, or one that is there already.
+"""A Ray cluster to run on: a local one started for the search, or one that is there already.
 
 Called by ``hpsearch.api`` before a RayExecutor is made.
 """

@@ -15,6 +15,7 @@ from hpsearch.spec.search import Search
 from hpsearch.spec.space import Branch, Params
 
 SearchState = Literal["submitted", "running", "stopped", "complete", "failed"]
+StageKind = Literal["search", "expand", "confirm"]
 StageState = Literal["running", "complete"]
 TrialState = Literal["waiting", "running", "complete", "pruned", "failed"]
 FailureKind = Literal["diverged", "error", "out_of_memory", "worker_lost"]
@@ -46,7 +47,7 @@ class StageRecord:
     position: int
     planned: int
     name: str
-    kind: Literal["search", "expand", "confirm"]
+    kind: StageKind
     epochs: int
     sampler: str
     branches: tuple[Branch, ...]
@@ -99,7 +100,7 @@ class NewStage:
     position: int
     planned: int
     name: str
-    kind: Literal["search", "expand", "confirm"]
+    kind: StageKind
     epochs: int
     sampler: str
     branches: tuple[Branch, ...]
