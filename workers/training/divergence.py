@@ -14,7 +14,8 @@ from workers.messages import Divergence
 from workers.training.stack import Stack
 
 FAR_ABOVE_CHANCE = 10.0  # times ln(classes), the loss of guessing evenly
-PATIENCE = 3  # epochs in a row far above chance and not falling
+PATIENCE = 3  # epochs in a row far above chance and hardly falling
+FALLING = 0.9  # a loss falls if an epoch takes it below this part of itself
 
 
 def find(
@@ -42,9 +43,8 @@ def find(
 
 def _count_strikes(stack: Stack, train_M: Tensor, limit: float) -> Tensor:
     last_M, strikes_M = stack.rows["last_loss"], stack.rows["strikes"]
-    stuck_M = (train_M > limit) & (train_M >= last_M)
     # The first epoch far above chance is a strike too: there is nothing yet that it fell from.
-    stuck_M |= (train_M > limit) & last_M.isinf()
+    stuck_M = (train_M > limit) & ((train_M >= FALLING * last_M) | last_M.isinf())
     strikes_M.copy_(torch.where(stuck_M, strikes_M + 1, 0))
     last_M.copy_(train_M)
     return strikes_M
@@ -59,5 +59,5 @@ def _message(train_loss: float, val_loss: float, weights_finite: bool, limit: fl
         return f"the validation loss is {val_loss}"
     return (
         f"the training loss {train_loss:.4g} stayed above {limit:.4g}, {FAR_ABOVE_CHANCE:g} times "
-        f"that of guessing, for {PATIENCE} epochs without falling"
+        f"that of guessing, for {PATIENCE} epochs and hardly fell"
     )
