@@ -60,7 +60,16 @@ def ranked(observations: Sequence[Observation], mode: Mode) -> list[Observation]
     return sorted(judged, key=lambda one: (-one.score(mode), one.number))
 
 
-def elite_of(ordered: Sequence[Observation], share: float, least: int) -> list[Observation]:
-    """The best ``share`` of ``ordered`` (best first), at least ``least``, successes only."""
-    count = max(least, round(share * len(ordered)))
-    return [one for one in ordered[:count] if one.succeeded]
+def elite_of(
+    ordered: Sequence[Observation], mode: Mode, *, share: float, least: int
+) -> list[Observation]:
+    """The best ``share`` of ``ordered`` (best first), at least ``least``, successes only.
+
+    Those that equal the last of them belong to it too: an order among equals would be chance.
+    """
+    successes = [one for one in ordered if one.succeeded]
+    count = min(len(successes), max(least, round(share * len(ordered))))
+    if count == 0:
+        return []
+    bar = successes[count - 1].score(mode)
+    return [one for one in successes if one.score(mode) >= bar]
