@@ -98,9 +98,8 @@ class _Reader:
             return None
         if not self._fits_field(kind) or not self._all_obey(ends, NUMBER, path):
             return None
-        in_order = self._in_order(kind, *ends)
         in_domain = self.domain is None or self._all_obey(ends, self.domain, path)
-        if not (in_order and in_domain and self._ends_are_powers(kind, *ends)):
+        if not (self._suits_kind(kind, *ends) and in_domain and self._has_powers(kind, *ends)):
             return None
         return Range.model_validate(
             {
@@ -126,10 +125,10 @@ class _Reader:
             return False
         return True
 
-    def _in_order(self, kind: str, low: float, high: float) -> bool:
+    def _suits_kind(self, kind: str, low: float, high: float) -> bool:
         rules = {
             "must be [low, high] with low < high": low < high,
-            "must be above 0, on a log scale": low > 0 or not kind.startswith("log"),
+            "must be above 0, on a log scale": min(low, high) > 0 or not kind.startswith("log"),
             "must have whole numbers for ends": not kind.endswith("int")
             or (float(low).is_integer() and float(high).is_integer()),
         }
@@ -138,7 +137,7 @@ class _Reader:
             self._refuse(kind, rule, shown([low, high]))
         return not broken
 
-    def _ends_are_powers(self, kind: str, low: float, high: float) -> bool:
+    def _has_powers(self, kind: str, low: float, high: float) -> bool:
         base = self.definition.get("base")
         if base is None or kind != "log_int":
             return True

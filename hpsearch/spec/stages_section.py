@@ -164,7 +164,7 @@ def check_space(
 ) -> None:
     """What stages ask of the space; ``place`` gives the key path for a stage's index and key."""
     num_branches = sum(1 for _ in space.assignments())
-    if stages[0].trials < num_branches:
+    if stages[0].kind == "search" and stages[0].trials < num_branches:
         rule = f"must give each of the {num_branches} branches of the space a trial"
         problems.add(place(0, "trials"), rule, shown(stages[0].trials))
     if any(isinstance(parameter, Range) for parameter in space.parameters.values()):

@@ -1,0 +1,88 @@
+"""A spec held against its data: what is refused before anything is trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hpsearch.spec import Problem, SpecError, load, load_data
+
+
+def spec(**sections: Any) -> dict[str, Any]:
+    return {
+        "name": "try",
+        "data": {"source": "digits"},
+        "space": {"learning_rate": {"log_uniform": [1e-4, 1]}},
+        "stages": [{"name": "only", "trials": 4, "epochs": 1}],
+        **sections,
+    }
+
+
+def problem_of(**sections: Any) -> Problem:
+    with pytest.raises(SpecError) as caught:
+        load_data(load(spec(**sections)))
+    (problem,) = caught.value.problems
+    assert problem.file == "try"
+    return problem
+
+
+def test_data_that_fit_are_loaded() -> None:
+    dataset = load_data(load(spec(data={"source": "digits", "limit": 200, "validation": 40})))
+    assert (len(dataset.x_train), len(dataset.x_validation)) == (160, 40)
+
+
+def test_the_seed_of_the_search_keys_the_split() -> None:
+    first, again, other = (load_data(load(spec(seed=seed))).y_train for seed in (0, 0, 1))
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_loading_a_spec_reads_no_data() -> None:
+    assert load(spec(data={"source": "npz", "path": "nowhere.npz"})).data.path == "nowhere.npz"
+
+
+def test_a_missing_file_is_told_by_its_key(tmp_path: Path) -> None:
+    path = str(tmp_path / "nowhere.npz")
+    problem = problem_of(data={"source": "npz", "path": path})
+    assert problem.key == "data.path"
+    assert path in problem.rule
+
+
+def test_a_truncated_file_is_told_by_its_key(tmp_path: Path) -> None:
+    path = tmp_path / "half.npz"
+    np.savez(path, x=np.zeros((50, 3)), y=np.arange(50) % 2)
+    path.write_bytes(path.read_bytes()[:-200])
+    assert problem_of(data={"source": "npz", "path": str(path)}).key == "data.path"
+
+
+@pytest.mark.parametrize(("key", "value"), [("limit", 1798), ("validation", 1797)])
+def test_more_rows_than_there_are_is_told_by_its_key(key: str, value: int) -> None:
+    assert problem_of(data={"source": "digits", key: value}).key == f"data.{key}"
+
+
+DATA = {"source": "digits", "limit": 100, "validation": 20}
+
+
+@pytest.mark.parametrize(
+    ("sections", "key"),
+    [
+        ({"train": {"batch_size": 81}}, "train.batch_size"),
+        ({"space": {"batch_size": {"choice": [80, 81]}}}, "space.batch_size.choice[1]"),
+        ({"space": {"batch_size": {"int": [8, 81]}}}, "space.batch_size.int[1]"),
+    ],
+)
+def test_a_batch_larger_than_the_training_part_is_told(sections: dict[str, Any], key: str) -> None:
+    problem = problem_of(data=DATA, **sections)
+    assert (problem.key, problem.value) == (key, "81")
+    assert "must be at most 80, the number of training rows" in problem.rule
+
+
+def test_the_default_batch_is_held_against_the_rows_too() -> None:
+    assert problem_of(data={**DATA, "validation": 80}).key == "train.batch_size"
+
+
+def test_a_batch_of_all_training_rows_is_legal() -> None:
+    assert len(load_data(load(spec(data=DATA, train={"batch_size": 80}))).x_train) == 80
