@@ -1,0 +1,164 @@
+"""Database: an engine whose transactions mean the same on SQLite and on PostgreSQL.
+
+Opened by the CLI and ``hpsearch.connect`` from a URL; ``hpsearch.storage.repository`` runs on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    Interval,
+    create_engine,
+    event,
+    func,
+    literal,
+    type_coerce,
+)
+from sqlalchemy.exc import DBAPIError
+
+from hpsearch.storage import codec, revisions
+from hpsearch.storage.errors import StorageError
+from hpsearch.storage.types import UtcDateTime
+from hpsearch.storage.urls import masked_url, parse_url
+
+BUSY_TIMEOUT_MS = 30_000
+CONNECT_TIMEOUT_S = 10
+WRITES = "hpsearch_writes"  # the execution option of a connection that will write
+
+
+class Database:
+    """One database by its URL. Nothing is connected before the first use.
+
+    An empty database gets its tables on first use; any other must have the schema of this version,
+    see :meth:`check_revision`. All methods raise StorageError, in one sentence without passwords,
+    when the database cannot be used.
+    """
+
+    def __init__(self, url: str) -> None:
+        parsed = parse_url(url)
+        self.url = masked_url(parsed.render_as_string(hide_password=False))
+        self._password = parsed.password
+        self._checked = False
+        if parsed.get_backend_name() == "sqlite":
+            self.engine = _sqlite(parsed)
+            self._reader = self.engine
+        else:
+            self.engine = _postgresql(parsed)
+            self._reader = self.engine.execution_options(isolation_level="REPEATABLE READ")
+        self._writer = self.engine.execution_options(**{WRITES: True})
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A transaction that sees one state of the database throughout, and blocks nobody."""
+        self.check_revision()
+        with self._transaction(self._reader) as connection:
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """A transaction that is committed at the end, or rolled back whole on an exception."""
+        self.check_revision()
+        with self._transaction(self._writer) as connection:
+            yield connection
+
+    def current_revision(self) -> str | None:
+        """The revision of the schema in the database; None while it has none of our tables."""
+        with self._transaction(self._reader) as connection:
+            return revisions.current(connection)
+
+    def upgrade(self) -> None:
+        """Bring the schema to the revision of this version of hpsearch; keeps all data."""
+        with self._transaction(self._writer) as connection:
+            revisions.upgrade(connection)
+        self._checked = True
+
+    def check_revision(self) -> None:
+        """Refuse a schema that is newer or older than this version's; fill an empty database."""
+        if self._checked:
+            return
+        with self._transaction(self._reader) as connection:
+            empty = revisions.is_empty(connection)
+            if not empty:
+                revisions.check(connection, self.url)
+        if empty:
+            self.upgrade()
+        self._checked = True
+
+    def close(self) -> None:
+        """Close all connections; the next use opens new ones."""
+        self.engine.dispose()
+
+    @contextmanager
+    def _transaction(self, engine: Engine) -> Iterator[Connection]:
+        try:
+            with engine.begin() as connection:
+                yield connection
+        except DBAPIError as error:
+            raise StorageError(self._sentence(error)) from error
+
+    def _sentence(self, error: DBAPIError) -> str:
+        reason = " ".join(str(error.orig).split())
+        if self._password:
+            reason = reason.replace(self._password, "***")
+        mend = (
+            "check that the path is right and its file a database that you may write"
+            if self.engine.dialect.name == "sqlite"
+            else "check the address, the name and the password, and that the server runs"
+        )
+        return f"the database {self.url} cannot be used: {reason}; {mend}"
+
+
+def clock(connection: Connection, ahead: timedelta = timedelta(0)) -> ColumnElement[datetime]:
+    """The time on the database's own clock, which all coordinators share, plus ``ahead``.
+
+    PostgreSQL's runs on within a transaction; SQLite has none but that of this host.
+    """
+    if connection.dialect.name == "sqlite":
+        return literal(datetime.now(UTC) + ahead, UtcDateTime())
+    return type_coerce(func.clock_timestamp() + literal(ahead, Interval()), UtcDateTime())
+
+
+def _sqlite(url: Any) -> Engine:
+    engine = _engine(url)
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _postgresql(url: Any) -> Engine:
+    timeout = {} if "connect_timeout" in url.query else {"connect_timeout": CONNECT_TIMEOUT_S}
+    # A service outlives restarts of its server: a connection is tried before it is used again.
+    return _engine(url, connect_args=timeout, pool_pre_ping=True)
+
+
+def _engine(url: Any, **options: Any) -> Engine:
+    return create_engine(
+        url, json_serializer=codec.encode, json_deserializer=codec.decode, **options
+    )
+
+
+def _prepare_sqlite(connection: Any, _record: Any) -> None:
+    # Python's driver would begin transactions late and on its own terms; see _begin_sqlite.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+    cursor.execute("PRAGMA journal_mode = WAL")
+    # In WAL mode NORMAL survives any death of the process; only a power cut can take the last
+    # commits back, and the search then goes on from the ones before.
+    cursor.execute("PRAGMA synchronous = NORMAL")
+    cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # A writer takes the lock at once: a transaction that read first and wrote then could fail
+    # with "database is locked" whatever the timeout.
+    writes = connection.get_execution_options().get(WRITES, False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

@@ -1,0 +1,164 @@
+"""Leases: one coordinator owns a search, and the writes of one that was replaced are refused.
+
+Called by ``hpsearch.storage.repository`` inside its transactions. The token is a fencing token
+(Kleppmann 2016, "How to do distributed locking"): it grows by one with each owner, and every write
+checks it in the transaction that it writes in.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import psutil
+from sqlalchemy import Connection, select, update
+
+from hpsearch.storage.database import clock
+from hpsearch.storage.errors import LeaseHeld, LeaseLost, StorageError
+from hpsearch.storage.events import add_event
+from hpsearch.storage.records import SearchState
+from hpsearch.storage.tables import SearchRow
+
+TTL = timedelta(seconds=15)
+START_TOLERANCE_S = 5.0  # a process's start time, as told, moves when the host's clock is set
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Owner:
+    """A process, told from a later one with the same pid by its start (seconds since 1970)."""
+
+    host: str
+    pid: int
+    started_s: float
+
+    @classmethod
+    def current(cls) -> Owner:
+        """This process."""
+        pid = os.getpid()
+        started_s = psutil.Process(pid).create_time()
+        return cls(host=socket.gethostname(), pid=pid, started_s=started_s)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Owner:
+        """The owner in a ``lease_owner`` column."""
+        return cls(**values)
+
+    def is_dead(self) -> bool:
+        """Whether it ran on this host and is gone; of another host's nothing is known: False."""
+        if self.host != socket.gethostname():
+            return False
+        try:
+            process = psutil.Process(self.pid)
+            if process.status() == psutil.STATUS_ZOMBIE:  # killed, and not yet reaped
+                return True
+            started_s: float = process.create_time()
+            return abs(started_s - self.started_s) > START_TOLERANCE_S
+        except psutil.NoSuchProcess:
+            return True
+        except psutil.AccessDenied:
+            return False
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on {self.host}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lease:
+    """The right to write to a search, until somebody with a higher token has it."""
+
+    search_id: int
+    token: int
+    owner: Owner
+
+
+def acquire(connection: Connection, search_id: int, owner: Owner) -> Lease:
+    """Take the search: free, expired, or left by a process of this host that is dead.
+
+    Raises LeaseHeld otherwise, StorageError if there is no such search.
+    """
+    row = connection.execute(
+        select(
+            SearchRow.lease_owner,
+            SearchRow.lease_token,
+            SearchRow.lease_expires_at,
+            clock(connection).label("now"),
+        )
+        .where(SearchRow.id == search_id)
+        .with_for_update()  # SQLite has no such clause, and has the whole database locked
+    ).first()
+    if row is None:
+        raise StorageError(
+            f"a search must exist to be carried out, but there is none with id {search_id}: "
+            "`hpsearch list` shows all"
+        )
+    if row.lease_owner is not None and row.lease_expires_at > row.now:
+        _refuse_if_alive(search_id, Owner.from_json(row.lease_owner), row.lease_expires_at)
+    lease = Lease(search_id=search_id, token=row.lease_token + 1, owner=owner)
+    _take(connection, lease, row.now)
+    return lease
+
+
+def hold(connection: Connection, lease: Lease) -> datetime:
+    """Check the token, extend the lease by TTL, and give the database's time of now.
+
+    First statement of every write. The row stays locked until the end of the transaction, so the
+    lease cannot change hands before. Raises LeaseLost if it has.
+    """
+    expires_at = connection.execute(
+        update(SearchRow)
+        .where(SearchRow.id == lease.search_id, SearchRow.lease_token == lease.token)
+        .values(lease_expires_at=clock(connection, ahead=TTL))
+        .returning(SearchRow.lease_expires_at)
+    ).scalar_one_or_none()
+    if expires_at is None:
+        raise LeaseLost(
+            f"search {lease.search_id} was taken over from {lease.owner}: nothing of this write "
+            "was stored; stop here, and see who carries it out with `hpsearch status`"
+        )
+    return expires_at - TTL
+
+
+def release(connection: Connection, lease: Lease, state: SearchState) -> None:
+    """Give the search back in ``state``; whoever acquires it next has a higher token still."""
+    now = hold(connection, lease)
+    ended = state in ("complete", "failed")
+    connection.execute(
+        update(SearchRow)
+        .where(SearchRow.id == lease.search_id)
+        .values(
+            state=state,
+            lease_owner=None,
+            lease_token=lease.token + 1,  # so that this lease is of no use from now on
+            lease_expires_at=None,
+            finished_at=now if ended else None,
+        )
+    )
+    add_event(connection, lease.search_id, "released", {"state": state}, now)
+
+
+def _refuse_if_alive(search_id: int, holder: Owner, expires_at: datetime) -> None:
+    if not holder.is_dead():
+        raise LeaseHeld(
+            f"search {search_id} is being carried out by {holder}: stop that one, or, if it is "
+            f"dead, try again when its lease has expired at {expires_at:%H:%M:%S} UTC"
+        )
+
+
+def _take(connection: Connection, lease: Lease, now: datetime) -> None:
+    connection.execute(
+        update(SearchRow)
+        .where(SearchRow.id == lease.search_id)
+        .values(
+            state="running",
+            lease_owner=lease.owner,
+            lease_token=lease.token,
+            lease_expires_at=now + TTL,
+            finished_at=None,
+        )
+    )
+    data = {"owner": lease.owner, "token": lease.token}
+    add_event(connection, lease.search_id, "acquired", data, now)

@@ -1,0 +1,168 @@
+"""Repository: all that is stored of searches, written under a lease and read by anybody.
+
+The coordinator writes through it and decides on what it loads; the CLI and ``hpsearch.analysis``
+read. Every method is one transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection
+
+from hpsearch.spec.search import Search
+from hpsearch.storage import events, leases, reports, searches, trials
+from hpsearch.storage.database import Database
+from hpsearch.storage.leases import Lease, Owner
+from hpsearch.storage.provenance import Provenance
+from hpsearch.storage.records import (
+    DiagnosisRecord,
+    EventRecord,
+    FailureKind,
+    NewDiagnosis,
+    NewStage,
+    NewTrial,
+    ReportCommit,
+    SearchRecord,
+    SearchState,
+    StageRecord,
+    TrialRecord,
+)
+
+
+class Repository:
+    """What is stored in ``database``.
+
+    Methods that take a lease check it, extend it and write in the same transaction: they raise
+    LeaseLost, and change nothing, once somebody else has acquired the search. All raise
+    StorageError when the database cannot be used.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    # Searches
+
+    def create_search(self, spec: Search, provenance: Provenance) -> SearchRecord:
+        """Store a request, in state submitted."""
+        with self.database.write() as connection:
+            return searches.create(connection, spec, provenance)
+
+    def find_search(self, ref: str | int) -> SearchRecord:
+        """The search with that id, or the newest with that name; StorageError if there is none."""
+        with self.database.read() as connection:
+            return searches.find(connection, ref)
+
+    def find_same(self, spec: Search) -> SearchRecord | None:
+        """The newest search of the same name with the same spec."""
+        with self.database.read() as connection:
+            return searches.find_same(connection, spec)
+
+    def list_searches(self) -> list[SearchRecord]:
+        """All searches, oldest first."""
+        with self.database.read() as connection:
+            return searches.list_all(connection)
+
+    # Leases
+
+    def acquire(self, search_id: int, owner: Owner) -> Lease:
+        """Own the search for the next 15 s, and set it running; each write extends that.
+
+        Raises LeaseHeld while another owner's lease lasts, unless that owner was a process of this
+        host and is dead.
+        """
+        with self.database.write() as connection:
+            return leases.acquire(connection, search_id, owner)
+
+    def renew(self, lease: Lease) -> None:
+        """Extend the lease when there is nothing to write."""
+        with self._writing(lease):
+            pass
+
+    def release(self, lease: Lease, state: SearchState) -> None:
+        """Give the search back, in ``state``."""
+        with self.database.write() as connection:
+            leases.release(connection, lease, state)
+
+    # Stages and trials
+
+    def load(self, search_id: int) -> tuple[list[StageRecord], list[TrialRecord]]:
+        """The search's stages by position and its trials by number, of one moment."""
+        with self.database.read() as connection:
+            return trials.load(connection, search_id)
+
+    def open_stage(
+        self, lease: Lease, stage: NewStage, new_trials: Sequence[NewTrial]
+    ) -> tuple[StageRecord, list[TrialRecord]]:
+        """Store a stage with its first trials, which are returned in the order given."""
+        with self._writing(lease) as (connection, now):
+            opened = trials.open_stage(connection, lease.search_id, stage, now)
+            added = trials.add_trials(connection, lease.search_id, new_trials, now, opened.id)
+            return opened, added
+
+    def add_trials(self, lease: Lease, new_trials: Sequence[NewTrial]) -> list[TrialRecord]:
+        """Store more trials of stages that are open; they are returned in the order given."""
+        with self._writing(lease) as (connection, now):
+            return trials.add_trials(connection, lease.search_id, new_trials, now)
+
+    def finish_stage(self, lease: Lease, stage_id: int) -> None:
+        """Set a stage complete."""
+        with self._writing(lease) as (connection, now):
+            trials.finish_stage(connection, lease.search_id, stage_id, now)
+
+    # Progress
+
+    def start_group(self, lease: Lease, trial_ids: Sequence[int], worker: str) -> None:
+        """Set trials running on ``worker``, one attempt more."""
+        with self._writing(lease) as (connection, now):
+            reports.start_group(connection, lease.search_id, trial_ids, worker, now)
+
+    def commit_report(self, lease: Lease, commit: ReportCommit) -> None:
+        """Store one Report: metrics that are not stored yet, and where its trials stand now."""
+        with self._writing(lease) as (connection, now):
+            reports.commit_report(connection, lease.search_id, commit, now)
+
+    def fail_trials(self, lease: Lease, failures: Mapping[int, tuple[FailureKind, str]]) -> None:
+        """Set trials failed: by id, the kind and the message."""
+        with self._writing(lease) as (connection, now):
+            reports.fail_trials(connection, lease.search_id, failures, now)
+
+    def regroup(self, lease: Lease, groups: Mapping[int, int]) -> None:
+        """Give trials other group numbers, by id."""
+        with self._writing(lease) as (connection, now):
+            reports.regroup(connection, lease.search_id, groups, now)
+
+    # Diagnoses and events
+
+    def add_diagnoses(self, lease: Lease, search_id: int, found: Sequence[NewDiagnosis]) -> None:
+        """Append findings about the leased search; those stored before stay."""
+        if search_id != lease.search_id:
+            raise ValueError(
+                f"diagnoses must be of the leased search {lease.search_id}, but got {search_id}"
+            )
+        with self._writing(lease) as (connection, now):
+            events.add_diagnoses(connection, search_id, found, now)
+
+    def diagnoses(self, search_id: int) -> list[DiagnosisRecord]:
+        """The findings about a search, in the order in which they were made."""
+        with self.database.read() as connection:
+            return events.diagnoses(connection, search_id)
+
+    def add_event(self, lease: Lease, kind: str, data: Mapping[str, Any]) -> None:
+        """Append to the search's event log."""
+        with self._writing(lease) as (connection, now):
+            events.add_event(connection, lease.search_id, kind, data, now)
+
+    def events(self, search_id: int) -> list[EventRecord]:
+        """The search's event log, oldest first."""
+        with self.database.read() as connection:
+            return events.events(connection, search_id)
+
+    @contextmanager
+    def _writing(self, lease: Lease) -> Iterator[tuple[Connection, datetime]]:
+        """A transaction under the lease, and the database's time at its begin."""
+        with self.database.write() as connection:
+            yield connection, leases.hold(connection, lease)

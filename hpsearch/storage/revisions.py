@@ -1,0 +1,79 @@
+"""The revision of a database's schema: read it, check it, upgrade it.
+
+Called by ``hpsearch.storage.database`` with an open transaction; Alembic is imported only to
+upgrade, as that takes a third of a second.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Connection, inspect, text
+
+from hpsearch.storage.errors import StorageError
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+HEAD = "0001"
+VERSION_TABLE = "alembic_version"
+UPGRADE_LOCK = 0x68707365  # "hpse": PostgreSQL's advisory lock of an upgrade
+
+
+def is_empty(connection: Connection) -> bool:
+    """Whether there are no tables at all."""
+    return not inspect(connection).get_table_names()
+
+
+def current(connection: Connection) -> str | None:
+    """The revision written in the database; None if there is none."""
+    if not inspect(connection).has_table(VERSION_TABLE):
+        return None
+    revision: str | None = connection.scalar(text(f"SELECT version_num FROM {VERSION_TABLE}"))
+    return revision
+
+
+def check(connection: Connection, url: str) -> None:
+    """Raise StorageError unless the database has the schema of this version of hpsearch."""
+    revision = current(connection)
+    if revision == HEAD:
+        return
+    if revision is None:
+        raise StorageError(
+            f"the database {url} holds tables of another program: give hpsearch one of its own, "
+            "or add its tables there with `hpsearch db upgrade`"
+        )
+    if revision in _known():
+        raise StorageError(
+            f"the database {url} has schema {revision}, but this hpsearch needs {HEAD}: "
+            "run `hpsearch db upgrade`"
+        )
+    raise StorageError(
+        f"the database {url} has schema {revision}, but this hpsearch knows none after {HEAD}: "
+        "it was written by a newer hpsearch (install that one, then run `hpsearch db upgrade`) "
+        "or by another program (give another database)"
+    )
+
+
+def upgrade(connection: Connection) -> None:
+    """Bring the schema to HEAD; two processes that do it at once do it one after the other."""
+    from alembic import command
+
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": UPGRADE_LOCK})
+    command.upgrade(_config(connection), HEAD)
+
+
+def _known() -> set[str]:
+    from alembic.script import ScriptDirectory
+
+    scripts = ScriptDirectory.from_config(_config())
+    return {script.revision for script in scripts.walk_revisions()}
+
+
+def _config(connection: Connection | None = None) -> Config:
+    from alembic.config import Config
+
+    config = Config(attributes={"connection": connection})
+    config.set_main_option("script_location", "hpsearch.storage:migrations")
+    return config

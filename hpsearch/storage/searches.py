@@ -1,0 +1,110 @@
+"""Searches as rows: create, find and list them.
+
+Called by ``hpsearch.storage.repository`` inside its transactions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from difflib import get_close_matches
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, Select, insert, select
+
+from hpsearch.spec.search import Search
+from hpsearch.storage import codec
+from hpsearch.storage.database import clock
+from hpsearch.storage.errors import StorageError
+from hpsearch.storage.provenance import Provenance
+from hpsearch.storage.records import SearchRecord
+from hpsearch.storage.tables import SearchRow
+
+LARGEST_ID = 2**31 - 1  # of an INTEGER column; digits beyond it can only be a name
+
+
+def create(connection: Connection, spec: Search, provenance: Provenance) -> SearchRecord:
+    """Store a request, in state submitted."""
+    now = connection.execute(select(clock(connection))).scalar_one()
+    search_id = connection.execute(
+        insert(SearchRow)
+        .values(
+            name=spec.name,
+            spec=spec,
+            spec_hash=spec_hash(spec),
+            state="submitted",
+            seed=spec.seed,
+            hpsearch_version=provenance.hpsearch_version,
+            git_commit=provenance.git_commit,
+            host=provenance.host,
+            user=provenance.user,
+            packages=provenance.packages,
+            lease_token=0,
+            created_at=now,
+        )
+        .returning(SearchRow.id)
+    ).scalar_one()
+    return SearchRecord(id=search_id, name=spec.name, spec=spec, state="submitted", created_at=now)
+
+
+def find(connection: Connection, ref: str | int) -> SearchRecord:
+    """By id, or the newest of that name; a name of digits only is taken for an id first."""
+    found = None
+    id = int(ref) if isinstance(ref, int) or (ref.isascii() and ref.isdigit()) else None
+    if id is not None and id <= LARGEST_ID:
+        found = _first(connection, _records().where(SearchRow.id == id))
+    if found is None and isinstance(ref, str):
+        found = _first(connection, _newest(SearchRow.name == ref))
+    if found is None:
+        raise StorageError(_unknown(connection, ref))
+    return found
+
+
+def find_same(connection: Connection, spec: Search) -> SearchRecord | None:
+    """The newest search of the same name with the same spec."""
+    same = (SearchRow.name == spec.name) & (SearchRow.spec_hash == spec_hash(spec))
+    return _first(connection, _newest(same))
+
+
+def list_all(connection: Connection) -> list[SearchRecord]:
+    """All searches, oldest first."""
+    return [_record(row) for row in connection.execute(_records().order_by(SearchRow.id))]
+
+
+def spec_hash(spec: Search) -> str:
+    """SHA-256 of the spec as it is stored, in hexadecimal; equal for equal specs."""
+    return hashlib.sha256(codec.encode(spec).encode()).hexdigest()
+
+
+def _records() -> Select[Any]:
+    return select(
+        SearchRow.id,
+        SearchRow.name,
+        SearchRow.spec,
+        SearchRow.state,
+        SearchRow.created_at,
+        SearchRow.finished_at,
+    )
+
+
+def _newest(condition: ColumnElement[bool]) -> Select[Any]:
+    return _records().where(condition).order_by(SearchRow.id.desc()).limit(1)
+
+
+def _first(connection: Connection, query: Select[Any]) -> SearchRecord | None:
+    row = connection.execute(query).first()
+    return None if row is None else _record(row)
+
+
+def _record(row: Row[Any]) -> SearchRecord:
+    return SearchRecord(**{**row._mapping, "spec": Search.model_validate(row.spec)})
+
+
+def _unknown(connection: Connection, ref: str | int) -> str:
+    names = list(connection.scalars(select(SearchRow.name).distinct()))
+    if not names:
+        return (
+            f"there is no search {ref!r}: this database holds none yet, "
+            "start one with `hpsearch run SPEC`"
+        )
+    close = get_close_matches(str(ref), names, n=1, cutoff=0.0)
+    return f"there is no search {ref!r}: did you mean {close[0]!r}? `hpsearch list` shows all"

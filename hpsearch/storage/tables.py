@@ -1,0 +1,161 @@
+"""The tables, as SQLAlchemy 2 typed models; docs/design.md has their words.
+
+Read and written through ``hpsearch.storage.repository`` only; every change here needs a migration.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, ForeignKey, Index, MetaData, Text, UniqueConstraint
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from hpsearch.storage.types import Message, Real, UtcDateTime
+
+# Constraints are named by rule, so that migrations can name them on both databases.
+NAMES = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+class Base(DeclarativeBase):
+    """All tables. JSON and not JSONB, which would reorder keys and make 1e22 an integer."""
+
+    metadata = MetaData(naming_convention=NAMES)
+    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy reads it as a plain class attribute
+        str: Text,
+        float: Real,
+        datetime: UtcDateTime,
+        dict[str, Any]: JSON,
+        list[Any]: JSON,
+    }
+
+
+class SearchRow(Base):
+    """A search, where it came from, and who owns it. ``lease_token`` only ever grows."""
+
+    __tablename__ = "searches"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(index=True)
+    spec: Mapped[dict[str, Any]]
+    spec_hash: Mapped[str]
+    state: Mapped[str]
+    seed: Mapped[int] = mapped_column(BigInteger)
+    hpsearch_version: Mapped[str]
+    git_commit: Mapped[str | None]
+    host: Mapped[str]
+    user: Mapped[str]
+    packages: Mapped[dict[str, Any]]
+    lease_owner: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    lease_token: Mapped[int] = mapped_column(BigInteger)
+    lease_expires_at: Mapped[datetime | None]
+    created_at: Mapped[datetime]
+    finished_at: Mapped[datetime | None]
+
+
+class StageRow(Base):
+    """A stage as it was opened, with its space and the reasons for it."""
+
+    __tablename__ = "stages"
+    __table_args__ = (UniqueConstraint("search_id", "position"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    search_id: Mapped[int] = mapped_column(ForeignKey("searches.id"))
+    position: Mapped[int]
+    planned: Mapped[int]
+    name: Mapped[str]
+    kind: Mapped[str]
+    epochs: Mapped[int]
+    sampler: Mapped[str]
+    branches: Mapped[list[Any]]
+    reasons: Mapped[list[Any]]
+    state: Mapped[str]
+    created_at: Mapped[datetime]
+    finished_at: Mapped[datetime | None]
+
+
+class TrialRow(Base):
+    """A trial: what was asked for, and how far it got."""
+
+    __tablename__ = "trials"
+    __table_args__ = (
+        UniqueConstraint("search_id", "number"),
+        Index(None, "search_id", "state", "value"),  # the best of a search
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    search_id: Mapped[int] = mapped_column(ForeignKey("searches.id"))
+    stage_id: Mapped[int] = mapped_column(ForeignKey("stages.id"), index=True)
+    number: Mapped[int]
+    branch: Mapped[str]
+    generation: Mapped[int]
+    group: Mapped[int]
+    params: Mapped[dict[str, Any]]
+    seed: Mapped[int] = mapped_column(BigInteger)
+    replicate: Mapped[int]
+    start_epoch: Mapped[int]
+    target_epochs: Mapped[int]
+    parent_id: Mapped[int | None] = mapped_column(ForeignKey("trials.id"), index=True)
+    state: Mapped[str]
+    failure_kind: Mapped[str | None]
+    failure_message: Mapped[str | None] = mapped_column(Message)
+    value: Mapped[float | None]
+    best_epoch: Mapped[int | None]
+    epochs: Mapped[int]
+    checkpoint_file: Mapped[str | None]
+    checkpoint_row: Mapped[int | None]
+    checkpoint_epoch: Mapped[int]
+    attempts: Mapped[int]
+    seconds: Mapped[float]
+    worker: Mapped[str | None]
+    created_at: Mapped[datetime]
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+
+class MetricRow(Base):
+    """What a trial measured in one epoch; epochs count from 1, seconds are the epoch's own."""
+
+    __tablename__ = "metrics"
+    __table_args__ = {"sqlite_with_rowid": False}  # noqa: RUF012 - SQLAlchemy's own pattern
+
+    trial_id: Mapped[int] = mapped_column(ForeignKey("trials.id"), primary_key=True)
+    epoch: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    train_loss: Mapped[float | None]
+    train_accuracy: Mapped[float | None]
+    val_loss: Mapped[float | None]
+    val_accuracy: Mapped[float | None]
+    learning_rate: Mapped[float | None]
+    seconds: Mapped[float | None]
+
+
+class DiagnosisRow(Base):
+    """A finding about a trial, a stage or the search, with its evidence."""
+
+    __tablename__ = "diagnoses"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    search_id: Mapped[int] = mapped_column(ForeignKey("searches.id"), index=True)
+    trial_id: Mapped[int | None] = mapped_column(ForeignKey("trials.id"))
+    stage_id: Mapped[int | None] = mapped_column(ForeignKey("stages.id"))
+    kind: Mapped[str]
+    message: Mapped[str] = mapped_column(Message)
+    evidence: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime]
+
+
+class EventRow(Base):
+    """A line of the event log; rows are only ever added."""
+
+    __tablename__ = "events"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    search_id: Mapped[int] = mapped_column(ForeignKey("searches.id"), index=True)
+    kind: Mapped[str]
+    data: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime]

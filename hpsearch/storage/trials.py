@@ -1,0 +1,104 @@
+"""Stages and their trials as rows: open them, add to them, read them back.
+
+Called by ``hpsearch.storage.repository`` inside its transactions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, insert, select, update
+
+from hpsearch.spec.reason import Reason
+from hpsearch.spec.space import Branch
+from hpsearch.storage.events import add_event
+from hpsearch.storage.records import NewStage, NewTrial, StageRecord, TrialRecord
+from hpsearch.storage.tables import StageRow, TrialRow
+
+_STAGE = [StageRow.__table__.c[field.name] for field in fields(StageRecord)]
+_TRIAL = [TrialRow.__table__.c[field.name] for field in fields(TrialRecord)]
+_UNSTARTED = {"state": "waiting", "attempts": 0, "seconds": 0.0}
+
+
+def open_stage(
+    connection: Connection, search_id: int, stage: NewStage, now: datetime
+) -> StageRecord:
+    """Store a stage, in state running."""
+    given = {**_values(stage), "search_id": search_id, "state": "running"}
+    stage_id = connection.execute(
+        insert(StageRow).values(**given, created_at=now).returning(StageRow.id)
+    ).scalar_one()
+    data = {"stage_id": stage_id, "position": stage.position, "name": stage.name}
+    add_event(connection, search_id, "stage_opened", data, now)
+    return StageRecord(id=stage_id, **given)
+
+
+def finish_stage(connection: Connection, search_id: int, stage_id: int, now: datetime) -> None:
+    """Set a stage complete."""
+    connection.execute(
+        update(StageRow)
+        .where(StageRow.id == stage_id, StageRow.search_id == search_id)
+        .values(state="complete", finished_at=now)
+    )
+    add_event(connection, search_id, "stage_finished", {"stage_id": stage_id}, now)
+
+
+def add_trials(
+    connection: Connection,
+    search_id: int,
+    trials: Sequence[NewTrial],
+    now: datetime,
+    stage_id: int | None = None,
+) -> list[TrialRecord]:
+    """Store trials, in state waiting; those without a stage of their own go to ``stage_id``."""
+    given = [
+        {
+            **_values(trial),
+            "search_id": search_id,
+            "stage_id": stage_id if trial.stage_id is None else trial.stage_id,
+            **_UNSTARTED,
+        }
+        for trial in trials
+    ]
+    if not given:
+        return []
+    rows = connection.execute(
+        insert(TrialRow).returning(TrialRow.number, TrialRow.id),
+        [{**values, "created_at": now} for values in given],
+    )
+    ids: dict[int, int] = dict(rows.tuples().all())
+    return [TrialRecord(id=ids[values["number"]], **values) for values in given]
+
+
+def load(connection: Connection, search_id: int) -> tuple[list[StageRecord], list[TrialRecord]]:
+    """The stages by position and the trials by number."""
+    stages = connection.execute(
+        select(*_STAGE).where(StageRow.search_id == search_id).order_by(StageRow.position)
+    )
+    trials = connection.execute(
+        select(*_TRIAL).where(TrialRow.search_id == search_id).order_by(TrialRow.number)
+    )
+    return [_stage(row) for row in stages], [TrialRecord(**row._mapping) for row in trials]
+
+
+def branches(stored: Sequence[Any]) -> tuple[Branch, ...]:
+    """The value of a ``branches`` column."""
+    return tuple(Branch.model_validate(branch) for branch in stored)
+
+
+def reasons(stored: Sequence[Any]) -> tuple[Reason, ...]:
+    """The value of a ``reasons`` column."""
+    return tuple(Reason(**reason) for reason in stored)
+
+
+def _stage(row: Row[Any]) -> StageRecord:
+    restored = {"branches": branches(row.branches), "reasons": reasons(row.reasons)}
+    return StageRecord(**{**row._mapping, **restored})
+
+
+def _values(record: NewStage | NewTrial) -> dict[str, Any]:
+    """Not ``dataclasses.asdict``: that would take branches and reasons apart too."""
+    return {field.name: getattr(record, field.name) for field in fields(record)}

@@ -1,0 +1,74 @@
+"""Column types that mean the same on SQLite and on PostgreSQL.
+
+Used by ``hpsearch.storage.tables`` and by the migrations.
+"""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+
+from sqlalchemy import DateTime, Dialect, Double, Text
+from sqlalchemy.types import TypeDecorator
+
+
+class Real(TypeDecorator[float]):
+    """A double in which NaN and the infinities survive.
+
+    SQLite stores a NaN as NULL, so there it is bound as the text 'nan', which a column of real
+    affinity keeps as it is; NULL stays None.
+    """
+
+    impl = Double
+    cache_ok = True
+
+    def process_bind_param(self, value: float | None, dialect: Dialect) -> float | str | None:
+        """A float for the driver, or 'nan' on SQLite."""
+        if value is None:
+            return None
+        value = float(value)
+        return "nan" if math.isnan(value) and dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: float | str | None, dialect: Dialect) -> float | None:
+        """The inverse of :meth:`process_bind_param`."""
+        return float(value) if isinstance(value, str) else value
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A time with zone, always UTC when it comes back; one without zone is refused."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """In UTC; without the zone on SQLite, whose text has no room for it."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"a stored time must have a zone, but got {value!r}")
+        utc = value.astimezone(UTC)
+        return utc.replace(tzinfo=None) if dialect.name == "sqlite" else utc
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """With the zone UTC."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Message(TypeDecorator[str]):
+    """Text from programs that are not ours, such as a traceback.
+
+    NUL and lone surrogates, which PostgreSQL refuses, become U+FFFD, so that a trial that failed
+    with a strange message can be stored as failed.
+    """
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        """``value`` with what cannot be stored replaced."""
+        if value is None:
+            return None
+        visible = value.replace("\0", "\ufffd")
+        return visible.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -1,0 +1,59 @@
+"""Database URLs: which are understood, how they are completed, and how they are shown to people.
+
+Used by ``hpsearch.storage.database``, and by everything that prints a URL.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from hpsearch.storage.errors import StorageError
+
+SQLITE = ("sqlite", "sqlite+pysqlite")
+POSTGRESQL = ("postgresql", "postgres", "postgresql+psycopg")
+FORMS = "sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME"
+_USERINFO = re.compile(r"(://[^:/@]*):.*@")  # up to the last @: people forget to escape theirs
+_QUERY = re.compile(r"([?&][^=&]*password=)[^&]*", re.IGNORECASE)
+
+
+def masked_url(url: str) -> str:
+    """``url`` with every password in it replaced by ***; works on malformed ones too."""
+    return _QUERY.sub(r"\1***", _USERINFO.sub(r"\1:***@", url))
+
+
+def parse_url(text: str) -> URL:
+    """The URL of a database, with its driver filled in and the path of a file made absolute.
+
+    Raises StorageError for one that cannot be: malformed, of another kind of database, or a file in
+    a folder that does not exist.
+    """
+    try:
+        url = make_url(text)
+    except (ArgumentError, ValueError) as error:  # ValueError: a port that is no number
+        raise StorageError(
+            f"a database is given as {FORMS}, but got {masked_url(text)!r}"
+        ) from error
+    if url.drivername in POSTGRESQL:
+        return url.set(drivername="postgresql+psycopg")
+    if url.drivername in SQLITE:
+        return _absolute(url)
+    raise StorageError(
+        f"a database is SQLite or PostgreSQL, given as {FORMS}, but got {masked_url(text)!r}"
+    )
+
+
+def _absolute(url: URL) -> URL:
+    """So that connections opened after a change of the working folder see the same file."""
+    if not url.database or url.database.startswith((":memory:", "file:")):
+        return url
+    path = Path(url.database).absolute()
+    if not path.parent.is_dir():
+        raise StorageError(
+            f"the folder of a SQLite database must exist, but {str(path.parent)!r} does not: "
+            "create it, or give another path"
+        )
+    return url.set(database=str(path))
