@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from workers.data import DataConfig, DataError, load
+from workers.data import DataConfig, DataError, cifar10, load
 from workers.data.cifar10 import BATCHES, FOLDER, read_cifar10
 from workers.data.pickles import unpickle_arrays
 
@@ -175,10 +175,14 @@ def test_an_archive_cut_before_it_was_zipped_is_refused(tmp_path: Path, refusal:
         assert str(path) in str(refusal(source="cifar10", path=str(path)))
 
 
-def test_a_damaged_archive_is_refused_by_its_check_sum(tmp_path: Path, refusal: Refusal) -> None:
-    path = write_archive(tmp_path / "cifar.tar.gz", pickled())
-    content = bytearray(path.read_bytes())
-    content[-8] ^= 1
+@pytest.mark.parametrize("place", [23, -8])  # the first byte of the stream; its check sum
+def test_a_damaged_archive_is_refused(
+    tmp_path: Path, refusal: Refusal, monkeypatch: pytest.MonkeyPatch, place: int
+) -> None:
+    monkeypatch.setattr(cifar10, "BUFFER_BYTES", 512)  # as small beside the file as it is really
+    path = tmp_path / "cifar.tar.gz"
+    content = bytearray(write_archive(path, pickled()).read_bytes())
+    content[place] ^= 0b110
     path.write_bytes(content)
     assert "whole tar.gz" in str(refusal(source="cifar10", path=str(path)))
 

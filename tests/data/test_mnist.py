@@ -90,10 +90,11 @@ def test_a_gz_that_is_none_is_refused(folder: Path, refusal: Refusal, content: b
     assert LABELS in str(refusal(source="mnist", path=str(folder)))
 
 
-def test_a_damaged_gz_is_refused(folder: Path, refusal: Refusal) -> None:
+@pytest.mark.parametrize("place", [10, -6])  # the first byte of the stream; its check sum
+def test_a_damaged_gz_is_refused(folder: Path, refusal: Refusal, place: int) -> None:
     file = folder / f"{LABELS}.gz"
     content = bytearray(file.read_bytes())
-    content[-6] ^= 1  # in the check sum
+    content[place] ^= 0b110
     file.write_bytes(content)
     assert "must be whole" in str(refusal(source="mnist", path=str(folder)))
 

@@ -48,7 +48,6 @@ def test_string_labels_are_encoded(npz: Write) -> None:
 
 
 def test_a_split_of_its_own_is_kept(npz: Write) -> None:
-    path = npz(**some(), x_validation=np.full((2, 4), 7), y_validation=[2, 0])
     path = npz(**some(), x_validation=np.full((2, 4), 7.0), y_validation=[2, 0])
     made = load(DataConfig(source="npz", path=path, validation=0.5), 0)
     np.testing.assert_array_equal(made.x_train, some()["x"])
@@ -115,15 +114,34 @@ def test_a_lone_npy_array_is_refused(tmp_path: Path, refusal: Refusal) -> None:
     assert "whole .npz" in str(refusal(source="npz", path=str(tmp_path / "data.npy")))
 
 
-def test_a_cut_or_damaged_archive_is_refused(npz: Write, refusal: Refusal) -> None:
+def test_a_cut_archive_is_refused(npz: Write, refusal: Refusal) -> None:
     path = Path(npz(x=np.random.default_rng(0).normal(size=(300, 4)), y=np.arange(300) % 3))
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
     assert "whole .npz" in str(refusal(source="npz", path=str(path)))
-    damaged = bytearray(content)
-    damaged[400:420] = bytes(20)
-    path.write_bytes(damaged)
+
+
+@pytest.mark.parametrize("place", [8, 10])  # flags (now a password), kind of compression
+def test_a_damaged_directory_is_refused(npz: Write, refusal: Refusal, place: int) -> None:
+    path = Path(npz(**some()))
+    content = bytearray(path.read_bytes())
+    content[content.index(b"PK\x01\x02") + place] ^= 0xFF
+    path.write_bytes(content)
     assert "whole .npz" in str(refusal(source="npz", path=str(path)))
+
+
+def test_damaged_arrays_are_refused(npz: Write, refusal: Refusal) -> None:
+    path = Path(npz(**some()))
+    content = path.read_bytes()
+    for place in range(content.index(b"x.npy") + 30, content.index(b"y.npy") - 30, 5):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 0xFF]) + content[place + 1 :])
+        assert "whole .npz" in str(refusal(source="npz", path=str(path)))
+
+
+def test_missing_labels_are_refused(npz: Write, refusal: Refusal) -> None:
+    error = refusal(source="npz", path=npz(x=np.zeros((3, 1)), y=[0, 1, np.nan]))
+    assert error.key == "path"
+    assert "1 missing" in str(error)
 
 
 def test_an_unreadable_path_is_refused(tmp_path: Path, refusal: Refusal) -> None:

@@ -91,15 +91,22 @@ def test_both_given_is_standardize(x: np.ndarray) -> None:
         assert one.tobytes() == other.tobytes()
 
 
-def test_a_constant_that_no_binary_fraction_holds_gets_scale_1() -> None:
-    x = np.full((7, 1), 0.1, dtype=np.float32)
-    x = np.hstack([x, np.full((7, 1), 1e-40, dtype=np.float32)])
-    x[0, 1] = 0  # a spread whose inverse float32 cannot hold counts as none
+@pytest.mark.parametrize("num_rows", [3, 7, 49, 1000])
+@pytest.mark.parametrize("value", [0.1, 1 / 3, 1e20])
+def test_a_constant_that_no_binary_fraction_holds_gets_scale_1(num_rows: int, value: float) -> None:
+    x = np.full((num_rows, 1), value, dtype=np.float32)
     shift, scale = shift_and_scale(x, 1.0, ("standardize",))
     assert scale is not None
     assert shift is not None
-    assert scale.tolist() == [1, 1]
-    assert shift[0] == np.float32(0.1)
+    assert scale.tolist() == [1]
+    assert shift[0] == x[0, 0]
+
+
+def test_a_spread_whose_inverse_float32_cannot_hold_counts_as_none() -> None:
+    x = np.array([[0], [1e-40]], dtype=np.float32)
+    _, scale = shift_and_scale(x, 1.0, ("standardize",))
+    assert scale is not None
+    assert scale.tolist() == [1]
 
 
 def test_a_large_offset_does_not_cancel_the_deviation() -> None:

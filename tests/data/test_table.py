@@ -201,7 +201,9 @@ def test_a_target_that_two_columns_bear_is_refused(csv: Write, refusal: Refusal)
         ("p;q;y\n1;2;a\n", "separate columns by commas"),
         ("p,q,y\n1,2,a\n1,2\n", "CSV file"),
         (b"PAR1\0\0\0", "CSV file"),
-        (b"\xff\xfe\0\0", "CSV file"),
+        ("p,q,y\n1,2,a\n".encode("utf-16"), "CSV file"),
+        ("p,größe,y\n1,2,a\n".encode("latin-1"), "CSV file"),
+        ("p,q,y\n1,2,weiß\n".encode("latin-1"), "not UTF-8"),
     ],
 )
 def test_a_file_that_is_no_table_is_refused(

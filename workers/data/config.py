@@ -18,7 +18,8 @@ class DataError(ValueError):
     """One sentence: the rule, the value that broke it, what to do. ``key`` names the field."""
 
     def __init__(self, message: str, key: str) -> None:
-        super().__init__(message, key)  # both, so that it survives a pickle to another process
+        # Both, so that it survives a pickle to another process; a quoted cause may have lines.
+        super().__init__(" ".join(message.splitlines()), key)
         self.key = key
 
     def __str__(self) -> str:

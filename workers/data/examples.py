@@ -34,17 +34,17 @@ class Examples:
     y_validation: Int64Array | None = None
 
 
-def encode_labels(labels: Array, what: str) -> tuple[Int64Array, tuple[str, ...]]:
+def encode_labels(labels: Array, what: str, key: str) -> tuple[Int64Array, tuple[str, ...]]:
     """Codes 0..C-1 of ``labels`` [N] in their sorted order, and the C names.
 
-    ``what`` names the labels in an error. Raises DataError for missing or unsortable labels, and
-    for what looks like a regression target.
+    ``what`` names the labels in an error, ``key`` the field at fault. Raises DataError for missing
+    or unsortable labels, and for what looks like a regression target.
     """
     is_float = labels.dtype.kind == "f"
     missing = int(np.isnan(labels).sum()) if is_float else 0
     if missing:
         raise DataError(
-            f"every row needs a label, but {what} has {missing} missing; drop those rows", "target"
+            f"every row needs a label, but {what} has {missing} missing; drop those rows", key
         )
     try:
         classes, codes = np.unique(labels, return_inverse=True)
@@ -52,13 +52,13 @@ def encode_labels(labels: Array, what: str) -> tuple[Int64Array, tuple[str, ...]
         raise DataError(
             f"labels must be of one type that can be sorted, but {what} cannot ({error}); "
             "write them as integers or strings",
-            "target",
+            key,
         ) from error
     if is_float and len(classes) > MOST_FLOAT_CLASSES:
         raise DataError(
             f"labels must be classes, but {what} holds {len(classes)} distinct real numbers; "
             "regression is not supported yet, so bin it into classes",
-            "target",
+            key,
         )
     return codes.astype(np.int64), tuple(str(name) for name in classes.tolist())
 

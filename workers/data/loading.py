@@ -90,13 +90,15 @@ def _limit_given(train: Part, validation: Part, limit: int | None, seed: int) ->
     sizes = np.array([len(train[1]), len(validation[1])])
     _check_limit(limit, int(sizes.sum()))
     shares = allocate(sizes, limit, sizes)
-    kept = [
-        _limited_rows(y, int(share), (seed, key))
-        for y, share, key in zip(
-            (train[1], validation[1]), shares, (LIMIT_KEY, GIVEN_LIMIT_KEY), strict=True
-        )
-    ]
-    return (train[0][kept[0]], train[1][kept[0]]), (validation[0][kept[1]], validation[1][kept[1]])
+    return (
+        _cut(train, int(shares[0]), (seed, LIMIT_KEY)),
+        _cut(validation, int(shares[1]), (seed, GIVEN_LIMIT_KEY)),
+    )
+
+
+def _cut(part: Part, limit: int, key: tuple[int, ...]) -> Part:
+    rows = _limited_rows(part[1], limit, key)
+    return part[0][rows], part[1][rows]
 
 
 def _limited_rows(y: Int64Array, limit: int | None, key: tuple[int, ...]) -> Int64Array:

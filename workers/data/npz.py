@@ -16,6 +16,16 @@ from workers.data.config import DataConfig, DataError
 from workers.data.examples import Array, Examples, check_labels_match, encode_labels, existing_file
 
 WANTED = ("x", "X", "y", "x_validation", "y_validation")
+UNREADABLE = (
+    OSError,
+    ValueError,
+    EOFError,
+    TypeError,  # a lone .npy array is no archive
+    RuntimeError,  # a damaged header asks for an unknown compression, or a password
+    MemoryError,  # or for a shape beyond all memory
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 def read_npz(config: DataConfig) -> Examples:
@@ -29,13 +39,13 @@ def read_npz(config: DataConfig) -> Examples:
     _check_labels(x, y, path)
     unit = 1 / 255 if x.dtype == np.uint8 else 1.0
     if "x_validation" not in arrays and "y_validation" not in arrays:
-        codes, class_names = encode_labels(y, f"y of {path}")
+        codes, class_names = encode_labels(y, f"y of {path}", "path")
         return Examples(x=x, y=codes, class_names=class_names, unit=unit)
     x_validation = _features(_either(arrays, ("x_validation",), path), path)
     y_validation = _either(arrays, ("y_validation",), path)
     _check_labels(x_validation, y_validation, path)
     _check_alike(x, x_validation, path)
-    codes, class_names = encode_labels(np.concatenate([y, y_validation]), f"y of {path}")
+    codes, class_names = encode_labels(np.concatenate([y, y_validation]), f"y of {path}", "path")
     _check_known(codes[: len(y)], class_names, path)
     return Examples(
         x=x,
@@ -51,19 +61,12 @@ def _read_arrays(path: Path) -> dict[str, Array]:
     try:
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in WANTED if name in archive}
-    # TypeError and AttributeError: a lone .npy array is no archive.
-    except (OSError, ValueError, TypeError, AttributeError, EOFError) as error:
-        raise _unreadable(path, error) from error
-    except (zipfile.BadZipFile, zlib.error) as error:
-        raise _unreadable(path, error) from error
-
-
-def _unreadable(path: Path, error: Exception) -> DataError:
-    return DataError(
-        f"path must be a whole .npz file of plain arrays, but {path} cannot be read as one "
-        f"({error}); write it again with numpy.savez",
-        "path",
-    )
+    except UNREADABLE as error:
+        raise DataError(
+            f"path must be a whole .npz file of plain arrays, but {path} cannot be read as one "
+            f"({error}); write it again with numpy.savez",
+            "path",
+        ) from error
 
 
 def _either(arrays: Mapping[str, Array], names: tuple[str, ...], path: Path) -> Array:

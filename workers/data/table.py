@@ -14,7 +14,7 @@ import numpy as np
 
 from workers.data.config import DataConfig, DataError
 from workers.data.dataset import Float32Array
-from workers.data.examples import Array, Examples, encode_labels, existing_file
+from workers.data.examples import Examples, encode_labels, existing_file
 
 SNIFF_BYTES = 4096
 
@@ -41,7 +41,9 @@ def _read_table(config: DataConfig, open_table: Callable[[Path], Any], what: str
         ) from error
     try:
         table = open_table(path)
-    except (pyarrow.ArrowException, OSError) as error:
+        table.validate(full=True)  # strings are decoded late, and may not be UTF-8;
+        table.column_names  # noqa: B018 -- nor may names
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DataError(
             f"path must be {what}, but {path} cannot be read as one ({error}); "
             "correct data.path or data.source",
@@ -57,7 +59,10 @@ def _open_csv(path: Path) -> Any:
     with pyarrow.input_stream(str(path)) as stream:
         if b"\0" in stream.read(SNIFF_BYTES):
             raise pyarrow.ArrowInvalid("it holds bytes that no text has")
-    return pyarrow.csv.read_csv(str(path))
+    table = pyarrow.csv.read_csv(str(path))
+    if any(pyarrow.types.is_binary(field.type) for field in table.schema):
+        raise pyarrow.ArrowInvalid("it holds text that is not UTF-8")
+    return table
 
 
 def _open_parquet(path: Path) -> Any:
@@ -75,7 +80,8 @@ def _examples(table: Any, target: str | None, path: Path) -> Examples:
     _check_types(table, features)
     _check_missing(table, path)
     name = table.column_names[label_index]
-    y, class_names = encode_labels(_labels(table.column(label_index)), f"column {name!r}")
+    labels = table.column(label_index).to_numpy()  # a categorical column comes as its values
+    y, class_names = encode_labels(labels, f"column {name!r}", "target")
     return Examples(x=_matrix(table, features), y=y, class_names=class_names)
 
 
@@ -141,16 +147,6 @@ def _num_blank(column: Any) -> int:
     if not (types.is_string(column.type) or types.is_large_string(column.type)):
         return 0
     return int(pyarrow.compute.sum(pyarrow.compute.equal(column, "")).as_py() or 0)
-
-
-def _labels(column: Any) -> Array:
-    """Any label column as a numpy array [N]; a categorical one as its values."""
-    from pyarrow import types
-
-    if types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
-    labels: Array = column.to_numpy()
-    return labels
 
 
 def _matrix(table: Any, features: list[int]) -> Float32Array:
