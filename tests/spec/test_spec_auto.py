@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hpsearch.spec.auto import CONTINUED, auto_stages, full_epochs, least_budget
@@ -22,7 +22,13 @@ def test_the_measured_plan_for_a_thousand_epochs() -> None:
     assert (fine.continued, fine.batch, fine.narrow) == (4, 4, False)
 
 
+@pytest.mark.parametrize(("epochs", "coarse_epochs"), [(1, 1), (7, 1), (9, 2), (50, 10)])
+def test_coarse_trials_have_a_fifth_of_the_epochs_rounded(epochs: int, coarse_epochs: int) -> None:
+    assert auto_stages(1000, epochs)[0].epochs == coarse_epochs
+
+
 @given(budget=st.integers(1, 100_000), epochs=st.integers(1, 500))
+@example(budget=20, epochs=7)  # pays for four coarse trials, but not for their continuation
 def test_the_plan_spends_the_budget_and_never_more(budget: int, epochs: int) -> None:
     if budget < least_budget(epochs):
         with pytest.raises(ValueError, match=f"at least {least_budget(epochs)} epochs"):
