@@ -32,7 +32,9 @@ def decode(text: str | bytes) -> Any:
     text = text if isinstance(text, str) else text.decode()
     value = json.loads(text)
     # Most params need no second walk, and a frame of 10,000 trials decodes 10,000 of them.
-    return _restored(value) if "[" in text or FLOAT in text else value
+    if isinstance(value, list | dict) and ("[" in text or FLOAT in text):
+        return _restored(value)
+    return value
 
 
 def _plain(value: Any) -> Any:
@@ -65,10 +67,9 @@ def _fields(value: Any) -> dict[str, Any]:
 
 
 def _restored(value: Any) -> Any:
+    # Scalars are told apart without a call: they are nearly all there is.
     if isinstance(value, list):
-        return tuple(_restored(item) for item in value)
-    if isinstance(value, dict):
-        if value.keys() == {FLOAT}:
-            return float(value[FLOAT])
-        return {key: _restored(item) for key, item in value.items()}
-    return value
+        return tuple([_restored(v) if isinstance(v, list | dict) else v for v in value])
+    if value.keys() == {FLOAT}:
+        return float(value[FLOAT])
+    return {k: _restored(v) if isinstance(v, list | dict) else v for k, v in value.items()}

@@ -75,28 +75,24 @@ def add_trials(
 
 def load(connection: Connection, search_id: int) -> tuple[list[StageRecord], list[TrialRecord]]:
     """The stages by position and the trials by number."""
-    stages = connection.execute(
-        select(*_STAGE).where(StageRow.search_id == search_id).order_by(StageRow.position)
-    )
     trials = connection.execute(
         select(*_TRIAL).where(TrialRow.search_id == search_id).order_by(TrialRow.number)
     )
-    return [_stage(row) for row in stages], [TrialRecord(**row._mapping) for row in trials]
+    return stages(connection, search_id), [TrialRecord(**row._mapping) for row in trials]
 
 
-def branches(stored: Sequence[Any]) -> tuple[Branch, ...]:
-    """The value of a ``branches`` column."""
-    return tuple(Branch.model_validate(branch) for branch in stored)
-
-
-def reasons(stored: Sequence[Any]) -> tuple[Reason, ...]:
-    """The value of a ``reasons`` column."""
-    return tuple(Reason(**reason) for reason in stored)
+def stages(connection: Connection, search_id: int) -> list[StageRecord]:
+    """The stages by position."""
+    rows = connection.execute(
+        select(*_STAGE).where(StageRow.search_id == search_id).order_by(StageRow.position)
+    )
+    return [_stage(row) for row in rows]
 
 
 def _stage(row: Row[Any]) -> StageRecord:
-    restored = {"branches": branches(row.branches), "reasons": reasons(row.reasons)}
-    return StageRecord(**{**row._mapping, **restored})
+    branches = tuple(Branch.model_validate(branch) for branch in row.branches)
+    reasons = tuple(Reason(**reason) for reason in row.reasons)
+    return StageRecord(**{**row._mapping, "branches": branches, "reasons": reasons})
 
 
 def _values(record: NewStage | NewTrial) -> dict[str, Any]:

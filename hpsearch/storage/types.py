@@ -6,7 +6,9 @@ Used by ``hpsearch.storage.tables`` and by the migrations.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any
 
 from sqlalchemy import DateTime, Dialect, Double, Text
 from sqlalchemy.types import TypeDecorator
@@ -22,16 +24,26 @@ class Real(TypeDecorator[float]):
     impl = Double
     cache_ok = True
 
-    def process_bind_param(self, value: float | None, dialect: Dialect) -> float | str | None:
-        """A float for the driver, or 'nan' on SQLite."""
-        if value is None:
-            return None
-        value = float(value)
-        return "nan" if math.isnan(value) and dialect.name == "sqlite" else value
+    def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any]:
+        """A float for the driver, or 'nan'; instead of Double's own, which makes that a float."""
+        return _bind_text_nan if dialect.name == "sqlite" else _bind_float
 
-    def process_result_value(self, value: float | str | None, dialect: Dialect) -> float | None:
-        """The inverse of :meth:`process_bind_param`."""
-        return float(value) if isinstance(value, str) else value
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any] | None:
+        """The inverse of :meth:`bind_processor`."""
+        return _result_text_nan if dialect.name == "sqlite" else None
+
+
+def _bind_float(value: Any) -> float | None:
+    return None if value is None else float(value)  # float32 of numpy too
+
+
+def _bind_text_nan(value: Any) -> float | str | None:
+    number = _bind_float(value)
+    return "nan" if number is not None and math.isnan(number) else number
+
+
+def _result_text_nan(value: Any) -> float | None:
+    return float(value) if isinstance(value, str) else value
 
 
 class UtcDateTime(TypeDecorator[datetime]):

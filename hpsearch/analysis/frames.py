@@ -1,0 +1,239 @@
+"""Frames: what is stored of searches, as pandas DataFrames.
+
+``hpsearch.connect`` gives one to notebooks; the CLI prints the same frames.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from hpsearch.spec.space import Choice, Parameter, Space
+from hpsearch.storage import queries, trials
+from hpsearch.storage.records import StageRecord
+from hpsearch.storage.reports import METRIC_COLUMNS
+from hpsearch.storage.repository import Repository
+
+TIME = "datetime64[us, UTC]"
+TRIALS = {
+    "trial": "Int64",
+    "number": "Int64",
+    "stage": "category",
+    "branch": "category",
+    "state": "category",
+    "value": "float64",
+    "best_epoch": "Int64",
+    "epochs": "Int64",
+    "seed": "Int64",
+    "replicate": "Int64",
+    "seconds": "float64",
+    "failure_kind": "category",
+    "failure_message": "string",
+    "parent": "Int64",
+    "created_at": TIME,
+    "finished_at": TIME,
+    "worker": "string",
+}
+CURVES = {
+    "trial": "Int64",
+    "number": "Int64",
+    "epoch": "Int64",
+    **dict.fromkeys(METRIC_COLUMNS, "float64"),
+}
+STAGES = {
+    "stage": "category",
+    "kind": "category",
+    "branch": "category",
+    "parameter": "string",
+    "low": "float64",
+    "high": "float64",
+    "choices": "object",
+    "action": "string",
+    "reason": "string",
+    "trials": "Int64",
+    "epochs": "Int64",
+    "sampler": "category",
+}
+DIAGNOSES = {
+    "kind": "category",
+    "message": "string",
+    "trial": "Int64",
+    "stage": "category",
+    "evidence": "object",
+    "created_at": TIME,
+}
+SEARCHES = {
+    "search": "Int64",
+    "name": "string",
+    "state": "category",
+    "metric": "string",
+    "mode": "category",
+    "best": "float64",
+    "trials": "Int64",
+    "complete": "Int64",
+    "failed": "Int64",
+    "seed": "Int64",
+    "hpsearch_version": "string",
+    "git_commit": "string",
+    "host": "string",
+    "user": "string",
+    "created_at": TIME,
+    "finished_at": TIME,
+}
+DType = Any  # the name of a dtype, or a CategoricalDtype
+SearchRef = str | int  # a name or an id, as in Repository.find_search
+
+
+class Frames:
+    """The tables of a database. A search is given by its id, or by name: the newest of that name.
+
+    The columns and dtypes of a frame do not depend on how many rows it has. StorageError is raised
+    for a search that does not exist and for a database that cannot be read.
+    """
+
+    def __init__(self, repository: Repository) -> None:
+        self.repository = repository
+
+    def best(self, search: SearchRef, n: int = 10) -> pd.DataFrame:
+        """The ``n`` best complete trials, best first, ties by number; columns as in :meth:`trials`.
+
+        A trial that another one continues is left out, and so is one whose value is NaN.
+        """
+        if n < 0:
+            raise ValueError(f"n must be >= 0, but got {n}")
+        record = self.repository.find_search(search)
+        with self.repository.database.read() as connection:
+            rows = queries.best(connection, record.id, record.spec.objective.mode, n)
+        return _trials_frame(record.spec.space, rows)
+
+    def trials(self, search: SearchRef) -> pd.DataFrame:
+        """One row a trial, by number, with a column for each parameter by its own name."""
+        record = self.repository.find_search(search)
+        with self.repository.database.read() as connection:
+            rows = queries.trials(connection, record.id)
+        return _trials_frame(record.spec.space, rows)
+
+    def curves(self, search: SearchRef) -> pd.DataFrame:
+        """One row per trial and epoch: the metrics, and the epoch's seconds.
+
+        A trial that continues another one has the epochs of that one too, under its own id.
+        """
+        record = self.repository.find_search(search)
+        with self.repository.database.read() as connection:
+            rows = queries.curves(connection, record.id)
+        return _frame(rows, CURVES)
+
+    def stages(self, search: SearchRef) -> pd.DataFrame:
+        """One row per stage, branch and parameter: its range, and why it is so.
+
+        What was decided about a branch as a whole has a row without parameter.
+        """
+        record = self.repository.find_search(search)
+        with self.repository.database.read() as connection:
+            opened = trials.stages(connection, record.id)
+        return _frame([row for stage in opened for row in _stage_rows(stage)], STAGES)
+
+    def diagnoses(self, search: SearchRef) -> pd.DataFrame:
+        """One row a finding; without a trial it is about a stage, without both about the search."""
+        record = self.repository.find_search(search)
+        with self.repository.database.read() as connection:
+            rows = queries.diagnoses(connection, record.id)
+        return _frame(rows, DIAGNOSES)
+
+    def searches(self) -> pd.DataFrame:
+        """One row a search, oldest first; ``best`` is the best value of its complete trials."""
+        with self.repository.database.read() as connection:
+            rows = queries.searches(connection)
+        return _frame([_search_row(row) for row in rows], SEARCHES)
+
+
+def _trials_frame(space: Space, rows: Sequence[Any]) -> pd.DataFrame:
+    frame = _frame([row[:-1] for row in rows], TRIALS)
+    params: list[Mapping[str, Any]] = [row.params for row in rows]
+    columns = {
+        name: _series([values.get(name) for values in params], _dtype(parameter))
+        for name, parameter in space.parameters.items()
+    }
+    return pd.concat([frame, pd.DataFrame(columns, index=frame.index)], axis="columns")
+
+
+def _dtype(parameter: Parameter) -> DType:
+    """The narrowest that holds every value of the parameter, and NA where it is not active."""
+    if not isinstance(parameter, Choice):
+        return "Int64" if parameter.is_int else "float64"
+    kinds = {type(value) for value in parameter.choices}
+    if kinds == {str}:
+        return pd.CategoricalDtype(list(parameter.choices))
+    if kinds == {bool}:
+        return "boolean"
+    if kinds == {int}:
+        return "Int64"
+    return "float64" if kinds == {int, float} or kinds == {float} else "object"
+
+
+def _stage_rows(stage: StageRecord) -> Iterator[tuple[Any, ...]]:
+    reasons: dict[tuple[str, str | None], tuple[str | None, str | None]] = {}
+    for reason in stage.reasons:  # a parameter may have several, e.g. narrowed and extended
+        action, text = reasons.get((reason.branch, reason.parameter), (None, None))
+        joined = (_join(", ", action, reason.action), _join("; ", text, reason.text))
+        reasons[reason.branch, reason.parameter] = joined
+    for branch in stage.branches:
+        for name, parameter in branch.parameters.items():
+            why = reasons.pop((branch.key, name), (None, None))
+            yield _stage_row(stage, branch.key, name, _range(parameter), why, branch.trials)
+        if not branch.parameters or (branch.key, None) in reasons:
+            why = reasons.pop((branch.key, None), (None, None))
+            yield _stage_row(stage, branch.key, None, _NO_RANGE, why, branch.trials)
+    for (key, parameter_name), why in reasons.items():  # of dropped branches
+        yield _stage_row(stage, key, parameter_name, _NO_RANGE, why, 0)
+
+
+_NO_RANGE = (None, None, None)
+
+
+def _stage_row(
+    stage: StageRecord,
+    branch: str,
+    parameter: str | None,
+    limits: tuple[Any, Any, Any],
+    why: tuple[str | None, str | None],
+    num_trials: int,
+) -> tuple[Any, ...]:
+    place = (stage.name, stage.kind, branch, parameter)
+    return (*place, *limits, *why, num_trials, stage.epochs, stage.sampler)
+
+
+def _range(parameter: Parameter) -> tuple[Any, Any, Any]:
+    if isinstance(parameter, Choice):
+        return None, None, parameter.choices
+    return parameter.low, parameter.high, None
+
+
+def _join(separator: str, *texts: str | None) -> str:
+    return separator.join(text for text in texts if text)
+
+
+def _search_row(row: Any) -> tuple[Any, ...]:
+    objective = row.spec["objective"]
+    best = row.highest if objective["mode"] == "max" else row.lowest
+    counts = (row.trials or 0, row.complete or 0, row.failed or 0)
+    made = (row.hpsearch_version, row.git_commit, row.host, row.user)
+    times = (row.created_at, row.finished_at)
+    about = (row.id, row.name, row.state, objective["metric"], objective["mode"], best)
+    return (*about, *counts, row.seed, *made, *times)
+
+
+def _frame(rows: Sequence[Iterable[Any]], dtypes: Mapping[str, DType]) -> pd.DataFrame:
+    """``rows`` by position under the names of ``dtypes``."""
+    columns = list(zip(*rows, strict=True)) or [()] * len(dtypes)
+    named = zip(dtypes.items(), columns, strict=True)
+    return pd.DataFrame({name: _series(values, dtype) for (name, dtype), values in named})
+
+
+def _series(values: Sequence[Any], dtype: DType) -> pd.Series:
+    if dtype == "category":  # in the order in which they appear, which is that of the search
+        dtype = pd.CategoricalDtype([value for value in dict.fromkeys(values) if value is not None])
+    series: pd.Series = pd.Series(list(values), dtype=dtype)
+    return series

@@ -1,0 +1,160 @@
+"""Questions that people ask, as SELECTs: the best trials, all trials, curves, findings, searches.
+
+Called by ``hpsearch.analysis.frames``; each gives rows whose labels are the columns of a frame.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from sqlalchemy import (
+    CTE,
+    Connection,
+    Integer,
+    Row,
+    Select,
+    and_,
+    exists,
+    func,
+    literal,
+    or_,
+    select,
+)
+from sqlalchemy.orm import aliased
+
+from hpsearch.storage.reports import METRIC_COLUMNS
+from hpsearch.storage.tables import DiagnosisRow, MetricRow, SearchRow, StageRow, TrialRow
+
+# NaN is not NULL in the tables of either database, and has no place in an order.
+_RANKED = and_(
+    TrialRow.state == "complete", TrialRow.value.is_not(None), TrialRow.value != math.nan
+)
+
+
+def trials(connection: Connection, search_id: int) -> Sequence[Row[Any]]:
+    """All trials of a search, by number."""
+    return connection.execute(_trials(search_id).order_by(TrialRow.number)).all()
+
+
+def best(
+    connection: Connection, search_id: int, mode: Literal["max", "min"], n: int
+) -> Sequence[Row[Any]]:
+    """The ``n`` best complete trials, ties by number, without those that another one continues.
+
+    Walks the index over (search, state, value) from its good end, so it reads little more than
+    ``n`` trials.
+    """
+    continuing = aliased(TrialRow)
+    superseded = exists().where(continuing.parent_id == TrialRow.id, continuing.start_epoch > 0)
+    order = TrialRow.value.desc() if mode == "max" else TrialRow.value.asc()
+    query = _trials(search_id).where(_RANKED, ~superseded).order_by(order, TrialRow.number)
+    return connection.execute(query.limit(n)).all()
+
+
+def curves(connection: Connection, search_id: int) -> Sequence[Row[Any]]:
+    """One row per trial and epoch, by number; a continued trial has its parent's epochs too."""
+    lineage = _lineage(search_id)
+    metrics = (getattr(MetricRow, name) for name in METRIC_COLUMNS)
+    within = and_(
+        MetricRow.trial_id == lineage.c.source,
+        MetricRow.epoch > lineage.c.after,
+        or_(lineage.c.up_to.is_(None), MetricRow.epoch <= lineage.c.up_to),
+    )
+    return connection.execute(
+        select(lineage.c.trial, lineage.c.number, MetricRow.epoch, *metrics)
+        .join_from(lineage, MetricRow, within)
+        .order_by(lineage.c.number, MetricRow.epoch)
+    ).all()
+
+
+def diagnoses(connection: Connection, search_id: int) -> Sequence[Row[Any]]:
+    """The findings about a search, in the order in which they were made."""
+    return connection.execute(
+        select(
+            DiagnosisRow.kind,
+            DiagnosisRow.message,
+            DiagnosisRow.trial_id.label("trial"),
+            StageRow.name.label("stage"),
+            DiagnosisRow.evidence,
+            DiagnosisRow.created_at,
+        )
+        .outerjoin(StageRow, StageRow.id == DiagnosisRow.stage_id)
+        .where(DiagnosisRow.search_id == search_id)
+        .order_by(DiagnosisRow.id)
+    ).all()
+
+
+def searches(connection: Connection) -> Sequence[Row[Any]]:
+    """All searches, oldest first, with the counts and the extreme values of their trials."""
+    count = (
+        select(
+            TrialRow.search_id,
+            func.count().label("trials"),
+            func.count().filter(TrialRow.state == "complete").label("complete"),
+            func.count().filter(TrialRow.state == "failed").label("failed"),
+            func.min(TrialRow.value).filter(_RANKED).label("lowest"),
+            func.max(TrialRow.value).filter(_RANKED).label("highest"),
+        )
+        .group_by(TrialRow.search_id)
+        .subquery()
+    )
+    query = select(SearchRow.__table__, count).outerjoin_from(
+        SearchRow, count, count.c.search_id == SearchRow.id
+    )
+    return connection.execute(query.order_by(SearchRow.id)).all()
+
+
+def _trials(search_id: int) -> Select[*tuple[Any, ...]]:
+    return (
+        select(
+            TrialRow.id.label("trial"),
+            TrialRow.number,
+            StageRow.name.label("stage"),
+            TrialRow.branch,
+            TrialRow.state,
+            TrialRow.value,
+            TrialRow.best_epoch,
+            TrialRow.epochs,
+            TrialRow.seed,
+            TrialRow.replicate,
+            TrialRow.seconds,
+            TrialRow.failure_kind,
+            TrialRow.failure_message,
+            TrialRow.parent_id.label("parent"),
+            TrialRow.created_at,
+            TrialRow.finished_at,
+            TrialRow.worker,
+            TrialRow.params,
+        )
+        .join(StageRow, StageRow.id == TrialRow.stage_id)
+        .where(TrialRow.search_id == search_id)
+    )
+
+
+def _lineage(search_id: int) -> CTE:
+    """Which trial's epochs make up each trial's curve: (trial, number, source, after, up_to].
+
+    A trial is its own source for the epochs after its start; its parent is for those between the
+    parent's start and its own, and so on up the chain.
+    """
+    own = (
+        select(
+            TrialRow.id.label("trial"),
+            TrialRow.number,
+            TrialRow.id.label("source"),
+            TrialRow.start_epoch.label("after"),
+            literal(None, Integer).label("up_to"),
+        )
+        .where(TrialRow.search_id == search_id)
+        .cte("lineage", recursive=True)
+    )
+    child, parent = aliased(TrialRow), aliased(TrialRow)
+    inherited = (
+        select(own.c.trial, own.c.number, parent.id, parent.start_epoch, own.c.after)
+        .join(child, child.id == own.c.source)
+        .join(parent, parent.id == child.parent_id)
+        .where(own.c.after > 0)
+    )
+    return own.union_all(inherited)
