@@ -10,12 +10,12 @@ import hashlib
 import numpy as np
 
 
-def keyed_seed(*key: object) -> int:
+def keyed_seed(*key: int | str) -> int:
     """A seed in [0, 2**32) from the parts of ``key`` (integers and strings), by SHA-256."""
     digest = hashlib.sha256(repr(key).encode()).digest()
     return int.from_bytes(digest[:4], "little")
 
 
-def keyed_generator(*key: object) -> np.random.Generator:
+def keyed_generator(*key: int | str) -> np.random.Generator:
     """A NumPy generator that is a function of ``key`` alone."""
     return np.random.default_rng(keyed_seed(*key))
