@@ -9,17 +9,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
 
-from hpsearch.coordinator.asking import LEARNING
+from hpsearch.coordinator.asking import LEARNING, Asker
 from hpsearch.coordinator.drafts import continued, numbered, repeated
 from hpsearch.coordinator.view import SearchView, observe, rank
 from hpsearch.sampling.allocation import allocate
-from hpsearch.sampling.refiner import Refinement, extend, merge, refine
+from hpsearch.sampling.border import extend, merge
+from hpsearch.sampling.refiner import Refinement, refine
 from hpsearch.spec.reason import Reason
-from hpsearch.spec.search import Stage
-from hpsearch.spec.space import Branch
-from hpsearch.storage.records import NewStage, NewTrial, StageKind, TrialRecord
+from hpsearch.spec.search import Search, Stage
+from hpsearch.spec.space import Branch, Params
+from hpsearch.storage.records import (
+    NewStage,
+    NewTrial,
+    SearchRecord,
+    StageKind,
+    StageRecord,
+    TrialRecord,
+)
 from workers.config import DOMAINS
 from workers.keys import key
 
@@ -47,6 +56,29 @@ def next_stage(view: SearchView) -> StagePlan | None:
     if following.kind == "confirm":
         return _confirm(view, planned + 1, following)
     return _refined(view, planned + 1, following)
+
+
+def sample_first(search: Search, count: int) -> list[Params]:
+    """``count`` of the trials that ``search`` would begin with, spread over its branches."""
+    view = SearchView(
+        SearchRecord(
+            id=0,
+            name=search.name,
+            spec=search,
+            state="submitted",
+            created_at=datetime.now(UTC),
+        )
+    )
+    plan = _first(view)
+    view.stages.append(_as_opened(plan.stage))
+    trials = Asker(view).next_generation(view.stages[0])
+    step = max(1, len(trials) // max(1, count))
+    return [trial.params for trial in trials[::step][:count]]
+
+
+def _as_opened(stage: NewStage) -> StageRecord:
+    values = {field.name: getattr(stage, field.name) for field in fields(stage)}
+    return StageRecord(id=0, search_id=0, state="running", **values)
 
 
 def explored(view: SearchView, planned: int) -> tuple[Branch, ...]:

@@ -10,9 +10,10 @@ from collections.abc import Iterator
 
 from hpsearch.coordinator.planning import explored
 from hpsearch.coordinator.view import SearchView, observe
-from hpsearch.sampling.refiner import still_on_border
+from hpsearch.sampling.border import still_on_border
 from hpsearch.storage.records import NewDiagnosis, TrialRecord
 from workers.config import DOMAINS
+from workers.keys import key
 
 MANY = 0.3  # of a branch's trials
 ENOUGH = 8  # trials to judge a branch by
@@ -32,6 +33,7 @@ def _border(view: SearchView) -> Iterator[NewDiagnosis]:
         explored(view, last),
         observe(view.of_stage(*view.stages_of(last))),
         mode=view.search.spec.objective.mode,
+        seed=key(view.search.spec.seed, "verdict"),
         limits=DOMAINS,
     )
     for reason in reasons:

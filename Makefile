@@ -1,0 +1,44 @@
+# `make demo` and `make test` set up all they need on a fresh machine: a virtual environment with
+# the versions of constraints.txt. Nothing else has to be installed than Python 3.11 and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: demo test lint format bench soak clean
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "hpsearch needs Python 3.11 or newer")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: $(INSTALLED)
+	$(BIN)/hpsearch run digits --new
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(INSTALLED)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# The numbers of README.md; each prints its record, benchmarks/results/ keeps the dated ones.
+bench: $(INSTALLED)
+	$(BIN)/python benchmarks/stacking.py
+	$(BIN)/python benchmarks/demo.py
+	$(BIN)/python benchmarks/coordinator.py
+	$(BIN)/python benchmarks/reading.py
+
+# The long suites: the faults of `make test`, many more times.
+soak: $(INSTALLED)
+	$(BIN)/python -m pytest -m slow
+
+clean:
+	rm -rf $(VENV) build *.egg-info

@@ -1,0 +1,219 @@
+"""What a notebook and the command line call: ``connect`` to read, ``run`` to search.
+
+``run`` is the whole way in one place: the spec is checked, the data are read, a lease is taken, an
+executor is made, and the coordinator runs to the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hpsearch.coordinator.events import Observer
+from hpsearch.coordinator.loop import Coordinator
+from hpsearch.errors import HpsearchError
+from hpsearch.executors.base import Executor
+from hpsearch.settings import checkpoint_root, database_url
+from hpsearch.spec import load, load_data
+from hpsearch.spec.search import Search
+from hpsearch.storage.database import Database
+from hpsearch.storage.errors import LeaseLost
+from hpsearch.storage.leases import Lease, Owner
+from hpsearch.storage.provenance import Provenance
+from hpsearch.storage.records import SearchRecord
+from hpsearch.storage.repository import Repository
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from hpsearch.analysis.frames import Frames
+    from hpsearch.executors.cluster import Cluster
+    from workers.data import Dataset
+
+NO_RAY = "none"
+
+
+class Stopped(HpsearchError):
+    """A search was stopped by its user; everything that was reported is stored."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Started:
+    """A search is about to run: its record, whether it goes on from earlier, and the cluster."""
+
+    search: SearchRecord
+    resumed: bool
+    cluster: Cluster | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Watch:
+    """Who is told of a search's start, and of its progress."""
+
+    on_start: Callable[[Started], None]
+    observer: Observer
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Result:
+    """A search that ``run`` carried out; ``db`` reads its tables, by ``id``."""
+
+    id: int
+    name: str
+    parameters: tuple[str, ...]
+    db: Frames
+
+    def best(self, n: int = 10) -> DataFrame:
+        """The best trials, one row each."""
+        return self.db.best(self.id, n=n)
+
+    def trials(self) -> DataFrame:
+        """All trials, one row each."""
+        return self.db.trials(self.id)
+
+
+def open_repository(url: str | None = None) -> Repository:
+    """The database at ``url`` or where :func:`database_url` says, its schema checked."""
+    database = Database(database_url(url))
+    database.check_revision()
+    return Repository(database)
+
+
+def connect(url: str | None = None) -> Frames:
+    """Open a database of searches for reading: every method gives a pandas DataFrame.
+
+    Raises StorageError if it cannot be opened.
+    """
+    from hpsearch.analysis.frames import Frames
+
+    return Frames(open_repository(url))
+
+
+def run(
+    spec: str | Path | Mapping[str, Any],
+    *,
+    db: str | None = None,
+    ray: str = "local",
+    overrides: Sequence[str] = (),
+    anew: bool = False,
+    on_start: Callable[[Started], None] = lambda started: None,
+    observer: Observer = lambda event: None,
+) -> Result:
+    """Carry out the search of ``spec``: a YAML file, the name of a packaged one, or a mapping.
+
+    ``ray`` is "local", the address of a cluster, or "none" for this process. A search of the same
+    name and spec that is in the database is gone on with, or, if it is complete, only read; with
+    ``anew`` it is searched again. Raises SpecError for a spec or data that cannot be, LeaseHeld if
+    another process carries the search out, and Stopped on Ctrl-C; all results are stored by then.
+    """
+    search = load(spec, overrides)
+    dataset = load_data(search)  # a spec whose data are refused leaves nothing in the database
+    repository = open_repository(db)
+    record, resumed = _find_or_create(repository, search, anew)
+    watch = Watch(on_start=on_start, observer=observer)
+    return _carry_out(repository, record, resumed, dataset, database_url(db), ray, watch)
+
+
+def resume(
+    search: str | int,
+    *,
+    db: str | None = None,
+    ray: str = "local",
+    on_start: Callable[[Started], None] = lambda started: None,
+    observer: Observer = lambda event: None,
+) -> Result:
+    """Go on with a stored search, by name or id, from where the database says that it is.
+
+    Raises what :func:`run` raises, and StorageError if there is no such search.
+    """
+    repository = open_repository(db)
+    record = repository.find_search(search)
+    dataset = load_data(record.spec)
+    watch = Watch(on_start=on_start, observer=observer)
+    return _carry_out(repository, record, True, dataset, database_url(db), ray, watch)
+
+
+def _carry_out(
+    repository: Repository,
+    record: SearchRecord,
+    resumed: bool,
+    dataset: Dataset,
+    url: str,
+    ray: str,
+    watch: Watch,
+) -> Result:
+    from hpsearch.analysis.frames import Frames
+
+    if record.state != "complete":
+        with _leased(repository, record) as lease, _executor(record, dataset, ray) as made:
+            cluster, executor = made
+            watch.on_start(Started(search=record, resumed=resumed, cluster=cluster))
+            folder = checkpoint_folder(record, url)
+            Coordinator(repository, lease, record, executor, folder, watch.observer).run()
+    return Result(
+        id=record.id,
+        name=record.name,
+        parameters=tuple(record.spec.space.parameters),
+        db=Frames(repository),
+    )
+
+
+def checkpoint_folder(record: SearchRecord, url: str) -> Path:
+    """The search's own folder: its id, and its time, so that two databases do not share one."""
+    return checkpoint_root(url) / f"search-{record.id}-{record.created_at:%Y%m%dT%H%M%S}"
+
+
+def _find_or_create(
+    repository: Repository, search: Search, anew: bool
+) -> tuple[SearchRecord, bool]:
+    """The search to carry out, and whether it was there already."""
+    found = None if anew else repository.find_same(search)
+    if found is not None:
+        return found, True
+    return repository.create_search(search, Provenance.collect()), False
+
+
+@contextmanager
+def _leased(repository: Repository, record: SearchRecord) -> Iterator[Lease]:
+    """Own the search; give it back complete, or stopped if anything ends it earlier."""
+    lease = repository.acquire(record.id, Owner.current())
+    try:
+        yield lease
+    except KeyboardInterrupt:
+        repository.release(lease, "stopped")
+        raise Stopped(
+            f"search {record.name} (id {record.id}) was stopped, and all that was reported is "
+            f"stored: go on with `hpsearch resume {record.id}`"
+        ) from None
+    except LeaseLost:
+        raise
+    except BaseException:
+        repository.release(lease, "stopped")
+        raise
+    repository.release(lease, "complete")
+
+
+@contextmanager
+def _executor(
+    record: SearchRecord, dataset: Dataset, ray: str
+) -> Iterator[tuple[Cluster | None, Executor]]:
+    executor: Executor
+    cluster = None
+    if ray == NO_RAY:
+        from hpsearch.executors.inprocess import InProcessExecutor
+
+        executor = InProcessExecutor(dataset)
+    else:
+        from hpsearch.executors.cluster import connect as connect_ray
+        from hpsearch.executors.ray import RayExecutor
+
+        cluster = connect_ray(ray)
+        title = f"{record.name} (search {record.id})"
+        executor = RayExecutor(cluster, dataset, record.spec.resources, title)
+    try:
+        yield cluster, executor
+    finally:
+        executor.close()

@@ -1,0 +1,75 @@
+"""``hpsearch``: the group of all commands, and what becomes of an error.
+
+The console script of the distribution.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import traceback
+from types import FrameType
+from typing import Any
+
+import click
+
+from hpsearch import __version__
+from hpsearch.cli import database, plan, read, run
+from hpsearch.errors import HpsearchError
+
+INTERRUPTED = 130  # what a shell expects of a command that Ctrl-C ended
+
+
+class _Group(click.Group):
+    """Commands in the order in which a person meets them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+@click.group(cls=_Group)
+@click.version_option(__version__, prog_name="hpsearch")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def cli(debug: bool) -> None:
+    """Hyperparameter search, coarse to fine, many trials trained as one stacked model.
+
+    SPEC is a YAML file, or the name of a packaged search space such as digits. SEARCH is the name
+    of a search (the newest of that name) or its id. The database is --db, else
+    HPSEARCH_DATABASE_URL, else sqlite:///hpsearch.db in the working folder.
+    """
+
+
+for command in (*run.COMMANDS, *plan.COMMANDS, *read.COMMANDS, *database.COMMANDS):
+    cli.add_command(command)
+
+
+def main(arguments: list[str] | None = None) -> Any:
+    """Run the command line; exit 0, 1 for an error of the user's or the world's, 2 for usage."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        cli.main(args=arguments, prog_name="hpsearch", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("stopped", err=True)
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:  # the reader of a pipe, `head` say, has had enough
+        sys.stderr.close()
+        sys.exit(0)
+    except HpsearchError as error:
+        _show(error, "--debug" in arguments)
+        sys.exit(getattr(error, "exit_code", 1))
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    """A SIGTERM stops a search as cleanly as Ctrl-C does."""
+    raise KeyboardInterrupt
+
+
+def _show(error: HpsearchError, debug: bool) -> None:
+    if debug:
+        traceback.print_exception(error)
+    for line in str(error).splitlines():
+        click.echo(f"Error: {line}", err=True)

@@ -1,0 +1,37 @@
+"""Arguments and options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+spec_argument: Decorator = click.argument("spec")
+search_argument: Decorator = click.argument("search")
+db_option: Decorator = click.option(
+    "--db", metavar="URL", help="The database: sqlite:///PATH or postgresql://USER@HOST/NAME."
+)
+set_option: Decorator = click.option(
+    "--set",
+    "overrides",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="Override a key of the spec, e.g. data.path=FOLDER or stages.coarse.trials=50.",
+)
+ray_option: Decorator = click.option(
+    "--ray",
+    metavar="local|ADDRESS|none",
+    default=None,
+    help="Start Ray here (local, the default), join the cluster at ADDRESS (also RAY_ADDRESS), or "
+    "train in this process (none).",
+)
+format_option: Decorator = click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "csv", "json"]),
+    default="table",
+    help="How to print it.",
+)

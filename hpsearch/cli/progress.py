@@ -1,0 +1,107 @@
+"""Progress of a search on stderr: a live line on a terminal, plain lines when it is not one.
+
+Watches the coordinator's events; called by ``hpsearch run`` and ``hpsearch resume``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from types import TracebackType
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from hpsearch.coordinator.events import Advanced, Event, Finished, StageOpened, Troubled
+from hpsearch.coordinator.view import SearchView
+from hpsearch.spec.preview import plan_summary
+
+REFRESH_S = 0.25  # of the live line
+PLAIN_S = 5.0  # between plain lines
+
+
+class Progress:
+    """Trials done, running, failed; the best so far; epochs a second; time left."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True, highlight=False)
+        self._live = Live("", console=self._console, auto_refresh=False, transient=True)
+        self._started_s = time.monotonic()
+        self._shown_s = 0.0
+        self._epochs = 0
+
+    def __enter__(self) -> Progress:
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._live.stop()
+
+    def observe(self, event: Event) -> None:
+        """Take up one event of the coordinator."""
+        match event:
+            case StageOpened(view=view, stage=stage):
+                if len(view.stages) == 1:
+                    self._started_s = time.monotonic()  # Ray's start is not the search's time
+                trials = len(view.of_stage(stage)) + sum(b.trials for b in stage.branches)
+                self._say(f"stage {stage.name}: {trials} trials, {stage.epochs} epochs")
+                for reason in stage.reasons:
+                    if reason.action in ("extended", "stability_edge", "dropped"):
+                        self._say(f"  {reason.text}")
+            case Advanced(view=view, trial_epochs=epochs):
+                self._epochs += epochs
+                self._show(view)
+            case Troubled(message=message):
+                self._say(message)
+            case Finished(view=view):
+                self._say(self._line(view))
+
+    def _show(self, view: SearchView) -> None:
+        now_s = time.monotonic()
+        if now_s - self._shown_s < (REFRESH_S if self._live.is_started else PLAIN_S):
+            return
+        self._shown_s = now_s
+        if self._live.is_started:
+            self._live.update(Text(self._line(view)), refresh=True)
+        else:
+            self._say(self._line(view))
+
+    def _line(self, view: SearchView) -> str:
+        states = Counter(trial.state for trial in view.trials.values())
+        elapsed_s = max(1e-9, time.monotonic() - self._started_s)
+        rate = self._epochs / elapsed_s
+        values = [t.value for t in view.trials.values() if t.value is not None]
+        choose = max if view.search.spec.objective.mode == "max" else min
+        best = f"{choose(values):.4f}" if values else "none"
+        ended = states["complete"] + states["pruned"]
+        return (
+            f"{view.stages[-1].name}: {ended} trials done, {states['running']} running, "
+            f"{states['failed']} failed; best {view.search.spec.objective.metric} {best}; "
+            f"{rate:.0f} epochs/s; {elapsed_s:.0f} s, about {_left_s(view, rate):.0f} s left"
+        )
+
+    def _say(self, line: str) -> None:
+        self._console.print(line, soft_wrap=True, markup=False)
+
+
+def _left_s(view: SearchView, rate: float) -> float:
+    """Time for the epochs that are planned and not done, at the rate so far."""
+    planned = sum(row.trial_epochs for row in plan_summary(view.search.spec))
+    extended = sum(
+        branch.trials * stage.epochs
+        for stage in view.stages
+        if stage.kind == "expand"
+        for branch in stage.branches
+    )
+    spent = sum(
+        (trial.target_epochs if trial.state == "failed" else trial.epochs) - trial.start_epoch
+        for trial in view.trials.values()
+    )
+    return max(0, planned + extended - spent) / rate if rate else 0.0

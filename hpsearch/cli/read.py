@@ -1,0 +1,106 @@
+"""Commands that read the database and print a table: list, status, best, trials, curves, stages.
+
+Each is the pandas frame of the same name in ``hpsearch.connect()``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from hpsearch.cli.options import db_option, format_option, search_argument
+
+if TYPE_CHECKING:
+    from hpsearch.analysis.frames import Frames
+
+# Left out of tables on the screen, which they would only widen; CSV and JSON have them.
+_DETAILS = {
+    *("replicate", "seed", "parent", "failure_message", "worker", "generation", "group"),
+    *("created_at", "started_at", "finished_at"),
+    *("spec", "host", "user", "git_commit", "hpsearch_version"),
+}
+
+
+def _open(url: str | None) -> Frames:
+    from hpsearch.api import connect
+
+    return connect(url)
+
+
+def _echo(frame: object, form: str, title: str | None = None) -> None:
+    from pandas import DataFrame
+
+    from hpsearch.cli.tables import echo_frame
+
+    assert isinstance(frame, DataFrame)
+    if form == "table":
+        frame = frame.drop(columns=[name for name in _DETAILS if name in frame.columns])
+        frame = frame.dropna(axis="columns", how="all") if len(frame) else frame
+    echo_frame(frame, form, title)
+
+
+@click.command("list")
+@db_option
+@format_option
+def list_searches(db: str | None, form: str) -> None:
+    """All searches of the database."""
+    _echo(_open(db).searches(), form)
+
+
+@click.command()
+@search_argument
+@db_option
+@format_option
+def status(search: str, db: str | None, form: str) -> None:
+    """How far SEARCH is: its trials by stage and state."""
+    _echo(_open(db).status(search), form)
+
+
+@click.command()
+@search_argument
+@click.option("-n", default=10, show_default=True, help="How many.")
+@db_option
+@format_option
+def best(search: str, n: int, db: str | None, form: str) -> None:
+    """The best trials of SEARCH."""
+    _echo(_open(db).best(search, n=n), form)
+
+
+@click.command()
+@search_argument
+@db_option
+@format_option
+def trials(search: str, db: str | None, form: str) -> None:
+    """All trials of SEARCH, with the kind and text of each failure in csv and json."""
+    _echo(_open(db).trials(search), form)
+
+
+@click.command()
+@search_argument
+@db_option
+@format_option
+def curves(search: str, db: str | None, form: str) -> None:
+    """Metrics of SEARCH, a row an epoch of a trial."""
+    _echo(_open(db).curves(search), form)
+
+
+@click.command()
+@search_argument
+@db_option
+@format_option
+def stages(search: str, db: str | None, form: str) -> None:
+    """The ranges that SEARCH went through, with the reasons."""
+    _echo(_open(db).stages(search), form)
+
+
+@click.command()
+@search_argument
+@db_option
+@format_option
+def diagnose(search: str, db: str | None, form: str) -> None:
+    """What a person should know before believing SEARCH: findings with their evidence."""
+    _echo(_open(db).diagnoses(search), form)
+
+
+COMMANDS = (list_searches, status, best, trials, curves, stages, diagnose)

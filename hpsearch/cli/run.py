@@ -1,0 +1,86 @@
+"""``hpsearch run`` and ``hpsearch resume``: search here and now, with progress, to the end."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+import click
+
+from hpsearch.cli.options import db_option, ray_option, search_argument, set_option, spec_argument
+
+if TYPE_CHECKING:
+    from hpsearch.api import Result, Started
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+
+
+@click.command()
+@spec_argument
+@db_option
+@ray_option
+@set_option
+@click.option("--new", "anew", is_flag=True, help="Search again even if it was done already.")
+@json_option
+def run(
+    spec: str,
+    db: str | None,
+    ray: str | None,
+    overrides: tuple[str, ...],
+    anew: bool,
+    as_json: bool,
+) -> None:
+    """Carry out the search of SPEC, with progress.
+
+    A search of the same name and spec that was stopped is gone on with. Ctrl-C stops it; nothing
+    that was reported is lost.
+    """
+    from hpsearch.api import run as run_search
+
+    carry_out = partial(run_search, spec, db=db, overrides=overrides, anew=anew)
+    _with_progress(carry_out, db, ray, as_json)
+
+
+@click.command()
+@search_argument
+@db_option
+@ray_option
+@json_option
+def resume(search: str, db: str | None, ray: str | None, as_json: bool) -> None:
+    """Go on with SEARCH from where the database says it is."""
+    from hpsearch.api import resume as resume_search
+
+    _with_progress(partial(resume_search, search, db=db), db, ray, as_json)
+
+
+def _with_progress(
+    carry_out: Callable[..., Result], db: str | None, ray: str | None, as_json: bool
+) -> None:
+    from hpsearch.cli.progress import Progress
+    from hpsearch.cli.summary import print_json, print_summary
+
+    with Progress() as progress:
+        result = carry_out(
+            ray=ray or os.environ.get("RAY_ADDRESS") or "local",
+            on_start=_announce,
+            observer=progress.observe,
+        )
+    (print_json if as_json else print_summary)(result, db)
+
+
+def _announce(started: Started) -> None:
+    """Say on stderr what begins, and how to get into the dashboard."""
+    search, cluster = started.search, started.cluster
+    verb = "goes on" if started.resumed else "starts"
+    click.echo(f"search {search.name} (id {search.id}) {verb}", err=True)
+    if cluster is not None and cluster.dashboard is not None:
+        click.echo(
+            f"Ray dashboard: {cluster.dashboard} (it asks for a token: `ray get-auth-token` "
+            "prints it)",
+            err=True,
+        )
+
+
+COMMANDS = (run, resume)

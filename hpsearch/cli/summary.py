@@ -1,0 +1,80 @@
+"""What a finished search says: its best trials, the ranges and why, warnings, and how to read on.
+
+Called at the end of ``hpsearch run`` and ``hpsearch resume``; all of it is read from the database.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import click
+
+from hpsearch.settings import DEFAULT_DATABASE, database_url
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from hpsearch.api import Result
+
+SHOWN = ("number", "stage", "value", "best_epoch", "epochs")
+DECIDED = ("extended", "stability_edge", "dropped", "narrowed", "limit")
+
+
+def print_summary(result: Result, db: str | None) -> None:
+    """The result for a person, on stdout."""
+    from hpsearch.cli.tables import console, rich_table
+
+    out = console()
+    found = result.db.best(result.id, n=10)
+    columns = [name for name in (*SHOWN, *result.parameters) if found[name].notna().any()]
+    out.print(rich_table(found[columns], f"{result.name}: the best trials"))
+    _print_repeats(result)
+    _print_reasons(result.db.stages(result.id))
+    for message in result.db.diagnoses(result.id)["message"]:
+        click.echo(f"Warning: {message}")
+    _print_where(result, db)
+
+
+def print_json(result: Result, db: str | None) -> None:
+    """The result for a program, on stdout."""
+    from hpsearch.storage.urls import masked_url
+
+    best = json.loads(result.db.best(result.id).to_json(orient="records", date_format="iso"))
+    diagnoses = list(result.db.diagnoses(result.id)["message"])
+    document = {
+        "search": result.id,
+        "name": result.name,
+        "database": masked_url(database_url(db)),
+        "best": best,
+        "warnings": diagnoses,
+    }
+    click.echo(json.dumps(document, indent=1))
+
+
+def _print_repeats(result: Result) -> None:
+    """Mean and spread over the seeds of a confirm stage."""
+    trials = result.db.trials(result.id)
+    repeats = trials[(trials["replicate"] > 0) & trials["value"].notna()]
+    for parent, values in repeats.groupby("parent")["value"]:
+        number = trials.set_index("trial").loc[parent, "number"]
+        click.echo(
+            f"trial {number} with {len(values)} other seeds: {values.mean():.4f} "
+            f"± {values.std():.4f} (lowest {values.min():.4f}, highest {values.max():.4f})"
+        )
+
+
+def _print_reasons(stages: DataFrame) -> None:
+    click.echo("\nThe ranges that it went through:")
+    decided = stages[stages["action"].isin(DECIDED)].drop_duplicates(["stage", "reason"])
+    for stage, reason in zip(decided["stage"], decided["reason"], strict=True):
+        click.echo(f"  {stage}: {reason}")
+
+
+def _print_where(result: Result, db: str | None) -> None:
+    from hpsearch.storage.urls import masked_url
+
+    url = masked_url(database_url(db))
+    argument = "" if url == DEFAULT_DATABASE else repr(url)
+    click.echo(f"\nDatabase: {url}, search {result.id}")
+    click.echo(f"In pandas: hpsearch.connect({argument}).trials({result.name!r})")

@@ -1,0 +1,32 @@
+"""Where things are: the database and the checkpoints, from arguments and the environment.
+
+Used by ``hpsearch.api`` and the command line, so that both find the same.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+DEFAULT_DATABASE = "sqlite:///hpsearch.db"
+DATABASE_VARIABLE = "HPSEARCH_DATABASE_URL"
+CHECKPOINTS_VARIABLE = "HPSEARCH_CHECKPOINTS"
+
+
+def database_url(url: str | None = None) -> str:
+    """``url``, else the environment's, else a SQLite file in the working folder."""
+    return url or os.environ.get(DATABASE_VARIABLE) or DEFAULT_DATABASE
+
+
+def checkpoint_root(url: str) -> Path:
+    """The folder for checkpoints: the environment's, else beside the SQLite file.
+
+    A PostgreSQL server has no folder that workers could reach, so it is one in the working folder;
+    on a cluster of several machines it must be named, and shared.
+    """
+    given = os.environ.get(CHECKPOINTS_VARIABLE)
+    if given:
+        return Path(given).absolute()
+    file = url.removeprefix("sqlite:///") if url.startswith("sqlite:///") else "hpsearch"
+    path = Path(file).absolute()
+    return path.with_name(f"{path.stem}-checkpoints")
