@@ -201,7 +201,7 @@ def test_a_target_that_two_columns_bear_is_refused(csv: Write, refusal: Refusal)
         ("p;q;y\n1;2;a\n", "separate columns by commas"),
         ("p,q,y\n1,2,a\n1,2\n", "CSV file"),
         (b"PAR1\0\0\0", "CSV file"),
-        ("p,q,y\n1,2,a\n".encode("utf-16"), "CSV file"),
+        ("p,q,y\n1,2,a\n".encode("utf-16"), "bytes that no text has"),
         ("p,größe,y\n1,2,a\n".encode("latin-1"), "CSV file"),
         ("p,q,y\n1,2,weiß\n".encode("latin-1"), "not UTF-8"),
     ],
@@ -222,6 +222,13 @@ def test_a_parquet_file_that_is_none_or_is_cut_is_refused(
     path = parquet({"p": list(range(1000)), "y": [0, 1] * 500})
     Path(path).write_bytes(Path(path).read_bytes()[:-100])
     assert "must be a Parquet file" in str(refusal(source="parquet", path=path))
+
+
+def test_labels_that_are_no_utf_8_are_refused(parquet: Write, refusal: Refusal) -> None:
+    octets = pyarrow.array([b"\xff", b"a"]).buffers()
+    labels = pyarrow.Array.from_buffers(pyarrow.string(), 2, octets)
+    error = refusal(source="parquet", path=parquet({"p": [1, 2], "y": labels}))
+    assert "must be a Parquet file" in str(error)
 
 
 def test_a_parquet_file_under_csv_is_refused(parquet: Write, refusal: Refusal) -> None:

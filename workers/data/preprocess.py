@@ -32,9 +32,9 @@ def shift_and_scale(
     if "standardize" not in preprocess:
         return shift, None
     deviation = np.sqrt(_variance(rows, mean)) * unit
-    # Equality finds the constants: a mean that rounds leaves their deviation tiny, but not zero.
-    constant = rows.min(axis=0) == rows.max(axis=0)
-    constant |= deviation < np.finfo(np.float32).tiny  # its inverse would overflow float32
+    # A constant's sum and mean are exact in float64, so its deviation is 0; below the least normal
+    # number of float32 the inverse would overflow.
+    constant = deviation < np.finfo(np.float32).tiny
     return shift, (1.0 / np.where(constant, 1.0, deviation)).astype(np.float32)
 
 

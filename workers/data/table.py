@@ -41,8 +41,7 @@ def _read_table(config: DataConfig, open_table: Callable[[Path], Any], what: str
         ) from error
     try:
         table = open_table(path)
-        table.validate(full=True)  # strings are decoded late, and may not be UTF-8;
-        table.column_names  # noqa: B018 -- nor may names
+        table.validate(full=True)  # names and strings, which may not be UTF-8
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DataError(
             f"path must be {what}, but {path} cannot be read as one ({error}); "
