@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 
 from hpsearch.sampling.border import extend, merge
+from hpsearch.sampling.encoding import from_unit
+from hpsearch.sampling.keyed import keyed_generator
 from hpsearch.sampling.observations import Observation, ranked
 from hpsearch.sampling.refiner import refine
-from hpsearch.sampling.samplers import BranchSampler
 from hpsearch.spec.space import Branch, Range
 from workers.config import DOMAINS
 
@@ -45,6 +46,19 @@ def bowl(branch, params, optimum=OPTIMUM):
         CURVATURE[name] * (parameter.scale(params[name]) - parameter.scale(optimum[name])) ** 2
         for name, parameter in branch.parameters.items()
     )
+
+
+def draw(branch, count, *key):
+    """Random trials: what the random sampler draws, without the cost of an Optuna study."""
+    generator = keyed_generator(branch.key, *key)
+    return [
+        {**branch.fixed}
+        | {
+            name: from_unit(parameter, generator.random())
+            for name, parameter in branch.parameters.items()
+        }
+        for _ in range(count)
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,10 +117,7 @@ class Loop:
     def carry_out(self, branches):
         self.stages += 1
         for branch in branches:
-            sampler = BranchSampler(
-                "random", branch, seed=1000 * self.seed + self.stages, mode="max"
-            )
-            for params in sampler.ask(branch.trials):
+            for params in draw(branch, branch.trials, self.seed, self.stages):
                 self.trials.append(self.observe(branch, params))
 
     def observe(self, branch, params):
@@ -129,22 +140,27 @@ def holds(branch, optimum=OPTIMUM):
     return all(p.low <= optimum[name] <= p.high for name, p in branch.parameters.items())
 
 
+def median_decades(branches):
+    """The median width of the learning rate's range."""
+    ranges = [branch.parameters["learning_rate"] for branch in branches]
+    return np.median([np.log10(one.high / one.low) for one in ranges])
+
+
 def rate(flags):
     flags = list(flags)
     return sum(flags) / len(flags)
 
 
-@pytest.mark.parametrize("count", [2, 3, 4])
+@pytest.mark.parametrize("count", [2, 4])
 def test_an_optimum_two_decades_outside_is_found_where_random_search_never_finds_it(count):
     branch = space(count, learning_rate=LOW)
     found = [within_factor_2(Loop(bowl, seed).run([branch]).best.params) for seed in SEEDS]
     assert rate(found) >= 0.9
-    plain = (BranchSampler("random", branch, seed=seed, mode="max").ask(BUDGET) for seed in SEEDS)
+    plain = (draw(branch, BUDGET, seed) for seed in SEEDS)
     assert not any(within_factor_2(params) for trials in plain for params in trials)
 
 
-@pytest.mark.parametrize("count", [2, 3, 4])
-@pytest.mark.parametrize("noise", [0.0, 0.01])
+@pytest.mark.parametrize(("count", "noise"), [(3, 0.0), (4, 0.01)])
 def test_an_optimum_inside_stays_in_the_final_ranges_noise_or_not(count, noise):
     outcomes = [Loop(bowl, seed, noise).run([space(count)]) for seed in SEEDS]
     assert rate(holds(one.final()) for one in outcomes) >= 0.95
@@ -168,8 +184,7 @@ def test_each_optimizers_range_closes_in_on_its_own_optimum():
     for name, optimum in optima.items():
         finals = [one.final(f"optimizer={name}") for one in outcomes]
         assert rate(final is not None and holds(final, optimum) for final in finals) >= 0.95
-        highs_and_lows = [final.parameters["learning_rate"] for final in finals if final]
-        assert np.median([np.log10(p.high / p.low) for p in highs_and_lows]) <= 2.0
+        assert median_decades(final for final in finals if final) <= 2.0
 
 
 @pytest.mark.parametrize("rate_range", [FULL["learning_rate"], LOW])
