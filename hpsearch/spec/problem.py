@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from hpsearch.errors import HpsearchError
+
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 60
 _SHORT.maxlevel = 3
@@ -38,7 +40,7 @@ class Problem:
         return " ".join(f"{place}: {self.rule}{got}{hint}".split())
 
 
-class SpecError(ValueError):
+class SpecError(HpsearchError):
     """A spec that is refused, with all that is wrong with it; its text has a line for each."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
