@@ -1,6 +1,6 @@
-"""Databases for tests: a PostgreSQL server for the session, and a fresh database for each test.
+"""What tests of all rooms share: databases, and one Ray cluster for the session.
 
-``database`` and ``database_url`` are parametrized over SQLite and PostgreSQL.
+``database`` and ``database_url`` are parametrized over SQLite and PostgreSQL, fresh for each test.
 """
 
 from __future__ import annotations
@@ -10,11 +10,26 @@ import uuid
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
 
+if TYPE_CHECKING:
+    from hpsearch.executors.cluster import Cluster
+
 from hpsearch.storage.database import Database
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """A local Ray cluster; starting one takes seconds, so there is one for all tests."""
+    import ray
+
+    from hpsearch.executors.cluster import connect
+
+    yield connect("local")
+    ray.shutdown()
 
 
 @pytest.fixture(scope="session")

@@ -1,23 +1,20 @@
-"""TrainingWorker: the Ray actor that owns one device and trains groups on it.
+"""TrainingWorker: what a Ray actor does, which owns one device and trains groups on it.
 
-Created by ``hpsearch.executors.ray``; the one module of this package that imports Ray.
+Made an actor by ``hpsearch.executors.ray``; torch is loaded by the actor's process alone.
 """
 
 from __future__ import annotations
 
-import time
+import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-import ray
-
 from workers.messages import Report, TrialGroup
 
-if TYPE_CHECKING:  # torch is loaded on the worker, not in the coordinator that names this class
+if TYPE_CHECKING:
     from workers.data import Dataset
 
 
-@ray.remote(max_restarts=0)
 class TrainingWorker:
     """Holds the data on its device; one group trains at a time."""
 
@@ -37,6 +34,6 @@ class TrainingWorker:
 
         yield from train(group, self._data)
 
-    def ready(self) -> float:
-        """Answers once the data are on the device; the time, in seconds since 1970."""
-        return time.time()
+    def pid(self) -> int:
+        """The process of this worker; answers once its data are on the device."""
+        return os.getpid()

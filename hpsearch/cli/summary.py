@@ -56,8 +56,9 @@ def _print_repeats(result: Result) -> None:
     """Mean and spread over the seeds of a confirm stage."""
     trials = result.db.trials(result.id)
     repeats = trials[(trials["replicate"] > 0) & trials["value"].notna()]
+    numbers = dict(zip(trials["trial"], trials["number"], strict=True))
     for parent, values in repeats.groupby("parent")["value"]:
-        number = trials.set_index("trial").loc[parent, "number"]
+        number = numbers[parent]
         click.echo(
             f"trial {number} with {len(values)} other seeds: {values.mean():.4f} "
             f"± {values.std():.4f} (lowest {values.min():.4f}, highest {values.max():.4f})"

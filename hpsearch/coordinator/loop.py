@@ -139,7 +139,7 @@ class Coordinator:
         if len(unfinished) > 1:
             self._part(number, unfinished, f"raised {last_line}")
         elif unfinished:
-            self._fail(unfinished[0], "error", traceback)
+            self._fail(unfinished[0], _failure_kind(traceback), traceback)
 
     def _part(self, number: int, members: Sequence[TrialRecord], what: str) -> None:
         groups = halve([trial.id for trial in members], self._view.num_groups)
@@ -217,3 +217,10 @@ class Coordinator:
         if time.monotonic() - self._renewed_at > RENEW_EVERY_S:
             self._repository.renew(self._lease)
             self._renewed_at = time.monotonic()
+
+
+def _failure_kind(traceback: str) -> FailureKind:
+    """Out of memory as PyTorch says it, on a GPU and on the CPU; else an error."""
+    last_line = traceback.strip().splitlines()[-1]
+    is_memory = "OutOfMemoryError" in last_line or "can't allocate memory" in last_line
+    return "out_of_memory" if is_memory else "error"

@@ -32,10 +32,11 @@ def pack(
 ) -> list[NewTrial]:
     """Give every trial its group number, from ``first_group`` on; at most ``width`` a group.
 
-    Groups are kept small enough that every slot gets about two, for balance, but not smaller than
-    LEAST_WIDTH for that.
+    Groups are small enough that every slot gets one, and about two for balance unless that makes
+    them narrower than LEAST_WIDTH.
     """
-    target = min(width, max(LEAST_WIDTH, math.ceil(len(trials) / (2 * num_slots))))
+    balanced = max(LEAST_WIDTH, math.ceil(len(trials) / (2 * num_slots)))
+    target = max(1, min(width, balanced, math.ceil(len(trials) / num_slots)))
     packed: list[NewTrial] = []
     number = first_group
     for bucket in _buckets(trials, train).values():

@@ -33,7 +33,6 @@ class Raised:
 
     group: int
     traceback: str
-    out_of_memory: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,6 +5,7 @@ Called by ``hpsearch.api`` before a RayExecutor is made.
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import dataclass
 
@@ -41,7 +42,7 @@ def connect(address: str) -> Cluster:
             namespace=NAMESPACE,
             ignore_reinit_error=True,
             log_to_driver=False,
-            logging_level="error",
+            logging_level=logging.ERROR,
         )
     except (ConnectionError, ValueError, RuntimeError) as error:
         first_line = str(error).strip().splitlines()[0]
@@ -49,7 +50,7 @@ def connect(address: str) -> Cluster:
             f"no Ray cluster answers at {address!r} ({first_line}); "
             "start one with `ray start --head`, or use --ray local"
         ) from error
-    resources = ray.cluster_resources()
+    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]  # Ray's
     return Cluster(
         dashboard=f"http://{context.dashboard_url}" if context.dashboard_url else None,
         is_local=address == "local",

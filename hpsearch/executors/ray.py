@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import click
 import ray
 from ray.exceptions import OutOfMemoryError, RayActorError, RayError, RayTaskError
 
@@ -17,6 +18,8 @@ from hpsearch.spec.search import Resources
 from workers.actor import TrainingWorker
 from workers.data import Dataset
 from workers.messages import TrialGroup
+
+_REMOTE = ray.remote(max_restarts=0)(TrainingWorker)  # a worker that died is replaced by us
 
 
 @dataclass(kw_only=True, slots=True)
@@ -82,7 +85,7 @@ class RayExecutor:
         except StopIteration:
             update: Update = Ended(group=number)
         except RayTaskError as error:
-            update = Raised(group=number, traceback=str(error))
+            update = Raised(group=number, traceback=click.unstyle(str(error)))
         except (RayActorError, OutOfMemoryError) as error:
             self._slots[self._slots.index(slot)] = self._new_slot()
             return Lost(group=number, message=_first_line(error))
@@ -92,9 +95,8 @@ class RayExecutor:
     def _new_slot(self) -> _Slot:
         self._num_created += 1
         name = f"{self._title} worker {self._num_created}"
-        actor = TrainingWorker.options(
-            name=name, num_gpus=self._pool.gpus, num_cpus=self._pool.cpus
-        ).remote(self._dataset, self._pool.threads, name)
+        options = {"name": name, "num_gpus": self._pool.gpus, "num_cpus": self._pool.cpus}
+        actor = _REMOTE.options(**options).remote(self._dataset, self._pool.threads, name)
         return _Slot(name=name, actor=actor)
 
 

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from hpsearch.spec.reason import Reason
-from hpsearch.spec.search import Search
+from hpsearch.spec.search import SamplerName, Search
 from hpsearch.spec.space import Branch, Params
 
 SearchState = Literal["submitted", "running", "stopped", "complete", "failed"]
@@ -49,7 +49,7 @@ class StageRecord:
     name: str
     kind: StageKind
     epochs: int
-    sampler: str
+    sampler: SamplerName
     branches: tuple[Branch, ...]
     reasons: tuple[Reason, ...]
     state: StageState
@@ -102,7 +102,7 @@ class NewStage:
     name: str
     kind: StageKind
     epochs: int
-    sampler: str
+    sampler: SamplerName
     branches: tuple[Branch, ...]
     reasons: tuple[Reason, ...]
 

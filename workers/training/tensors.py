@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from workers.data import Dataset
+from workers.data.dataset import Dataset
 from workers.training.keyed import generator
 
 

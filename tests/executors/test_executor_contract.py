@@ -1,0 +1,186 @@
+"""One contract for all executors: in-process, simulated, and Ray actors."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from training_cases import blobs, config, group
+
+from hpsearch.executors.base import Ended, Executor, Lost, Raised, Reported, Update
+from hpsearch.executors.cluster import Cluster
+from hpsearch.executors.inprocess import InProcessExecutor
+from hpsearch.executors.ray import RayExecutor, pool
+from hpsearch.executors.simulated import SimulatedExecutor
+from hpsearch.spec.search import Resources
+from workers.messages import CheckpointSlice, Member, TrialGroup
+
+
+def _curve(member: Member, epoch: int) -> dict[str, float]:
+    value = float("nan") if member.config.learning_rate > 1e6 else 1 - 1 / (epoch + 1)
+    return {"val_accuracy": value, "val_loss": 1 - value}
+
+
+@pytest.fixture(params=["inprocess", "simulated", "ray"])
+def executor(request: pytest.FixtureRequest) -> Iterator[Executor]:
+    made: Executor
+    if request.param == "inprocess":
+        made = InProcessExecutor(blobs(), num_threads=1)
+    elif request.param == "simulated":
+        made = SimulatedExecutor(_curve)
+    else:
+        cluster: Cluster = request.getfixturevalue("cluster")
+        made = RayExecutor(cluster, blobs(), Resources(), title=request.node.name)
+    yield made
+    made.close()
+
+
+def _until_free(executor: Executor, number: int, most: int = 400) -> list[Update]:
+    """Everything that group ``number`` says until its slot is free."""
+    found: list[Update] = []
+    for _ in range(most):
+        found += [update for update in executor.wait(1.0) if update.group == number]
+        if found and not isinstance(found[-1], Reported):
+            return found
+    raise AssertionError(f"group {number} did not end: {found}")
+
+
+def test_reports_come_in_order_and_then_the_end(executor: Executor) -> None:
+    executor.start(3, group(config(), config(optimizer="adam"), epochs=4))
+    *reports, end = _until_free(executor, 3)
+    assert [update.report.epoch for update in reports] == [1, 2, 3, 4]
+    assert all(sorted(update.report.trials) == [0, 1] for update in reports)
+    assert end == Ended(group=3)
+
+
+def test_a_segment_starts_after_its_start_epoch(executor: Executor, tmp_path: Path) -> None:
+    whole = group(config(), epochs=2, checkpoint_stem=str(tmp_path / "g"))
+    executor.start(1, whole)
+    *_, last, _ = _until_free(executor, 1)
+    assert last.report.checkpoint == str(tmp_path / "g-2.safetensors")
+    resume = CheckpointSlice(file=last.report.checkpoint, row=0)
+    member = replace(whole.members[0], resume=resume)
+    executor.start(2, replace(whole, members=(member,), start_epoch=2, end_epoch=5))
+    reports = _until_free(executor, 2)[:-1]
+    assert [update.report.epoch for update in reports] == [3, 4, 5]
+
+
+def test_a_diverging_member_is_named_once_and_the_others_go_on(executor: Executor) -> None:
+    wild = config(optimizer="sgd", learning_rate=1e200)
+    executor.start(1, group(config(), wild, config(), epochs=3))
+    *reports, end = _until_free(executor, 1)
+    assert [d.trial for update in reports for d in update.report.diverged] == [1]
+    assert sorted(reports[-1].report.trials) == [0, 2]
+    assert end == Ended(group=1)
+
+
+def test_a_group_whose_members_all_diverged_ends(executor: Executor) -> None:
+    executor.start(1, group(config(optimizer="sgd", learning_rate=1e200), epochs=9))
+    reported, end = _until_free(executor, 1)
+    assert reported.report.trials == ()
+    assert end == Ended(group=1)
+
+
+def test_a_free_slot_takes_the_next_group(executor: Executor) -> None:
+    for number in range(4):
+        executor.start(number, group(config(), epochs=1))
+        assert _until_free(executor, number)[-1] == Ended(group=number)
+
+
+def test_as_many_groups_as_slots_run_at_once(executor: Executor) -> None:
+    waiting = set(range(executor.num_slots))
+    for number in waiting:
+        executor.start(number, group(config(), epochs=2))
+    while waiting:
+        for update in executor.wait(1.0):
+            if isinstance(update, Ended):
+                waiting.remove(update.group)
+
+
+def test_waiting_with_nothing_running_gives_nothing(executor: Executor) -> None:
+    assert executor.wait(0.01) == []
+
+
+def test_closing_twice_is_harmless(executor: Executor) -> None:
+    executor.start(0, group(config(), epochs=50))
+    executor.close()
+    executor.close()
+
+
+@pytest.mark.parametrize("kind", ["inprocess", "ray"])
+def test_what_training_raises_comes_back_as_a_traceback(
+    kind: str, request: pytest.FixtureRequest
+) -> None:
+    if kind == "inprocess":
+        made: Executor = InProcessExecutor(blobs(), num_threads=1)
+    else:
+        made = RayExecutor(request.getfixturevalue("cluster"), blobs(), Resources(), title="raises")
+    bad = group(config(hidden_units=(2**50,)), epochs=1)
+    made.start(7, bad)
+    (update,) = _until_free(made, 7)
+    assert isinstance(update, Raised)
+    assert "in build_stack" in update.traceback
+    assert "can't allocate memory" in update.traceback
+    assert "\x1b" not in update.traceback
+    made.start(8, group(config(), epochs=1))
+    assert _until_free(made, 8)[-1] == Ended(group=8)
+    made.close()
+
+
+def test_a_killed_actor_is_lost_and_replaced(cluster: Cluster, tmp_path: Path) -> None:
+    import ray
+
+    made = RayExecutor(cluster, blobs(), Resources(workers=1), title="killed")
+    pid = ray.get(made._slots[0].actor.pid.remote())
+    made.start(1, group(config(), epochs=100_000))
+    while not made.wait(10.0):
+        pass
+    os.kill(pid, signal.SIGKILL)
+    update = _until_free(made, 1)[-1]
+    assert isinstance(update, Lost)
+    made.start(2, group(config(), epochs=2))
+    assert _until_free(made, 2)[-1] == Ended(group=2)
+    made.close()
+
+
+def test_workers_have_readable_names(cluster: Cluster) -> None:
+    made = RayExecutor(cluster, blobs(), Resources(workers=1), title="digits (search 4)")
+    assert made.start(1, group(config(), epochs=1)) == "digits (search 4) worker 1"
+    made.close()
+
+
+def test_an_injected_fault_is_lost_or_raised_and_then_not() -> None:
+    def fault(group: TrialGroup, epoch: int, attempt: int) -> str | None:
+        return {1: "lost", 2: "raise"}.get(attempt) if epoch == 2 else None
+
+    made = SimulatedExecutor(_curve, fault=fault)
+    seen = []
+    for _ in range(3):
+        made.start(1, group(config(), epochs=3))
+        seen.append(type(_until_free(made, 1)[-1]))
+    assert seen == [Lost, Raised, Ended]
+    assert made.now_s == 2 + 2 + 3
+
+
+@pytest.mark.parametrize(
+    ("cpus", "gpus", "resources", "workers", "gpus_each", "threads"),
+    [
+        (2, 0, {}, 2, 0.0, 1),
+        (16, 0, {"workers": 4}, 4, 0.0, 4),
+        (16, 2, {}, 2, 1.0, 8),
+        (16, 2, {"gpus_per_worker": 0.5}, 4, 0.5, 4),
+        (16, 2, {"workers": 99}, 2, 1.0, 8),
+        (16, 2, {"gpus_per_worker": 0}, 16, 0.0, 1),
+    ],
+)
+def test_the_pool_has_a_worker_a_gpu_or_a_core(
+    cpus: int, gpus: int, resources: dict[str, object], workers: int, gpus_each: float, threads: int
+) -> None:
+    cluster = SimpleNamespace(num_cpus=cpus, num_gpus=gpus)
+    made = pool(cluster, Resources(**resources))
+    assert (made.num_workers, made.gpus, made.threads) == (workers, gpus_each, threads)
