@@ -188,6 +188,8 @@ def _stage_rows(stage: StageRecord) -> Iterator[tuple[Any, ...]]:
             yield _stage_row(stage, branch.key, None, _NO_RANGE, why, branch.trials)
     for (key, parameter_name), why in reasons.items():  # of dropped branches
         yield _stage_row(stage, key, parameter_name, _NO_RANGE, why, 0)
+    if not stage.branches and not stage.reasons:
+        yield _stage_row(stage, None, None, _NO_RANGE, (None, None), 0)
 
 
 _NO_RANGE = (None, None, None)
@@ -195,7 +197,7 @@ _NO_RANGE = (None, None, None)
 
 def _stage_row(
     stage: StageRecord,
-    branch: str,
+    branch: str | None,
     parameter: str | None,
     limits: tuple[Any, Any, Any],
     why: tuple[str | None, str | None],

@@ -69,7 +69,7 @@ def add_trials(
         insert(TrialRow).returning(TrialRow.number, TrialRow.id),
         [{**values, "created_at": now} for values in given],
     )
-    ids: dict[int, int] = dict(rows.tuples().all())
+    ids = {row.number: row.id for row in rows}
     return [TrialRecord(id=ids[values["number"]], **values) for values in given]
 
 

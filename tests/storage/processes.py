@@ -1,0 +1,50 @@
+"""What other processes do in the tests of leases and databases; light to import, for ``spawn``."""
+
+from __future__ import annotations
+
+import signal
+from typing import Any
+
+from sqlalchemy import event
+from stored_searches import PROVENANCE, a_report, a_spec, begin
+
+from hpsearch.storage.database import Database
+from hpsearch.storage.errors import LeaseHeld
+from hpsearch.storage.leases import Owner
+from hpsearch.storage.repository import Repository
+
+WIDTH = 8
+
+
+def first_use(url: str, barrier: Any) -> None:
+    """Use an empty database at the same time as another process."""
+    barrier.wait()
+    Repository(Database(url)).create_search(a_spec(), PROVENANCE)
+
+
+def race(url: str, search_id: int, barrier: Any, won: Any) -> None:
+    """Try to acquire a search at the same time as another process; tell the token or None."""
+    repository = Repository(Database(url))
+    repository.list_searches()
+    barrier.wait()
+    try:
+        won.put(repository.acquire(search_id, Owner.current()).token)
+    except LeaseHeld:
+        won.put(None)
+    barrier.wait()  # who won must live until the other has tried
+
+
+def write_until_killed(url: str, events: Any) -> None:
+    """Store two reports; stop within the third, its metrics written and nothing committed."""
+    writer = begin(Database(url), num_trials=WIDTH)
+    epoch = 0
+
+    @event.listens_for(writer.repository.database.engine, "before_cursor_execute")
+    def stop(connection: Any, cursor: Any, statement: str, *rest: Any) -> None:
+        if statement.startswith("UPDATE trials") and epoch == 3:
+            events.put("inside")
+            signal.pause()
+
+    for epoch in (1, 2, 3):
+        report = a_report(epoch, dict.fromkeys(writer.ids, 0.5))
+        writer.repository.commit_report(writer.lease, report)

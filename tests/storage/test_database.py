@@ -1,0 +1,276 @@
+"""Database: URLs, revisions, transactions, and errors in one sentence."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sqlite3
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from processes import first_use
+from sqlalchemy import event, insert, inspect, select, text
+from stored_searches import PROVENANCE, a_spec
+
+from hpsearch.storage import revisions
+from hpsearch.storage.database import Database
+from hpsearch.storage.errors import StorageError
+from hpsearch.storage.repository import Repository
+from hpsearch.storage.tables import Base, EventRow
+from hpsearch.storage.urls import masked_url, parse_url
+
+FIXTURES = Path(__file__).parent / "fixtures"
+
+
+# Revisions
+
+
+def test_an_empty_database_gets_its_tables_onfirst_use(database: Database) -> None:
+    assert database.current_revision() is None
+    with database.read() as connection:
+        assert set(Base.metadata.tables) <= set(inspect(connection).get_table_names())
+    assert database.current_revision() == revisions.HEAD
+
+
+def test_the_migrations_make_the_tables_of_the_models(database: Database) -> None:
+    database.upgrade()
+    with database.read() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, Base.metadata) == []
+
+
+def test_head_is_the_last_revision() -> None:
+    scripts = ScriptDirectory.from_config(revisions._config())
+    assert scripts.get_current_head() == revisions.HEAD
+
+
+def test_every_revision_has_a_fixture() -> None:
+    assert {path.stem for path in FIXTURES.glob("*.sql")} == revisions._known()
+
+
+@pytest.mark.parametrize("fixture", sorted(FIXTURES.glob("*.sql")), ids=lambda path: path.stem)
+def test_an_old_database_is_upgraded_with_its_data(fixture: Path, tmp_path: Path) -> None:
+    """To add a revision's fixture: ``sqlite3 search.db .dump`` of a small search."""
+    path = tmp_path / "old.db"
+    with sqlite3.connect(path) as connection:
+        connection.executescript(fixture.read_text())
+    database = Database(f"sqlite:///{path}")
+    database.upgrade()
+    repository = Repository(database)
+    stages, trials = repository.load(repository.find_search("fixture").id)
+    assert [stage.name for stage in stages] == ["coarse"]
+    assert [trial.state for trial in trials] == ["complete", "failed", "waiting"]
+    assert str(trials[1].value) == "nan"
+    assert trials[0].params["hidden_units"] == (64, 32)
+
+
+def test_upgrading_twice_changes_nothing(database: Database) -> None:
+    database.upgrade()
+    Repository(database).create_search(a_spec(), PROVENANCE)
+    database.upgrade()
+    assert len(Repository(database).list_searches()) == 1
+
+
+def test_a_newer_database_is_refused(database: Database) -> None:
+    set_revision(database, "9999")
+    with pytest.raises(StorageError, match=r"schema 9999.* newer hpsearch .*`hpsearch db upgrade`"):
+        Database(reopened(database)).check_revision()
+
+
+def test_an_older_database_is_refused_until_upgraded(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database.upgrade()
+    monkeypatch.setattr(revisions, "HEAD", "0002")
+    with pytest.raises(StorageError, match=r"has schema 0001.*needs 0002: run `hpsearch db upgr"):
+        Database(reopened(database)).check_revision()
+
+
+def test_a_database_of_another_program_is_refused(database_url: str) -> None:
+    database = Database(database_url)
+    with database.engine.begin() as connection:
+        connection.execute(text("CREATE TABLE trials (id INTEGER)"))
+    with pytest.raises(StorageError, match="tables of another program"):
+        database.check_revision()
+
+
+def test_upgrade_works_from_any_folder(sqlite_url: str, tmp_path: Path) -> None:
+    code = f"from hpsearch.storage.database import Database; Database({sqlite_url!r}).upgrade()"
+    root = Path(__file__).parents[2]
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, env=environment)
+    assert Database(sqlite_url).current_revision() == revisions.HEAD
+
+
+def test_two_processes_may_use_an_empty_database_at_once(database_url: str) -> None:
+    context = multiprocessing.get_context("spawn")
+    barrier = context.Barrier(2)
+    processes = [context.Process(target=first_use, args=(database_url, barrier)) for _ in "ab"]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert len(Repository(Database(database_url)).list_searches()) == 2
+
+
+# Transactions
+
+
+def test_an_exception_rolls_a_write_back(database: Database) -> None:
+    class Interrupted(Exception):
+        pass
+
+    def interrupted_write() -> None:
+        with database.write() as connection:
+            connection.execute(text("INSERT INTO alembic_version VALUES ('x')"))
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        interrupted_write()
+    assert database.current_revision() == revisions.HEAD
+
+
+def test_foreign_keys_hold(database: Database) -> None:
+    def write_an_orphan() -> None:
+        with database.write() as connection:
+            connection.execute(
+                insert(EventRow).values(
+                    search_id=7, kind="x", data={}, created_at=text("CURRENT_TIMESTAMP")
+                )
+            )
+
+    with pytest.raises(StorageError, match=r"(?i)foreign key"):
+        write_an_orphan()
+
+
+def test_a_reader_sees_one_state_and_neither_waits_for_the_other(database: Database) -> None:
+    repository = Repository(database)
+    repository.create_search(a_spec("first"), PROVENANCE)
+    count = text("SELECT count(*) FROM searches")
+    with database.read() as reader:
+        assert reader.scalar(count) == 1
+        writing = threading.Thread(
+            target=repository.create_search, args=(a_spec("second"), PROVENANCE)
+        )
+        writing.start()
+        writing.join()
+        assert reader.scalar(count) == 1
+    with database.read() as reader:
+        assert reader.scalar(count) == 2
+
+
+def test_sqlite_writes_begin_with_the_lock_and_reads_without(sqlite_url: str) -> None:
+    database = Database(sqlite_url)
+    database.upgrade()
+    begun: list[str] = []
+
+    @event.listens_for(database.engine, "before_cursor_execute")
+    def note(connection, cursor, statement, *rest):  # type: ignore[no-untyped-def] # an event's
+        begun.append(statement)
+
+    with database.read() as connection:
+        assert connection.scalar(text("PRAGMA journal_mode")) == "wal"
+    with database.write():
+        pass
+    assert [s for s in begun if s.startswith("BEGIN")] == ["BEGIN", "BEGIN IMMEDIATE"]
+
+
+# URLs and errors
+
+
+@pytest.mark.parametrize(
+    ("url", "driver"),
+    [
+        ("sqlite:///x.db", "sqlite"),
+        ("postgresql://u:p@h/d", "postgresql+psycopg"),
+        ("postgres://u:p@h/d", "postgresql+psycopg"),
+        ("postgresql+psycopg://u:p@h/d", "postgresql+psycopg"),
+    ],
+)
+def test_a_url_gets_its_driver(url: str, driver: str) -> None:
+    assert parse_url(url).drivername == driver
+
+
+def test_a_sqlite_path_does_not_follow_the_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert parse_url("sqlite:///x.db").database == str(tmp_path / "x.db")
+
+
+@pytest.mark.parametrize(
+    "url", ["nonsense", "mysql://u:secret@h/d", "postgresql://u:secret@h:port/d", "sqlite+x:///a"]
+)
+def test_a_url_that_cannot_be_is_refused_without_its_password(url: str) -> None:
+    with pytest.raises(StorageError, match="sqlite:///PATH or postgresql://") as refusal:
+        Database(url)
+    assert "secret" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "masked"),
+    [
+        ("postgresql://me:secret@host/db", "postgresql://me:***@host/db"),
+        ("postgresql://me:se:c@r/et@host/db", "postgresql://me:***@host/db"),
+        (
+            "postgresql://host/db?user=me&password=secret",
+            "postgresql://host/db?user=me&password=***",
+        ),
+        ("postgresql://me@host/db", "postgresql://me@host/db"),
+        ("sqlite:////data/a@b:c.db", "sqlite:////data/a@b:c.db"),
+    ],
+)
+def test_passwords_are_masked(url: str, masked: str) -> None:
+    assert masked_url(url) == masked
+
+
+def test_a_server_that_cannot_be_reached_is_told_without_the_password() -> None:
+    database = Database("postgresql://me:secret@127.0.0.1:1/db")
+    with pytest.raises(
+        StorageError, match=r"me:\*\*\*@127\.0\.0\.1:1/db cannot be used: "
+    ) as error:
+        database.check_revision()
+    assert "secret" not in str(error.value) + database.url
+    assert "\n" not in str(error.value)
+
+
+def test_a_folder_that_does_not_exist_is_told(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match=r"folder of a SQLite database must exist, but .*gone"):
+        Database(f"sqlite:///{tmp_path}/gone/x.db")
+
+
+@pytest.mark.parametrize("kind", ["folder", "text"])
+def test_a_path_that_is_no_database_is_told(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "x.db"
+    path.mkdir() if kind == "folder" else path.write_text("not a database, but long enough" * 99)
+    with pytest.raises(StorageError, match=r"x\.db cannot be used: .*check that the path is right"):
+        Database(f"sqlite:///{path}").check_revision()
+
+
+def test_storage_loads_neither_pandas_nor_torch() -> None:
+    code = (
+        "import sys, hpsearch.storage.repository; "
+        "assert not {'pandas', 'torch', 'ray', 'alembic'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# Helpers of the tests above
+
+
+def set_revision(database: Database, revision: str) -> None:
+    database.upgrade()
+    with database.write() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = :r"), {"r": revision})
+        assert connection.scalar(select(text("version_num FROM alembic_version"))) == revision
+
+
+def reopened(database: Database) -> str:
+    return database.engine.url.render_as_string(hide_password=False)

@@ -1,0 +1,341 @@
+"""Repository: what is written under a lease is what is loaded."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import select
+from stored_searches import PROVENANCE, SPACE, a_report, a_spec, a_stage, a_trial, begin
+
+from hpsearch.spec.reason import Reason
+from hpsearch.storage.database import Database
+from hpsearch.storage.errors import StorageError
+from hpsearch.storage.provenance import Provenance
+from hpsearch.storage.records import NewDiagnosis, ReportCommit
+from hpsearch.storage.repository import Repository
+from hpsearch.storage.tables import MetricRow, SearchRow, TrialRow
+
+REASON = Reason(
+    branch="optimizer=sgd",
+    parameter="learning_rate",
+    action="extended",
+    old=(1e-6, 1e-3),
+    new=(1e-6, 1e-1),
+    text="the best lie on the border",
+    evidence={"value": math.inf, "count": 3},
+)
+
+
+# Searches
+
+
+def test_a_search_is_found_as_it_was_stored(database: Database) -> None:
+    repository = Repository(database)
+    spec = a_spec("Größe", train={"hidden_units": (50,), "eps": 1e-8}, seed=2**62)
+    stored = repository.create_search(spec, PROVENANCE)
+    assert stored.spec == spec
+    assert repository.find_search(stored.id) == stored
+    assert repository.find_search("Größe") == stored
+    assert repository.list_searches() == [stored]
+    assert list(stored.spec.space.parameters) == list(spec.space.parameters)
+
+
+def test_a_name_means_the_newest_search_and_digits_an_id_first(database: Database) -> None:
+    repository = Repository(database)
+    first = repository.create_search(a_spec("digits"), PROVENANCE)
+    second = repository.create_search(a_spec("digits"), PROVENANCE)
+    third = repository.create_search(a_spec(str(first.id)), PROVENANCE)
+    fourth = repository.create_search(a_spec("20261231235959999999"), PROVENANCE)
+    assert repository.find_search("digits") == second
+    assert repository.find_search(str(first.id)) == first
+    assert repository.find_search(str(third.id)) == third
+    assert repository.find_search(fourth.name) == fourth
+
+
+def test_an_unknown_search_is_told_with_the_closest_name(database: Database) -> None:
+    repository = Repository(database)
+    with pytest.raises(StorageError, match="holds none yet"):
+        repository.find_search("digits")
+    repository.create_search(a_spec("digits"), PROVENANCE)
+    repository.create_search(a_spec("mnist"), PROVENANCE)
+    for ref in ("digit", 99):
+        with pytest.raises(StorageError, match=rf"no search {ref!r}: did you mean '\w+'"):
+            repository.find_search(ref)
+    with pytest.raises(StorageError, match="did you mean 'digits'"):
+        repository.find_search("dgits")
+
+
+def test_the_same_search_has_the_same_name_and_spec(database: Database) -> None:
+    repository = Repository(database)
+    assert repository.find_same(a_spec()) is None
+    repository.create_search(a_spec(), PROVENANCE)
+    newest = repository.create_search(a_spec(), PROVENANCE)
+    assert repository.find_same(a_spec()) == newest
+    assert repository.find_same(a_spec(seed=1)) is None
+    assert repository.find_same(a_spec("other")) is None
+
+
+def test_provenance_is_stored(database: Database) -> None:
+    collected = Provenance.collect()
+    assert collected.packages["torch"] != "unknown"
+    search = Repository(database).create_search(a_spec(seed=5), collected)
+    with database.read() as connection:
+        row = connection.execute(select(SearchRow.__table__)).one()
+    assert (row.id, row.seed, row.lease_token) == (search.id, 5, 0)
+    assert row.packages == collected.packages
+    assert (row.hpsearch_version, row.git_commit) == (
+        collected.hpsearch_version,
+        collected.git_commit,
+    )
+    assert (row.host, row.user) == (collected.host, collected.user)
+
+
+# Stages and trials
+
+
+def test_what_is_opened_and_added_is_what_is_loaded(database: Database) -> None:
+    writer = begin(database, num_trials=0)
+    stage, first = writer.repository.open_stage(
+        writer.lease, a_stage(1, reasons=(REASON,)), [a_trial(1), a_trial(0)]
+    )
+    child = a_trial(
+        2,
+        stage_id=stage.id,
+        parent_id=first[0].id,
+        start_epoch=3,
+        epochs=3,
+        value=math.inf,
+        best_epoch=2,
+        checkpoint_file="c.safetensors",
+        checkpoint_row=1,
+        checkpoint_epoch=3,
+    )
+    added = writer.repository.add_trials(writer.lease, [child])
+    stages, trials = writer.repository.load(writer.search.id)
+    assert stages[1] == stage
+    assert stage.branches == SPACE.branches()
+    assert [trial.number for trial in first] == [1, 0]
+    assert trials == [first[1], first[0], *added]
+
+
+def test_a_stage_and_its_trials_are_stored_together_or_not_at_all(database: Database) -> None:
+    writer = begin(database)
+    with pytest.raises(StorageError, match="cannot be used"):
+        writer.repository.open_stage(writer.lease, a_stage(1), [a_trial(4), a_trial(4)])
+    with pytest.raises(StorageError, match="cannot be used"):
+        writer.repository.open_stage(writer.lease, a_stage(0), [a_trial(4)])
+    stages, trials = writer.repository.load(writer.search.id)
+    assert (len(stages), len(trials)) == (1, 4)
+
+
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25, deadline=None
+)
+@given(
+    params=st.dictionaries(
+        st.text(min_size=1).filter(lambda name: name != "$float"),
+        st.floats(allow_nan=False) | st.text() | st.booleans() | st.tuples(st.integers()),
+    ),
+    value=st.floats(allow_nan=False) | st.none(),
+)
+def test_any_params_and_values_come_back(
+    database: Database, params: dict[str, object], value: float | None
+) -> None:
+    writer = begin(database, num_trials=0)
+    trial = a_trial(0, stage_id=writer.stage_id, params=params, value=value)
+    assert writer.repository.add_trials(writer.lease, [trial]) == writer.stored()
+
+
+def test_a_finished_stage_is_complete(database: Database) -> None:
+    writer = begin(database)
+    writer.repository.finish_stage(writer.lease, writer.stage_id)
+    assert [stage.state for stage in writer.repository.load(writer.search.id)[0]] == ["complete"]
+
+
+# Progress
+
+
+def test_a_started_trial_is_running_and_remembers_its_first_start(database: Database) -> None:
+    writer = begin(database)
+    first, *_ = writer.ids
+    writer.repository.start_group(writer.lease, [first], "worker-0")
+    started = times(database, first)
+    writer.repository.start_group(writer.lease, [first], "worker-1")
+    assert times(database, first) == started
+    assert started[1] is None
+    assert [(trial.state, trial.attempts) for trial in writer.stored()] == [
+        ("running", 2),
+        *[("waiting", 0)] * 3,
+    ]
+
+
+def test_a_report_stores_metrics_and_progress(database: Database) -> None:
+    writer = begin(database)
+    a, b, *_ = writer.ids
+    writer.repository.commit_report(
+        writer.lease, a_report(1, {a: 0.5, b: math.nan}, checkpoint_file="f", checkpoint_row=3)
+    )
+    assert metrics(database) == {(a, 1): (0.5, 0.05), (b, 1): ("nan", "nan")}
+    stored = writer.stored()[0]
+    assert (stored.epochs, stored.value, stored.best_epoch, stored.seconds) == (1, 0.5, 1, 0.5)
+    assert (stored.checkpoint_file, stored.checkpoint_row, stored.state) == ("f", 3, "running")
+    assert math.isnan(writer.stored()[1].value or 0.0)
+
+
+def test_the_first_metrics_of_an_epoch_stay(database: Database) -> None:
+    writer = begin(database)
+    a, b, *_ = writer.ids
+    writer.repository.commit_report(writer.lease, a_report(1, {a: 0.5}))
+    writer.repository.commit_report(writer.lease, a_report(1, {a: 0.6, b: 0.7}))
+    assert metrics(database) == {(a, 1): (0.5, 0.05), (b, 1): (0.7, 0.07)}
+
+
+def test_a_report_without_checkpoint_keeps_the_stored_one(database: Database) -> None:
+    writer = begin(database)
+    first, *_ = writer.ids
+    checkpoint = {"checkpoint_file": "f", "checkpoint_row": 2, "checkpoint_epoch": 1}
+    writer.repository.commit_report(writer.lease, a_report(1, {first: 0.5}, **checkpoint))
+    writer.repository.commit_report(writer.lease, a_report(2, {first: 0.6}))
+    stored = writer.stored()[0]
+    assert (stored.checkpoint_file, stored.checkpoint_row, stored.checkpoint_epoch) == ("f", 2, 1)
+    assert (stored.epochs, stored.value) == (2, 0.6)
+
+
+def test_trials_that_end_with_a_report_have_a_time(database: Database) -> None:
+    writer = begin(database)
+    a, b, *_ = writer.ids
+    writer.repository.commit_report(writer.lease, a_report(5, {a: 0.5}, state="complete"))
+    writer.repository.commit_report(
+        writer.lease,
+        a_report(5, {b: None}, "failed", failure_kind="diverged", failure_message="at epoch 5"),
+    )
+    complete, failed, waiting, _ = writer.stored()
+    assert (complete.state, failed.state, waiting.state) == ("complete", "failed", "waiting")
+    assert (failed.failure_kind, failed.failure_message) == ("diverged", "at epoch 5")
+    assert times(database, a)[1] is not None
+    assert times(database, b)[1] is not None
+
+
+def test_an_unknown_metric_is_refused(database: Database) -> None:
+    writer = begin(database)
+    commit = ReportCommit(epoch=1, metrics=[{"trial_id": 1, "accuracy": 1.0}], progress=())
+    with pytest.raises(ValueError, match=r"one of train_loss, .*but got \['accuracy'\]"):
+        writer.repository.commit_report(writer.lease, commit)
+
+
+def test_trials_fail_each_with_its_reason(database: Database) -> None:
+    writer = begin(database)
+    a, b, *_ = writer.ids
+    writer.repository.fail_trials(writer.lease, {a: ("worker_lost", "gone\0"), b: ("error", "é")})
+    stored = writer.stored()
+    assert [(t.state, t.failure_kind, t.failure_message) for t in stored[:3]] == [
+        ("failed", "worker_lost", "gone\ufffd"),
+        ("failed", "error", "é"),
+        ("waiting", None, None),
+    ]
+    assert times(database, a)[1] is not None
+
+
+def test_trials_are_regrouped(database: Database) -> None:
+    writer = begin(database)
+    a, _, c, _ = writer.ids
+    writer.repository.regroup(writer.lease, {a: 8, c: 9})
+    assert [trial.group for trial in writer.stored()] == [8, 0, 9, 0]
+
+
+def test_a_lease_does_not_reach_into_another_search(database: Database) -> None:
+    one, other = begin(database), begin(database)
+    stranger = other.ids[0]
+    one.repository.start_group(one.lease, [stranger], "w")
+    one.repository.fail_trials(one.lease, {stranger: ("error", "x")})
+    one.repository.regroup(one.lease, {stranger: 7})
+    one.repository.finish_stage(one.lease, other.stage_id)
+    progress = a_report(1, {stranger: 0.5}).progress
+    one.repository.commit_report(one.lease, ReportCommit(epoch=1, metrics=[], progress=progress))
+    assert other.stored() == other.trials
+    assert other.repository.load(other.search.id)[0][0].state == "running"
+    with pytest.raises(ValueError, match="leased search"):
+        one.repository.add_diagnoses(one.lease, other.search.id, [])
+
+
+def test_writes_of_nothing_are_no_error(database: Database) -> None:
+    writer = begin(database)
+    before = writer.repository.events(writer.search.id)
+    assert writer.repository.add_trials(writer.lease, []) == []
+    writer.repository.start_group(writer.lease, [], "w")
+    writer.repository.fail_trials(writer.lease, {})
+    writer.repository.regroup(writer.lease, {})
+    writer.repository.add_diagnoses(writer.lease, writer.search.id, [])
+    writer.repository.commit_report(writer.lease, ReportCommit(epoch=1, metrics=[], progress=()))
+    assert writer.stored() == writer.trials
+    assert writer.repository.events(writer.search.id) == before
+
+
+# Diagnoses and events
+
+
+def test_diagnoses_are_appended(database: Database) -> None:
+    writer = begin(database)
+    evidence = {"share": 0.5, "limits": (1e-6, math.inf), "Grund": "größer"}
+    first = NewDiagnosis(kind="best_on_border", message="m", evidence=evidence)
+    second = NewDiagnosis(
+        kind="diverged", message="n", evidence={}, trial_id=writer.ids[0], stage_id=writer.stage_id
+    )
+    writer.repository.add_diagnoses(writer.lease, writer.search.id, [first])
+    writer.repository.add_diagnoses(writer.lease, writer.search.id, [second])
+    stored = writer.repository.diagnoses(writer.search.id)
+    assert [(d.kind, d.message, d.evidence) for d in stored] == [
+        ("best_on_border", "m", evidence),
+        ("diverged", "n", {}),
+    ]
+    assert (stored[0].trial_id, stored[0].stage_id) == (None, None)
+    assert (stored[1].trial_id, stored[1].stage_id) == (writer.ids[0], writer.stage_id)
+
+
+def test_what_happens_to_a_search_is_in_its_event_log(database: Database) -> None:
+    writer = begin(database)
+    repository, lease = writer.repository, writer.lease
+    repository.fail_trials(lease, {writer.ids[0]: ("worker_lost", "x")})
+    repository.regroup(lease, {writer.ids[1]: 1})
+    repository.add_event(lease, "note", {"value": -math.inf})
+    repository.finish_stage(lease, writer.stage_id)
+    repository.release(lease, "complete")
+    events = repository.events(writer.search.id)
+    assert [event.kind for event in events] == [
+        "acquired",
+        "stage_opened",
+        "trials_failed",
+        "regrouped",
+        "note",
+        "stage_finished",
+        "released",
+    ]
+    assert events[2].data == {"trials": (writer.ids[0],), "kinds": ("worker_lost",)}
+    assert events[4].data == {"value": -math.inf}
+    assert all(event.created_at.tzinfo is not None for event in events)
+
+
+# What the repository does not tell
+
+
+def times(database: Database, trial_id: int) -> tuple[object, object]:
+    """A trial's started_at and finished_at."""
+    with database.read() as connection:
+        row = connection.execute(
+            select(TrialRow.started_at, TrialRow.finished_at).where(TrialRow.id == trial_id)
+        ).one()
+    return row.started_at, row.finished_at
+
+
+def metrics(database: Database) -> dict[tuple[int, int], tuple[object, object]]:
+    """(trial, epoch) -> accuracy and loss; NaN as text, which is equal to itself."""
+    with database.read() as connection:
+        rows = connection.execute(select(MetricRow.__table__)).all()
+    return {(row.trial_id, row.epoch): (told(row.val_accuracy), told(row.val_loss)) for row in rows}
+
+
+def told(value: float) -> object:
+    return "nan" if math.isnan(value) else pytest.approx(value)
