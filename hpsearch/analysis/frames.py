@@ -235,7 +235,8 @@ def _frame(rows: Sequence[Iterable[Any]], dtypes: Mapping[str, DType]) -> pd.Dat
 
 
 def _series(values: Sequence[Any], dtype: DType) -> pd.Series:
-    if dtype == "category":  # in the order in which they appear, which is that of the search
+    # A CategoricalDtype, with categories of its own, is equal to "category" as well.
+    if isinstance(dtype, str) and dtype == "category":  # in the order of appearance
         dtype = pd.CategoricalDtype([value for value in dict.fromkeys(values) if value is not None])
     series: pd.Series = pd.Series(list(values), dtype=dtype)
     return series
