@@ -1,0 +1,92 @@
+"""Searches to coordinate in tests: a spec, a simulated curve with a known optimum, results."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from hpsearch.coordinator.loop import Coordinator
+from hpsearch.coordinator.view import SearchView
+from hpsearch.executors.base import Executor
+from hpsearch.executors.simulated import SimulatedExecutor
+from hpsearch.spec import load
+from hpsearch.spec.search import Search
+from hpsearch.storage.leases import Owner
+from hpsearch.storage.provenance import Provenance
+from hpsearch.storage.repository import Repository
+from workers.messages import Member
+
+PROVENANCE = Provenance(hpsearch_version="0", git_commit=None, host="h", user="u", packages={})
+STAGES = [
+    {"name": "coarse", "trials": 24, "epochs": 3, "sampler": "qmc", "expand": 1},
+    {"name": "fine", "trials": 16, "epochs": 6, "continue": 5, "sampler": "tpe", "batch": 4},
+    {"name": "confirm", "top": 3, "seeds": 2},
+]
+
+
+def a_search(**changes: Any) -> Search:
+    """A coarse-to-fine search over two optimizers; the curve below has its optimum at 1e-2."""
+    return load(
+        {
+            "name": "simulated",
+            "data": {"source": "digits"},
+            "train": {"hidden_units": [8]},
+            "space": {
+                "optimizer": {"choice": ["sgd", "adam"]},
+                "learning_rate": {"log_uniform": [1e-5, 1e-3]},
+                "batch_size": {"choice": [32, 64]},
+            },
+            "stages": STAGES,
+            "resources": {"width": 8, "checkpoint_every": 2},
+            "seed": 3,
+            **changes,
+        }
+    )
+
+
+def curve(member: Member, epoch: int) -> dict[str, float]:
+    """A bowl in log10 of the rate that deepens with epochs; rates above 1 diverge at epoch 2."""
+    rate = member.config.learning_rate
+    if rate > 1.0 and epoch >= 2:
+        return {"val_accuracy": math.nan, "val_loss": math.nan}
+    noise = 0.01 * math.sin(member.seed % 1000)
+    value = 1.0 - 0.1 * (math.log10(rate) + 2) ** 2 - 0.3 / epoch + noise
+    return {"val_accuracy": value, "val_loss": 1.0 - value}
+
+
+def coordinate(
+    repository: Repository, search: Search, executor: Executor | None = None, **more: Any
+) -> SearchView:
+    """Carry ``search`` out, or go on with it, to its end."""
+    record = repository.find_same(search) or repository.create_search(search, PROVENANCE)
+    lease = repository.acquire(record.id, Owner.current())
+    made = executor or SimulatedExecutor(curve)
+    view = Coordinator(repository, lease, record, made, Path("/nowhere"), **more).run()
+    repository.release(lease, "complete")
+    return view
+
+
+def finished_table(repository: Repository, ref: str = "simulated") -> list[tuple[Any, ...]]:
+    """All that a search found out, without times: what must not depend on how often it died."""
+    from hpsearch.analysis.frames import Frames
+
+    record = repository.find_search(ref)
+    stages, trials = repository.load(record.id)
+    frames = Frames(repository)
+    numbers = {trial.id: trial.number for trial in trials}
+    curves = frames.curves(record.id).drop(columns=["seconds"])
+    curves["trial"] = curves["trial"].map(numbers)
+    rows = curves.sort_values(["trial", "epoch"]).astype(object).where(curves.notna(), None)
+    return [
+        *((s.position, s.name, s.branches, s.state, [r.text for r in s.reasons]) for s in stages),
+        *(
+            (
+                *(t.number, t.branch, t.generation, t.params, t.seed, t.replicate, t.start_epoch),
+                *(t.target_epochs, numbers.get(t.parent_id or -1), t.state, t.failure_kind),
+                *(t.value, t.best_epoch, t.epochs, t.checkpoint_epoch, t.checkpoint_row),
+            )
+            for t in trials
+        ),
+        *map(tuple, rows.values.tolist()),
+    ]

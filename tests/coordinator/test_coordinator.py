@@ -1,0 +1,253 @@
+"""A whole search over simulated training: the stages it goes through, faults, and crashes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from coordinated import PROVENANCE, a_search, coordinate, curve, finished_table
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from hpsearch.coordinator.events import Event, Troubled
+from hpsearch.coordinator.loop import Coordinator
+from hpsearch.executors.simulated import SimulatedExecutor
+from hpsearch.spec import load
+from hpsearch.storage.database import Database
+from hpsearch.storage.leases import Owner
+from hpsearch.storage.repository import Repository
+from workers.messages import Member, TrialGroup
+
+
+@pytest.fixture
+def repository(database: Database) -> Repository:
+    database.check_revision()
+    return Repository(database)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[object, ...]]:
+    """The finished table of a search that nothing happened to."""
+    repository = _sqlite(tmp_path_factory.mktemp("undisturbed"))
+    coordinate(repository, a_search())
+    return finished_table(repository)
+
+
+def _sqlite(folder: Path) -> Repository:
+    database = Database(f"sqlite:///{folder / 'search.db'}")
+    database.check_revision()
+    return Repository(database)
+
+
+def test_a_search_goes_through_its_stages_and_extends_the_border(repository: Repository) -> None:
+    view = coordinate(repository, a_search())
+    assert [stage.name for stage in view.stages] == ["coarse", "coarse-expand-1", "fine", "confirm"]
+    counts = Counter(trial.stage_id for trial in view.trials.values())
+    assert [counts[stage.id] for stage in view.stages] == [24, 8, 16, 6]
+    assert {trial.state for trial in view.trials.values()} == {"complete"}
+    best = max(trial.value for trial in view.trials.values())
+    within_range = 1.0 - 0.1 - 0.3 / 6 + 0.01  # the best that the range as given holds
+    assert best > within_range + 0.02
+    assert repository.find_search("simulated").state == "complete"
+
+
+def test_the_best_trials_go_on_from_their_checkpoints(repository: Repository) -> None:
+    view = coordinate(repository, a_search())
+    fine = view.of_stage(view.stages[2])
+    continued = [trial for trial in fine if trial.parent_id is not None]
+    assert len(continued) == 5
+    for trial in continued:
+        parent = view.trials[trial.parent_id]
+        assert (trial.params, trial.seed, trial.start_epoch) == (parent.params, parent.seed, 3)
+        assert trial.epochs == 6
+    coarse = [t.value for t in view.of_stage(*view.stages[:2])]
+    parents = [view.trials[t.parent_id].value for t in continued]
+    assert sorted(parents, reverse=True) == sorted(coarse, reverse=True)[:5]
+
+
+def test_repeats_have_their_parents_params_and_other_seeds(repository: Repository) -> None:
+    view = coordinate(repository, a_search())
+    repeats = view.of_stage(view.stages[3])
+    assert Counter(trial.parent_id for trial in repeats) == {
+        parent: 2 for parent in {trial.parent_id for trial in repeats}
+    }
+    assert sorted(trial.replicate for trial in repeats) == [1, 1, 1, 2, 2, 2]
+    assert len({trial.seed for trial in view.trials.values()}) == len(view.trials) - 5
+
+
+class _Crash(BaseException):
+    """Stands for the death of the process."""
+
+
+class _CrashingRepository(Repository):
+    """Dies before or after its n-th write."""
+
+    def __init__(self, database: Database, after_writes: int, before: bool) -> None:
+        super().__init__(database)
+        self.left, self.before = after_writes, before
+
+    def __getattribute__(self, name: str) -> object:
+        method = super().__getattribute__(name)
+        writes = ("open_stage", "add_trials", "start_group", "commit_report", "finish_stage")
+        if name not in writes:
+            return method
+
+        def dying(*arguments: object) -> object:
+            self.left -= 1
+            if self.left == 0 and self.before:
+                raise _Crash
+            result = method(*arguments)
+            if self.left == 0:
+                raise _Crash
+            return result
+
+        return dying
+
+
+def _crash(database: Database, after_writes: int, before: bool) -> bool:
+    """Carry the search on until it dies; False if it came to its end first."""
+    repository = _CrashingRepository(database, after_writes, before)
+    search = a_search()
+    record = repository.find_same(search) or repository.create_search(search, PROVENANCE)
+    dead = Owner(host=Owner.current().host, pid=2**22 + 1, started_s=1.0)
+    lease = repository.acquire(record.id, dead)
+    try:
+        Coordinator(repository, lease, record, SimulatedExecutor(curve), Path("/nowhere")).run()
+    except _Crash:
+        return True
+    return False
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@given(crashes=st.lists(st.tuples(st.integers(1, 60), st.booleans()), min_size=1, max_size=6))
+def test_dying_before_or_after_any_write_leaves_the_same_finished_table(
+    crashes: list[tuple[int, bool]],
+    undisturbed: list[tuple[object, ...]],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    repository = _sqlite(tmp_path_factory.mktemp("crashed"))
+    for after_writes, before in crashes:
+        _crash(repository.database, after_writes, before)
+    coordinate(repository, a_search())
+    assert finished_table(repository) == undisturbed
+
+
+def test_the_two_databases_hold_the_same_finished_table(
+    repository: Repository, undisturbed: list[tuple[object, ...]]
+) -> None:
+    coordinate(repository, a_search())
+    assert finished_table(repository) == undisturbed
+
+
+def test_lost_workers_cost_a_segment_and_change_nothing(
+    repository: Repository, undisturbed: list[tuple[object, ...]]
+) -> None:
+    def fault(group: TrialGroup, epoch: int, attempt: int) -> str | None:
+        return "lost" if attempt == 1 and epoch == 3 else None
+
+    said: list[Event] = []
+    coordinate(repository, a_search(), SimulatedExecutor(curve, fault=fault), observer=said.append)
+    assert finished_table(repository) == undisturbed
+    assert sum(isinstance(event, Troubled) for event in said) >= 4
+
+
+def test_a_trial_that_raises_fails_alone_with_its_traceback(repository: Repository) -> None:
+    culprit = 13
+
+    def fault(group: TrialGroup, epoch: int, attempt: int) -> str | None:
+        return "raise" if any(member.trial == culprit for member in group.members) else None
+
+    view = coordinate(repository, a_search(), SimulatedExecutor(curve, fault=fault))
+    failed = [trial for trial in view.trials.values() if trial.state == "failed"]
+    assert [(trial.id, trial.failure_kind) for trial in failed] == [(culprit, "error")]
+    assert "RuntimeError" in failed[0].failure_message
+    stored = {t.id: t for t in repository.load(view.search.id)[1]}
+    assert stored[culprit].failure_message == failed[0].failure_message
+
+
+def test_a_trial_that_kills_its_workers_is_given_up_alone_as_worker_lost(
+    repository: Repository,
+) -> None:
+    def fault(group: TrialGroup, epoch: int, attempt: int) -> str | None:
+        return "lost" if any(member.trial == 5 for member in group.members) else None
+
+    view = coordinate(repository, a_search(), SimulatedExecutor(curve, fault=fault))
+    failed = [trial for trial in view.trials.values() if trial.state == "failed"]
+    assert [(trial.id, trial.failure_kind) for trial in failed] == [(5, "worker_lost")]
+
+
+def test_a_search_in_which_everything_fails_still_ends(repository: Repository) -> None:
+    nan = {"val_accuracy": float("nan"), "val_loss": float("nan")}
+    view = coordinate(repository, a_search(), SimulatedExecutor(lambda member, epoch: nan))
+    assert {trial.failure_kind for trial in view.trials.values()} == {"diverged"}
+    assert repository.find_search("simulated").state == "complete"
+    assert any("diverged" in d.kind for d in repository.diagnoses(view.search.id))
+
+
+@pytest.mark.parametrize("num_slots", [1, 3, 7])
+def test_the_number_of_workers_does_not_change_what_is_sampled(
+    num_slots: int, undisturbed: list[tuple[object, ...]], tmp_path: Path
+) -> None:
+    repository = _sqlite(tmp_path)
+    coordinate(repository, a_search(), SimulatedExecutor(curve, num_slots=num_slots))
+    rows = [row for row in finished_table(repository) if len(row) == len(undisturbed[10])]
+    expected = [row for row in undisturbed if len(row) == len(undisturbed[10])]
+    assert [row[:12] for row in rows] == [row[:12] for row in expected]
+
+
+def test_the_longest_group_is_started_first(repository: Repository) -> None:
+    started = []
+
+    class Watching(SimulatedExecutor):
+        def start(self, number: int, group: TrialGroup) -> str:
+            started.append(len(group.members) / group.members[0].config.batch_size)
+            return super().start(number, group)
+
+    search = a_search(stages=[{"name": "only", "trials": 24, "epochs": 1, "expand": 0}])
+    coordinate(repository, search, Watching(curve))
+    assert started == sorted(started, reverse=True)
+
+
+def test_an_objective_that_training_does_not_report_is_refused(repository: Repository) -> None:
+    from hpsearch.errors import HpsearchError
+
+    def only_loss(member: Member, epoch: int) -> dict[str, float]:
+        return {"val_loss": 1.0}
+
+    with pytest.raises(HpsearchError, match=r"val_accuracy.*is not one of val_loss"):
+        coordinate(repository, a_search(), SimulatedExecutor(only_loss))
+
+
+@pytest.mark.parametrize("sampler", ["random", "qmc", "grid", "tpe", "gp", "cmaes"])
+def test_every_sampler_carries_a_search_to_its_end(sampler: str, tmp_path: Path) -> None:
+    repository = _sqlite(tmp_path)
+    stages = [{"name": "only", "trials": 18, "epochs": 1, "sampler": sampler, "expand": 0}]
+    space = {
+        "optimizer": {"choice": ["sgd", "adam"]},
+        "learning_rate": {"log_uniform": [1e-5, 1]},
+        "weight_decay": {"log_uniform": [1e-6, 1e-2]},
+    }
+    view = coordinate(repository, a_search(stages=stages, space=space))
+    expected = 8 + 8 if sampler == "grid" else 18  # 9 a branch hold a grid of 3 x 3, or of 2 x 2
+    assert len(view.trials) in (expected, 18)
+    assert repository.find_search("simulated").state == "complete"
+
+
+def test_auto_stages_spend_no_more_than_their_budget(tmp_path: Path) -> None:
+    repository = _sqlite(tmp_path)
+    search = load(
+        {
+            "name": "simulated",
+            "data": {"source": "digits"},
+            "train": {"epochs": 10},
+            "budget": {"epochs": 200},
+            "stages": "auto",
+            "space": {"learning_rate": {"log_uniform": [1e-5, 1]}},
+        }
+    )
+    view = coordinate(repository, search)
+    planned = [t for t in view.trials.values()]
+    expands = {stage.id for stage in view.stages if stage.kind == "expand"}
+    spent = sum(t.epochs - t.start_epoch for t in planned if t.stage_id not in expands)
+    assert 150 <= spent <= 200

@@ -1,0 +1,128 @@
+"""The process of a real search is killed with SIGKILL at random moments; nothing may change."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from coordinated import finished_table
+from training_cases import blobs
+
+from hpsearch.storage.database import Database
+from hpsearch.storage.repository import Repository
+
+NUM_KILLS = 10  # on each database; many more in the slow suite
+SPEC = {
+    "name": "killed",
+    "data": {"source": "npz", "path": "blobs.npz"},
+    "train": {"hidden_units": [16]},
+    "space": {
+        "optimizer": {"choice": ["momentum", "adam"]},
+        "learning_rate": {"log_uniform": [1e-4, 1e4]},  # the upper part of it diverges
+        "batch_size": {"choice": [8, 16]},
+    },
+    "stages": [
+        {"name": "coarse", "trials": 40, "epochs": 24, "sampler": "qmc"},
+        {"name": "fine", "trials": 24, "epochs": 60, "continue": 6, "sampler": "tpe", "batch": 6},
+        {"name": "confirm", "top": 2, "seeds": 3},
+    ],
+    "resources": {"checkpoint_every": 4},
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the spec and its data, in which all searches are run."""
+    found = tmp_path_factory.mktemp("killed")
+    data = blobs(num_train=320)
+    np.savez(found / "blobs.npz", x=data.x_train, y=data.y_train)
+    (found / "spec.yaml").write_text(yaml.safe_dump(SPEC))
+    return found
+
+
+def _start(folder: Path, url: str, ray: str = "none") -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "hpsearch", "run", "spec.yaml", "--db", url, "--ray", ray]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HPSEARCH_DATABASE_URL": ""}
+    with (folder / "log").open("ab") as log:
+        return subprocess.Popen(
+            command, cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True
+        )
+
+
+def _finish(folder: Path, url: str, ray: str = "none") -> None:
+    assert _start(folder, url, ray).wait(300) == 0, (folder / "log").read_text()
+
+
+def _num_writes(repository: Repository) -> int:
+    """Rows that grow with every write of a search: epochs of all trials, and events."""
+    try:
+        record = repository.find_search("killed")
+    except Exception:  # there is no search yet
+        return 0
+    _, trials = repository.load(record.id)
+    return sum(trial.epochs for trial in trials) + len(repository.events(record.id))
+
+
+def _kill_after_progress(process: subprocess.Popen[bytes], repository: Repository) -> bool:
+    """Wait until it has stored something, and a random moment more; False if it ended before."""
+    before = _num_writes(repository)
+    while process.poll() is None and _num_writes(repository) <= before:
+        time.sleep(0.1)
+    time.sleep(random.uniform(0, 0.3))
+    alive = process.poll() is None
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    return alive
+
+
+@pytest.fixture(scope="module")
+def undisturbed(folder: Path) -> list[tuple[object, ...]]:
+    url = f"sqlite:///{folder / 'undisturbed.db'}"
+    _finish(folder, url)
+    return finished_table(Repository(Database(url)), "killed")
+
+
+def _killed_table(
+    folder: Path, url: str, kills: int, ray: str = "none"
+) -> list[tuple[object, ...]]:
+    """The finished table of a search that was killed ``kills`` times on its way."""
+    database = Database(url)
+    database.check_revision()
+    repository = Repository(database)
+    hits = sum(_kill_after_progress(_start(folder, url, ray), repository) for _ in range(kills))
+    _finish(folder, url, ray)
+    table = finished_table(repository, "killed")
+    database.close()
+    assert hits >= 0.8 * kills, "the search must be long enough to be killed this often"
+    return table
+
+
+def test_a_search_killed_many_times_has_the_table_of_one_that_was_not(
+    folder: Path, undisturbed: list[tuple[object, ...]], database_url: str
+) -> None:
+    assert _killed_table(folder, database_url, NUM_KILLS) == undisturbed
+
+
+def test_a_search_on_ray_that_was_killed_has_the_table_of_one_that_was_not(
+    folder: Path, tmp_path: Path
+) -> None:
+    tables = [
+        _killed_table(folder, f"sqlite:///{tmp_path / name}.db", kills, "local")
+        for name, kills in (("undisturbed", 0), ("killed", 1))
+    ]
+    assert tables[0] == tables[1]
+
+
+@pytest.mark.slow
+def test_forty_kills_change_nothing(
+    folder: Path, undisturbed: list[tuple[object, ...]], database_url: str
+) -> None:
+    assert _killed_table(folder, database_url, 40) == undisturbed
