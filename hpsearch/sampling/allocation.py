@@ -20,13 +20,9 @@ def allocate(weights: Mapping[str, float], total: int, minimum: int) -> dict[str
     _check(weights, total, minimum)
     floor = min(minimum, total // len(weights))
     left = total - floor * len(weights)
-    largest = max(weights.values()) or 1.0
-    # Scaled by the largest first, so that neither a sum nor a quotient overflows.
-    scaled = {
-        key: (weight / largest if any(weights.values()) else 1.0) for key, weight in weights.items()
-    }
-    whole = sum(scaled.values())
-    quotas = {key: left * weight / whole for key, weight in scaled.items()}
+    equal = not any(weights.values())
+    whole = float(len(weights)) if equal else sum(weights.values())
+    quotas = {key: left * (1.0 if equal else one) / whole for key, one in weights.items()}
     shares = {key: floor + math.floor(quota) for key, quota in quotas.items()}
     by_remainder = sorted(quotas, key=lambda key: math.floor(quotas[key]) - quotas[key])
     for key in by_remainder[: total - sum(shares.values())]:

@@ -57,7 +57,7 @@ def decode(parameter: Parameter, drawn: Any) -> Value:
 def encode(parameter: Parameter, value: Value) -> Any:
     """The inverse of :func:`decode`; the value must be one that :func:`admits`."""
     if isinstance(parameter, Choice):
-        return _choices(parameter).index(_hashable(value))
+        return _choices(parameter).index(_typed(value))
     if parameter.base is not None:
         return round(math.log(value, parameter.base))
     return int(value) if parameter.is_int else float(value)
@@ -66,7 +66,7 @@ def encode(parameter: Parameter, value: Value) -> Any:
 def admits(parameter: Parameter, value: Value) -> bool:
     """Whether ``value`` is one of the parameter's choices or lies within its range."""
     if isinstance(parameter, Choice):
-        return _hashable(value) in _choices(parameter)
+        return _typed(value) in _choices(parameter)
     number = isinstance(value, int | float) and not isinstance(value, bool)
     return number and parameter.low <= value <= parameter.high
 
@@ -124,10 +124,10 @@ def merged(branch: Branch, values: Params) -> Params:
 
 
 def _choices(parameter: Choice) -> list[tuple[str, Value]]:
-    return [_hashable(choice) for choice in parameter.choices]
+    return [_typed(choice) for choice in parameter.choices]
 
 
-def _hashable(value: Value) -> tuple[str, Value]:
+def _typed(value: Value) -> tuple[str, Value]:
     # By type too: True == 1 == 1.0 in Python, but they are three choices. JSON gives lists back.
     value = tuple(value) if isinstance(value, list) else value
     return type(value).__name__, value

@@ -55,15 +55,13 @@ def _widened(parameter: Range, low: float, high: float) -> tuple[float, float]:
 
 
 def _whole(parameter: Range, low: float, high: float) -> tuple[float, float]:
-    """Rounded outwards to whole values (or powers), at least two unless the old range has one."""
+    """Rounded outwards to whole values (or powers): two at least, as the ends lie apart."""
     base = parameter.base
     if base is None:
         bottom, top = math.floor(low + 1e-9), math.ceil(high - 1e-9)
     else:
         bottom = math.floor(math.log(low, base) + 1e-9)
         top = math.ceil(math.log(high, base) - 1e-9)
-    if bottom == top:
-        bottom, top = bottom - 1, top + 1
     ends = (bottom, top) if base is None else (base**bottom, base**top)
     return max(parameter.low, float(ends[0])), min(parameter.high, float(ends[1]))
 

@@ -140,6 +140,20 @@ def test_the_part_of_a_range_holds_the_places_asked_for(low, width, kind):
     assert last >= new_last >= min(low + width, last) - 1e-9 or low + width < first
 
 
+@pytest.mark.parametrize(
+    ("old", "value", "ends"),
+    [
+        (Range(kind="int", low=1, high=9), 4, (3, 5)),
+        (Range(kind="int", low=1, high=9), 9, (8, 9)),
+        (Range(kind="log_int", low=8, high=512, base=2), 8, (8, 16)),
+        (Range(kind="log_int", low=1, high=3), 1, (1, 2)),
+    ],
+)
+def test_a_whole_range_around_one_value_keeps_its_neighbours(old, value, ends):
+    new = within(old, old.scale(value), old.scale(value))
+    assert (new.low, new.high) == ends
+
+
 def test_trials_outside_the_explored_range_do_not_count():
     branch = branch_of(learning_rate=RATE)
     seen = observe(branch, rate_bowl)

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hpsearch.sampling.encoding import admits
+from hpsearch.sampling.encoding import admits, encode
 from hpsearch.sampling.observations import Observation
 from hpsearch.sampling.samplers import BranchSampler
 from hpsearch.sampling.studies import told_values
@@ -251,6 +251,18 @@ def test_a_failed_trial_is_told_as_a_little_worse_than_the_worst():
     assert told_values(seen, "min") == pytest.approx([1.0, 3.2, 3.0])
 
 
+def test_what_is_told_is_finite_even_where_differences_of_values_are_not():
+    told = told_values(generation([{}] * 4, [1e308, -1e308, math.inf, None]), "max")
+    assert np.isfinite(told).all()
+    assert np.isfinite(np.var(told))
+
+
+def test_choices_that_are_equal_in_python_are_told_apart():
+    choice = MIXED.parameters["normalize"]
+    assert [encode(choice, value) for value in (True, 1, "yes", [1, 2])] == [0, 1, 2, 3]
+    assert not admits(choice, 1.0)
+
+
 @pytest.mark.parametrize("kind", ["tpe", "gp"])
 def test_samplers_that_learn_turn_from_where_trials_diverge(kind):
     """Half of the range diverges, and the values of the other half say nothing."""
@@ -281,6 +293,18 @@ def test_a_cmaes_generation_that_was_not_asked_for_is_refused():
     strange = BranchSampler("random", MIXED, seed=9, mode="max").ask(4)
     with pytest.raises(ValueError, match="continue with the versions of optuna and cmaes"):
         sampler.tell(generation(strange, [1.0] * 4))
+
+
+def test_cmaes_learns_from_every_trial_of_a_large_generation():
+    asked_last = []
+    for last in (0.0, 1.0):
+        sampler = BranchSampler("cmaes", BOWL, seed=0, mode="max")
+        for start in (0, 20):
+            sampler.tell(
+                generation(sampler.ask(20), [*np.linspace(0.5, 0, 19), last], start, key="all")
+            )
+        asked_last.append(sampler.ask(1))
+    assert asked_last[0] != asked_last[1]
 
 
 def test_a_prior_outside_the_ranges_is_left_out():
