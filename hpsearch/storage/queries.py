@@ -15,7 +15,9 @@ from sqlalchemy import (
     Integer,
     Row,
     Select,
+    Text,
     and_,
+    cast,
     exists,
     func,
     literal,
@@ -126,7 +128,7 @@ def _trials(search_id: int) -> Select[*tuple[Any, ...]]:
             TrialRow.created_at,
             TrialRow.finished_at,
             TrialRow.worker,
-            TrialRow.params,
+            cast(TrialRow.params, Text).label("params"),  # for codec.decode_all
         )
         .join(StageRow, StageRow.id == TrialRow.stage_id)
         .where(TrialRow.search_id == search_id)
