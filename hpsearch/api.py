@@ -147,7 +147,9 @@ def _carry_out(
 ) -> Result:
     from hpsearch.analysis.frames import Frames
 
-    if record.state != "complete":
+    if record.state == "complete":
+        watch.on_start(Started(search=record, resumed=True, cluster=None))
+    else:
         with _leased(repository, record) as lease, _executor(record, dataset, ray) as made:
             cluster, executor = made
             watch.on_start(Started(search=record, resumed=resumed, cluster=cluster))

@@ -84,6 +84,19 @@ SEARCHES = {
     "created_at": TIME,
     "finished_at": TIME,
 }
+STATUS = {
+    "stage": "string",
+    "kind": "category",
+    "state": "category",
+    "epochs": "Int64",
+    "trials": "Int64",
+    "waiting": "Int64",
+    "running": "Int64",
+    "complete": "Int64",
+    "pruned": "Int64",
+    "failed": "Int64",
+    "best": "float64",
+}
 DType = Any  # the name of a dtype, or a CategoricalDtype
 SearchRef = str | int  # a name or an id, as in Repository.find_search
 
@@ -135,6 +148,13 @@ class Frames:
         with self.repository.database.read() as connection:
             opened = trials.stages(connection, record.id)
         return _frame([row for stage in opened for row in _stage_rows(stage)], STAGES)
+
+    def status(self, search: SearchRef) -> pd.DataFrame:
+        """One row a stage that was opened: its trials by state, and its best value."""
+        record = self.repository.find_search(search)
+        with self.repository.database.read() as connection:
+            rows = queries.status(connection, record.id, record.spec.objective.mode)
+        return _frame(rows, STATUS)
 
     def diagnoses(self, search: SearchRef) -> pd.DataFrame:
         """One row a finding; without a trial it is about a stage, without both about the search."""

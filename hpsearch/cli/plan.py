@@ -28,7 +28,7 @@ def preview(spec: str, overrides: tuple[str, ...], form: str, samples: int) -> N
     if form == "table" and samples > 0:
         from hpsearch.coordinator.planning import sample_first
 
-        sampled = DataFrame(sample_first(search, samples)).fillna("")
+        sampled = DataFrame(sample_first(search, samples))
         echo_frame(sampled, form, f"the first {len(sampled)} trials that it would sample")
         total = sum(row.trial_epochs for row in rows)
         click.echo(

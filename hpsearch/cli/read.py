@@ -54,12 +54,14 @@ def list_searches(db: str | None, form: str) -> None:
 @format_option
 def status(search: str, db: str | None, form: str) -> None:
     """How far SEARCH is: its trials by stage and state."""
-    _echo(_open(db).status(search), form)
+    frames = _open(db)
+    found = frames.repository.find_search(search)
+    _echo(frames.status(search), form, f"{found.name} (id {found.id}): {found.state}")
 
 
 @click.command()
 @search_argument
-@click.option("-n", default=10, show_default=True, help="How many.")
+@click.option("-n", type=click.IntRange(min=0), default=10, show_default=True, help="How many.")
 @db_option
 @format_option
 def best(search: str, n: int, db: str | None, form: str) -> None:

@@ -73,8 +73,10 @@ def _with_progress(
 def _announce(started: Started) -> None:
     """Say on stderr what begins, and how to get into the dashboard."""
     search, cluster = started.search, started.cluster
-    verb = "goes on" if started.resumed else "starts"
-    click.echo(f"search {search.name} (id {search.id}) {verb}", err=True)
+    what = "goes on from its database" if started.resumed else "starts"
+    if search.state == "complete":
+        what = "is complete already; --new searches again"
+    click.echo(f"search {search.name} (id {search.id}) {what}", err=True)
     if cluster is not None and cluster.dashboard is not None:
         click.echo(
             f"Ray dashboard: {cluster.dashboard} (it asks for a token: `ray get-auth-token` "

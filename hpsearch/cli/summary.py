@@ -67,7 +67,8 @@ def _print_repeats(result: Result) -> None:
 
 def _print_reasons(stages: DataFrame) -> None:
     click.echo("\nThe ranges that it went through:")
-    decided = stages[stages["action"].isin(DECIDED)].drop_duplicates(["stage", "reason"])
+    decides = stages["action"].fillna("").str.contains("|".join(DECIDED))  # may name several
+    decided = stages[decides].drop_duplicates(["stage", "reason"])
     for stage, reason in zip(decided["stage"], decided["reason"], strict=True):
         click.echo(f"  {stage}: {reason}")
 

@@ -47,7 +47,7 @@ def rich_table(frame: DataFrame, title: str | None = None) -> Table:
 
 def cell(value: Any) -> str:
     """A value as a person wants to read it: four digits, no NaN, times to the second."""
-    if value is None or value != value or str(value) in ("<NA>", "NaT"):
+    if value is None or str(value) in ("nan", "<NA>", "NaT"):
         return ""
     if isinstance(value, float):
         return f"{value:.4g}"

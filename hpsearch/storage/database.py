@@ -5,6 +5,8 @@ Opened by the CLI and ``hpsearch.connect`` from a URL; ``hpsearch.storage.reposi
 
 from __future__ import annotations
 
+import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -21,6 +23,7 @@ from sqlalchemy import (
     literal,
     type_coerce,
 )
+from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 
 from hpsearch.storage import codec, revisions
@@ -125,36 +128,53 @@ def clock(connection: Connection, ahead: timedelta = timedelta(0)) -> ColumnElem
     return type_coerce(func.clock_timestamp() + literal(ahead, Interval()), UtcDateTime())
 
 
-def _sqlite(url: Any) -> Engine:
+def _sqlite(url: URL) -> Engine:
     engine = _engine(url)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
 
 
-def _postgresql(url: Any) -> Engine:
+def _postgresql(url: URL) -> Engine:
     timeout = {} if "connect_timeout" in url.query else {"connect_timeout": CONNECT_TIMEOUT_S}
     # A service outlives restarts of its server: a connection is tried before it is used again.
     return _engine(url, connect_args=timeout, pool_pre_ping=True)
 
 
-def _engine(url: Any, **options: Any) -> Engine:
+def _engine(url: URL, **options: Any) -> Engine:
     return create_engine(
         url, json_serializer=codec.encode, json_deserializer=codec.decode, **options
     )
 
 
-def _prepare_sqlite(connection: Any, _record: Any) -> None:
+def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     # Python's driver would begin transactions late and on its own terms; see _begin_sqlite.
     connection.isolation_level = None
     cursor = connection.cursor()
     cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
-    cursor.execute("PRAGMA journal_mode = WAL")
+    _switch_to_wal(cursor)
     # In WAL mode NORMAL survives any death of the process; only a power cut can take the last
     # commits back, and the search then goes on from the ones before.
     cursor.execute("PRAGMA synchronous = NORMAL")
     cursor.execute("PRAGMA foreign_keys = ON")
     cursor.close()
+
+
+def _switch_to_wal(cursor: sqlite3.Cursor) -> None:
+    """Readers and a writer side by side; set once, kept in the file.
+
+    While two processes switch a new file at once, SQLite tells one that it is locked without
+    waiting for the busy timeout.
+    """
+    deadline = time.monotonic() + BUSY_TIMEOUT_MS / 1000
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
 
 
 def _begin_sqlite(connection: Connection) -> None:

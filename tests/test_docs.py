@@ -1,0 +1,63 @@
+"""The docs say what is so: their examples run, every command is in them, no link is dead."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from hpsearch.cli.main import cli
+from hpsearch.spec import load
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+README = (ROOT / "README.md").read_text()
+
+
+def _blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def test_the_readmes_notebook_runs_on_the_readmes_yaml(tmp_path: Path) -> None:
+    (spec,) = _blocks(README, "yaml")
+    (tmp_path / "my-search.yaml").write_text(spec)
+    (notebook,) = _blocks(README, "python")
+    subprocess.run([sys.executable, "-c", notebook], cwd=tmp_path, check=True, timeout=300)
+
+
+def test_the_readmes_yaml_is_about_ten_lines_and_loads() -> None:
+    (spec,) = _blocks(README, "yaml")
+    assert len(spec.splitlines()) <= 12
+    import yaml
+
+    assert load(yaml.safe_load(spec)).stages
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_in_the_docs_exists(page: Path) -> None:
+    for words in re.findall(r"\bhpsearch ([a-z]+)(?: ([a-z]+))?", "\n".join(_code(page))):
+        assert words[0] in cli.commands, words
+        command = cli.commands[words[0]]
+        if isinstance(command, click.Group):
+            assert words[1] in command.commands, words
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_no_link_is_dead(page: Path) -> None:
+    for target in re.findall(r"\]\((?!https?://)([^)#]+)", page.read_text()):
+        assert (page.parent / target).exists(), target
+
+
+def test_the_command_reference_is_fresh() -> None:
+    from make_cli_reference import reference
+
+    assert (ROOT / "docs" / "cli.md").read_text() == reference(), "run `make docs`"
+
+
+def _code(page: Path) -> list[str]:
+    text = page.read_text()
+    return _blocks(text, "") + _blocks(text, "sh") + re.findall(r"`(hpsearch [^`]+)`", text)
