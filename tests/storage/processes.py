@@ -16,22 +16,23 @@ from hpsearch.storage.repository import Repository
 WIDTH = 8
 
 
-def first_use(url: str, barrier: Any) -> None:
-    """Use an empty database at the same time as another process."""
-    barrier.wait()
-    Repository(Database(url)).create_search(a_spec(), PROVENANCE)
+def first_use(urls: list[str], barrier: Any) -> None:
+    """Use empty databases, each at the same time as other processes."""
+    for url in urls:
+        barrier.wait(timeout=20)
+        Repository(Database(url)).create_search(a_spec(), PROVENANCE)
 
 
 def race(url: str, search_id: int, barrier: Any, won: Any) -> None:
     """Try to acquire a search at the same time as another process; tell the token or None."""
     repository = Repository(Database(url))
     repository.list_searches()
-    barrier.wait()
+    barrier.wait(timeout=60)
     try:
         won.put(repository.acquire(search_id, Owner.current()).token)
     except LeaseHeld:
         won.put(None)
-    barrier.wait()  # who won must live until the other has tried
+    barrier.wait(timeout=60)  # who won must live until the other has tried
 
 
 def write_until_killed(url: str, events: Any) -> None:

@@ -108,16 +108,23 @@ def test_upgrade_works_from_any_folder(sqlite_url: str, tmp_path: Path) -> None:
     assert Database(sqlite_url).current_revision() == revisions.HEAD
 
 
-def test_two_processes_may_use_an_empty_database_at_once(database_url: str) -> None:
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_processes_may_use_an_empty_database_at_once(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """On many files with SQLite: one of them does not show that it cannot go wrong."""
+    urls = [f"sqlite:///{tmp_path}/{number}.db" for number in range(30)]
+    if kind == "postgresql":
+        urls = [request.getfixturevalue("postgresql_url")]
     context = multiprocessing.get_context("spawn")
-    barrier = context.Barrier(2)
-    processes = [context.Process(target=first_use, args=(database_url, barrier)) for _ in "ab"]
+    barrier = context.Barrier(3)
+    processes = [context.Process(target=first_use, args=(urls, barrier)) for _ in "abc"]
     for process in processes:
         process.start()
     for process in processes:
         process.join()
-    assert [process.exitcode for process in processes] == [0, 0]
-    assert len(Repository(Database(database_url)).list_searches()) == 2
+    assert [process.exitcode for process in processes] == [0, 0, 0]
+    assert all(len(Repository(Database(url)).list_searches()) == 3 for url in urls)
 
 
 # Transactions
