@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import psutil
 import pytest
 from processes import WIDTH, race, write_until_killed
 from sqlalchemy import func, select, update
@@ -119,9 +120,11 @@ def test_an_owner_is_dead_when_killed_or_when_its_pid_belongs_to_a_later_process
     assert replace(me, started_s=me.started_s - 3600).is_dead()
     assert not replace(me, host="elsewhere", started_s=0.0).is_dead()
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        child = replace(me, pid=process.pid, started_s=psutil.Process(process.pid).create_time())
+        assert not child.is_dead()
         process.kill()
         os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # dead, and not reaped
-        assert replace(me, pid=process.pid).is_dead()
+        assert child.is_dead()
 
 
 def test_a_released_search_is_free_and_its_old_lease_of_no_use(database: Database) -> None:
