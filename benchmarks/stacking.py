@@ -20,7 +20,7 @@ from torch import nn
 from workers.config import TrainConfig
 from workers.data import DataConfig, Dataset, load
 from workers.messages import Member, TrialGroup
-from workers.training.device import prepare_device
+from workers.training.device import prepared_device
 from workers.training.loop import train
 from workers.training.tensors import DeviceData
 
@@ -81,7 +81,6 @@ def _plain_us(dataset: Dataset, threads: int, out: multiprocessing.Queue[float])
 
 def _stacked_us(dataset: Dataset, width: int, out: multiprocessing.Queue[float]) -> None:
     """Time of one step of one member, on one core, as an actor trains."""
-    data = DeviceData(dataset, prepare_device(1))
     members = tuple(
         Member(trial=i, seed=i, config=TrainConfig(learning_rate=0.01, batch_size=BATCH))
         for i in range(width)
@@ -90,10 +89,12 @@ def _stacked_us(dataset: Dataset, width: int, out: multiprocessing.Queue[float])
     group = TrialGroup(
         name="benchmark", members=members, order_seed=0, start_epoch=0, end_epoch=epochs + 1
     )
-    reports = train(group, data)
-    next(reports)
+    with prepared_device(num_threads=1) as device:
+        data = DeviceData(dataset, device)
+        reports = train(group, data)
+        next(reports)
+        seconds = statistics.mean(report.seconds for report in reports)
     steps = -(-data.num_train // BATCH)
-    seconds = statistics.mean(report.seconds for report in reports)
     out.put(seconds / steps / width * 1e6)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from workers.messages import Report, TrialGroup
@@ -19,11 +20,13 @@ class TrainingWorker:
     """Holds the data on its device; one group trains at a time."""
 
     def __init__(self, dataset: Dataset, num_threads: int, name: str) -> None:
-        from workers.training.device import prepare_device
+        from workers.training.device import prepared_device
         from workers.training.tensors import DeviceData
 
         self._name = name
-        self._data = DeviceData(dataset, prepare_device(num_threads))
+        self._settings = ExitStack()  # never closed: they are those of the actor's process
+        device = self._settings.enter_context(prepared_device(num_threads))
+        self._data = DeviceData(dataset, device)
 
     def __repr__(self) -> str:  # what the dashboard and the logs show
         return self._name

@@ -8,11 +8,12 @@ from __future__ import annotations
 import os
 import traceback
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 from hpsearch.executors.base import Ended, Raised, Reported, Update
 from workers.data import Dataset
 from workers.messages import Report, TrialGroup
-from workers.training.device import prepare_device
+from workers.training.device import prepared_device
 from workers.training.loop import train
 from workers.training.tensors import DeviceData
 
@@ -25,7 +26,9 @@ class InProcessExecutor:
     num_slots = 1
 
     def __init__(self, dataset: Dataset, num_threads: int | None = None) -> None:
-        device = prepare_device(num_threads or os.cpu_count() or 1)
+        self._settings = ExitStack()
+        threads = num_threads or os.cpu_count() or 1
+        device = self._settings.enter_context(prepared_device(threads))
         self._data = DeviceData(dataset, device)
         self._running: tuple[int, Iterator[Report]] | None = None
 
@@ -45,6 +48,7 @@ class InProcessExecutor:
 
     def close(self) -> None:
         self._running = None
+        self._settings.close()
 
 
 def _advance(number: int, reports: Iterator[Report]) -> Update:

@@ -27,7 +27,7 @@ _ELITE_SHARE = 0.1
 _ELITE_LEAST = 5
 _CROWDED_P = 0.02
 _OUTER = 0.25  # of the width: the part in which half of the best must lie
-_NEAR = 0.1  # of the width: what counts as near the edge
+_NEAR = 0.1  # of the width: where stability near an edge is judged
 _OVERLAP = 0.1  # of the width: how far an extension reaches back inside
 _LEAST_NEAR = 3  # trials by which stability near an edge is judged
 _SIDES: tuple[Side, Side] = ("lower", "upper")
@@ -35,7 +35,7 @@ _SIDES: tuple[Side, Side] = ("lower", "upper")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Crowding:
-    """The best trials crowd one edge: ``near`` of ``best`` lie within a tenth of the width.
+    """The best trials crowd one edge: ``near`` of ``best`` lie in the quarter of the width there.
 
     ``diverged`` counts those of the ``around`` trials (all, not only the best) near the edge that
     diverged; ``new`` is where a step past the edge would end.
@@ -197,7 +197,7 @@ def _crowding(
         name=name,
         parameter=parameter,
         side=side,
-        near=sum(depth <= _NEAR for depth in inside[: ranking.elite]),
+        near=sum(depth <= _OUTER for depth in inside[: ranking.elite]),
         best=ranking.elite,
         p=p,
         around=len(around),
@@ -257,8 +257,9 @@ def _reason(one: Crowding) -> Reason:
         old=old,
         new=new if action == "extended" else old,
         text=(
-            f"{label(one.ranking, one.name)}: {one.near} of the best {one.best} lie within 10 % of "
-            f"the {one.side} edge {shown(one.edge)} (p = {one.p:.2g}): {what}"
+            f"{label(one.ranking, one.name)}: {one.near} of the best {one.best} crowd the "
+            f"{one.side} edge {shown(one.edge)}, in the quarter of the range next to it "
+            f"(p = {one.p:.2g}): {what}"
         ),
         evidence={
             "side": one.side,

@@ -17,7 +17,8 @@ from hpsearch.spec.reason import Reason
 from hpsearch.spec.space import Choice, Range
 
 _CONCENTRATED_P = 0.05
-_EDGE_P = 0.1  # lenient: what is trimmed holds nothing but diverged trials
+_TRIM_P = 0.1  # lenient: what is trimmed holds nothing but diverged trials
+_EDGE_P = 0.02  # from here on it is called a stability edge
 _MARGIN = 2.0
 
 
@@ -40,7 +41,7 @@ def stability_edge(values: list[float], diverged: list[bool], side: Side) -> Sta
     if beyond == 0:
         return None
     p = run_p(len(values), sum(diverged), beyond)
-    if p > _EDGE_P:
+    if p > _TRIM_P:
         return None
     return StabilityEdge(side=side, value=outward[beyond][0], beyond=beyond, p=p)
 
@@ -160,15 +161,17 @@ def _edge_reason(
     ranking: Ranking, name: str, old: Range, new: Range, edge: StabilityEdge
 ) -> Reason:
     at = new.high if edge.side == "upper" else new.low
+    certain = edge.p <= _EDGE_P
+    what = "a stability edge" if certain else "perhaps by chance, and nothing is lost by it"
     return Reason(
         branch=ranking.branch.key,
         parameter=name,
-        action="stability_edge",
+        action="stability_edge" if certain else "narrowed",
         old=[old.low, old.high],
         new=[new.low, new.high],
         text=(
-            f"{label(ranking, name)}: all {edge.beyond} trials beyond {shown(at)} diverged "
-            f"(p = {edge.p:.2g}): a stability edge, and the {edge.side} end from now on"
+            f"{label(ranking, name)}: whatever lay beyond {shown(at)} diverged, {edge.beyond} of "
+            f"{edge.beyond} trials (p = {edge.p:.2g}, {what}): the {edge.side} end from now on"
         ),
         evidence={"side": edge.side, "edge": at, "diverged_beyond": edge.beyond, "p": edge.p},
     )

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 from training_cases import blobs, config, group
 
 from hpsearch.executors.base import Ended, Executor, Lost, Raised, Reported, Update
@@ -184,3 +185,12 @@ def test_the_pool_has_a_worker_a_gpu_or_a_core(
     cluster = SimpleNamespace(num_cpus=cpus, num_gpus=gpus)
     made = pool(cluster, Resources(**resources))
     assert (made.num_workers, made.gpus, made.threads) == (workers, gpus_each, threads)
+
+
+def test_training_in_this_process_leaves_its_settings_as_they_were() -> None:
+    threads = torch.get_num_threads()
+    made = InProcessExecutor(blobs(), num_threads=threads + 1)
+    assert torch.get_num_threads() == threads + 1
+    made.close()
+    assert torch.get_num_threads() == threads
+    assert (torch.tensor([1e-310], dtype=torch.float64) / 2).item() > 0

@@ -43,7 +43,7 @@ def test_the_best_on_the_upper_border_extends_it_and_says_so():
     assert extension.trials == 30
     (reason,) = result.reasons
     assert reason.text.startswith(
-        "learning_rate (sgd): 4 of the best 6 lie within 10 % of the upper edge 0.001 (p = "
+        "learning_rate (sgd): 6 of the best 6 crowd the upper edge 0.001, in the quarter of the "
     )
     assert reason.text.endswith("): extended to 0.0316")
     assert (reason.action, reason.old, reason.new) == ("extended", [1e-6, 1e-3], [1e-6, new.high])

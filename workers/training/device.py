@@ -1,12 +1,14 @@
 """The device that a worker owns, and the process settings that training on it wants.
 
-Called once by an actor, the in-process executor and the benchmarks, before any training.
+Entered by an actor for its life, by the in-process executor for a search, and by benchmarks.
 """
 
 from __future__ import annotations
 
 import ctypes
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -14,12 +16,23 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 _KEEP_BYTES = 32 * 2**20  # the most that glibc admits for M_MMAP_THRESHOLD
 
 
-def prepare_device(num_threads: int) -> torch.device:
-    """Set the threads, and give the GPU if this process sees one, else the CPU."""
+@contextmanager
+def prepared_device(num_threads: int) -> Iterator[torch.device]:
+    """Set the threads, and give the GPU if this process sees one, else the CPU.
+
+    Denormal numbers count as zero within: a diverging or dying network is full of them, and each
+    takes the processor much longer than another number. Both settings are taken back on leaving, for
+    the sake of a notebook that trains in its own process.
+    """
+    threads_before = torch.get_num_threads()
     torch.set_num_threads(max(1, num_threads))
     torch.set_flush_denormal(True)
     _keep_freed_memory()
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        yield torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    finally:
+        torch.set_flush_denormal(False)
+        torch.set_num_threads(threads_before)
 
 
 def _keep_freed_memory() -> None:
