@@ -35,7 +35,7 @@ docs: $(INSTALLED)
 # The numbers of README.md; each prints its record, benchmarks/results/ keeps the dated ones.
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/stacking.py
-	$(BIN)/python benchmarks/demo.py
+	$(BIN)/python benchmarks/searches.py
 	$(BIN)/python benchmarks/coordinator.py
 	$(BIN)/python benchmarks/reading.py
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from hpsearch.coordinator.events import Observer
 from hpsearch.coordinator.loop import Coordinator
-from hpsearch.errors import HpsearchError
+from hpsearch.errors import Stopped
 from hpsearch.executors.base import Executor
 from hpsearch.settings import checkpoint_root, database_url
 from hpsearch.spec import load, load_data
@@ -34,10 +34,6 @@ if TYPE_CHECKING:
     from workers.data import Dataset
 
 NO_RAY = "none"
-
-
-class Stopped(HpsearchError):
-    """A search was stopped by its user; everything that was reported is stored."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

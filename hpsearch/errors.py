@@ -8,3 +8,7 @@ from __future__ import annotations
 
 class HpsearchError(Exception):
     """Its text states the rule, the value that broke it, and what to do."""
+
+
+class Stopped(HpsearchError):
+    """A search was stopped by its user; everything that was reported is stored."""

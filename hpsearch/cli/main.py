@@ -15,7 +15,7 @@ import click
 
 from hpsearch import __version__
 from hpsearch.cli import database, plan, read, run
-from hpsearch.errors import HpsearchError
+from hpsearch.errors import HpsearchError, Stopped
 
 INTERRUPTED = 130  # what a shell expects of a command that Ctrl-C ended
 
@@ -44,7 +44,7 @@ for command in (*run.COMMANDS, *plan.COMMANDS, *read.COMMANDS, *database.COMMAND
 
 
 def main(arguments: list[str] | None = None) -> Any:
-    """Run the command line; exit 0, 1 for an error of the user's or the world's, 2 for usage."""
+    """Run the command line and exit: 0, 1 for an error, 2 for wrong usage, 130 if stopped."""
     arguments = sys.argv[1:] if arguments is None else arguments
     signal.signal(signal.SIGTERM, _interrupt)
     try:
@@ -58,9 +58,9 @@ def main(arguments: list[str] | None = None) -> Any:
     except BrokenPipeError:  # the reader of a pipe, `head` say, has had enough
         sys.stderr.close()
         sys.exit(0)
-    except HpsearchError as error:
+    except Exception as error:  # whatever a library raises: one line, a traceback on demand
         _show(error, "--debug" in arguments)
-        sys.exit(getattr(error, "exit_code", 1))
+        sys.exit(INTERRUPTED if isinstance(error, Stopped) else 1)
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:
@@ -68,8 +68,12 @@ def _interrupt(signum: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _show(error: HpsearchError, debug: bool) -> None:
+def _show(error: Exception, debug: bool) -> None:
     if debug:
         traceback.print_exception(error)
-    for line in str(error).splitlines():
+    text = str(error)
+    if not isinstance(error, HpsearchError):
+        first_line = text.strip().partition("\n")[0]
+        text = f"unexpected {type(error).__name__}: {first_line} (`hpsearch --debug` shows where)"
+    for line in text.splitlines():
         click.echo(f"Error: {line}", err=True)

@@ -21,11 +21,10 @@ def to_train(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
     Members that ended after it are trained again with the others: a group of the same members gives
     the same results to the last bit, and what is stored of them already stays as it is.
     """
-    unfinished = [trial for trial in trials if trial.state not in FINISHED]
-    if not unfinished:
+    reached = [trial.checkpoint_epoch for trial in trials if trial.state not in FINISHED]
+    if not reached:
         return []
-    epoch = min(trial.checkpoint_epoch for trial in unfinished)
-    return [trial for trial in trials if trial in unfinished or trial.epochs > epoch]
+    return [trial for trial in trials if trial.state not in FINISHED or trial.epochs > reached[0]]
 
 
 def build_group(

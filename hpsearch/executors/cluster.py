@@ -7,6 +7,10 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import ray
@@ -37,13 +41,14 @@ def connect(address: str) -> Cluster:
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
-        context = ray.init(
-            address=address,
-            namespace=NAMESPACE,
-            ignore_reinit_error=True,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
+        with _own_sigterm():
+            context = ray.init(
+                address=address,
+                namespace=NAMESPACE,
+                ignore_reinit_error=True,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
     except (ConnectionError, ValueError, RuntimeError) as error:
         first_line = str(error).strip().splitlines()[0]
         raise HpsearchError(
@@ -57,3 +62,12 @@ def connect(address: str) -> Cluster:
         num_cpus=int(resources.get("CPU", 1)),
         num_gpus=int(resources.get("GPU", 0)),
     )
+
+
+@contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Keep this process's SIGTERM handler: Ray's would exit before the search is given back."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    if threading.current_thread() is threading.main_thread():  # elsewhere Ray sets none
+        signal.signal(signal.SIGTERM, before)

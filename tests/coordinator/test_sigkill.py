@@ -121,6 +121,28 @@ def test_a_search_on_ray_that_was_killed_has_the_table_of_one_that_was_not(
     assert tables[0] == tables[1]
 
 
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("ray", ["none", "local"])
+def test_a_search_that_is_asked_to_stop_says_how_to_go_on(
+    folder: Path, sqlite_url: str, sent: signal.Signals, ray: str
+) -> None:
+    database = Database(sqlite_url)
+    database.check_revision()
+    repository = Repository(database)
+    log_before = (folder / "log").read_text() if (folder / "log").exists() else ""
+    process = _start(folder, sqlite_url, ray)
+    while process.poll() is None and _num_writes(repository) < 100:
+        time.sleep(0.1)
+    process.send_signal(sent)
+    assert process.wait(60) == 130
+    said = (folder / "log").read_text().removeprefix(log_before)
+    assert "was stopped" in said
+    assert "go on with `hpsearch resume 1`" in said
+    assert "Traceback" not in said
+    assert repository.find_search(1).state == "stopped"
+    database.close()
+
+
 @pytest.mark.slow
 def test_forty_kills_change_nothing(
     folder: Path, undisturbed: list[tuple[object, ...]], database_url: str

@@ -20,9 +20,9 @@ _KEEP_BYTES = 32 * 2**20  # the most that glibc admits for M_MMAP_THRESHOLD
 def prepared_device(num_threads: int) -> Iterator[torch.device]:
     """Set the threads, and give the GPU if this process sees one, else the CPU.
 
-    Denormal numbers count as zero within: a diverging or dying network is full of them, and each
-    takes the processor much longer than another number. Both settings are taken back on leaving, for
-    the sake of a notebook that trains in its own process.
+    Denormal numbers count as zero within: a dying network is full of them, and each takes the
+    processor much longer than another number. Both settings are taken back on leaving, for the
+    sake of a notebook that trains in its own process.
     """
     threads_before = torch.get_num_threads()
     torch.set_num_threads(max(1, num_threads))
