@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpsearch.coordinator.events import Observer
+from hpsearch.coordinator.heartbeat import heartbeat
 from hpsearch.coordinator.loop import Coordinator
 from hpsearch.errors import Stopped
 from hpsearch.executors.base import Executor
@@ -51,6 +52,16 @@ class Watch:
 
     on_start: Callable[[Started], None]
     observer: Observer
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class How:
+    """How a search is carried out: its database, Ray's address or "none", and who watches."""
+
+    url: str
+    ray: str
+    resumed: bool
+    watch: Watch
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -110,7 +121,10 @@ def run(
     repository = open_repository(db)
     record, resumed = _find_or_create(repository, search, anew)
     watch = Watch(on_start=on_start, observer=observer)
-    return _carry_out(repository, record, resumed, dataset, database_url(db), ray, watch)
+    if record.state == "complete":
+        return _read_only(repository, record, watch)
+    how = How(url=database_url(db), ray=ray, resumed=resumed, watch=watch)
+    return _carry_out(repository, record, dataset, how)
 
 
 def resume(
@@ -127,30 +141,30 @@ def resume(
     """
     repository = open_repository(db)
     record = repository.find_search(search)
-    dataset = load_data(record.spec)
     watch = Watch(on_start=on_start, observer=observer)
-    return _carry_out(repository, record, True, dataset, database_url(db), ray, watch)
+    if record.state == "complete":
+        return _read_only(repository, record, watch)
+    how = How(url=database_url(db), ray=ray, resumed=True, watch=watch)
+    return _carry_out(repository, record, load_data(record.spec), how)
 
 
-def _carry_out(
-    repository: Repository,
-    record: SearchRecord,
-    resumed: bool,
-    dataset: Dataset,
-    url: str,
-    ray: str,
-    watch: Watch,
-) -> Result:
+def _read_only(repository: Repository, record: SearchRecord, watch: Watch) -> Result:
+    watch.on_start(Started(search=record, resumed=True, cluster=None))
+    return _result(repository, record)
+
+
+def _carry_out(repository: Repository, record: SearchRecord, dataset: Dataset, how: How) -> Result:
+    with _leased(repository, record) as lease, _executor(record, dataset, how.ray) as made:
+        cluster, executor = made
+        how.watch.on_start(Started(search=record, resumed=how.resumed, cluster=cluster))
+        folder = checkpoint_folder(record, how.url)
+        Coordinator(repository, lease, record, executor, folder, how.watch.observer).run()
+    return _result(repository, record)
+
+
+def _result(repository: Repository, record: SearchRecord) -> Result:
     from hpsearch.analysis.frames import Frames
 
-    if record.state == "complete":
-        watch.on_start(Started(search=record, resumed=True, cluster=None))
-    else:
-        with _leased(repository, record) as lease, _executor(record, dataset, ray) as made:
-            cluster, executor = made
-            watch.on_start(Started(search=record, resumed=resumed, cluster=cluster))
-            folder = checkpoint_folder(record, url)
-            Coordinator(repository, lease, record, executor, folder, watch.observer).run()
     return Result(
         id=record.id,
         name=record.name,
@@ -179,7 +193,8 @@ def _leased(repository: Repository, record: SearchRecord) -> Iterator[Lease]:
     """Own the search; give it back complete, or stopped if anything ends it earlier."""
     lease = repository.acquire(record.id, Owner.current())
     try:
-        yield lease
+        with heartbeat(repository, lease):
+            yield lease
     except KeyboardInterrupt:
         repository.release(lease, "stopped")
         raise Stopped(
@@ -208,8 +223,8 @@ def _executor(
         from hpsearch.executors.cluster import connect as connect_ray
         from hpsearch.executors.ray import RayExecutor
 
-        cluster = connect_ray(ray)
         title = f"{record.name} (search {record.id})"
+        cluster = connect_ray(ray, title)
         executor = RayExecutor(cluster, dataset, record.spec.resources, title)
     try:
         yield cluster, executor

@@ -28,7 +28,7 @@ def cluster() -> Iterator[Cluster]:
 
     from hpsearch.executors.cluster import connect
 
-    yield connect("local")
+    yield connect("local", "tests")
     ray.shutdown()
 
 

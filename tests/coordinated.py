@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -56,13 +57,18 @@ def curve(member: Member, epoch: int) -> dict[str, float]:
 
 
 def coordinate(
-    repository: Repository, search: Search, executor: Executor | None = None, **more: Any
+    repository: Repository,
+    search: Search,
+    executor: Executor | None = None,
+    folder: Path | None = None,
+    **more: Any,
 ) -> SearchView:
-    """Carry ``search`` out, or go on with it, to its end."""
+    """Carry ``search`` out, or go on with it, to its end; checkpoints go to ``folder``."""
     record = repository.find_same(search) or repository.create_search(search, PROVENANCE)
     lease = repository.acquire(record.id, Owner.current())
     made = executor or SimulatedExecutor(curve)
-    view = Coordinator(repository, lease, record, made, Path("/nowhere"), **more).run()
+    folder = folder or Path(tempfile.mkdtemp(prefix="hpsearch-test-"))
+    view = Coordinator(repository, lease, record, made, folder, **more).run()
     repository.release(lease, "complete")
     return view
 
@@ -89,4 +95,5 @@ def finished_table(repository: Repository, ref: str = "simulated") -> list[tuple
             for t in trials
         ),
         *map(tuple, rows.values.tolist()),
+        *((found.kind, found.message) for found in repository.diagnoses(record.id)),
     ]

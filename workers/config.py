@@ -7,7 +7,7 @@ the domains from here, ``workers.training`` reads the values. Standard library o
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from workers.domain import Domain
@@ -89,13 +89,9 @@ class TrainConfig:
         others = (getattr(self, name) for name in names if name not in ("hidden_units", "depth"))
         return (*others, self.layer_widths())
 
-    def to_json(self) -> dict[str, Any]:
-        """All fields by name; tuples become lists in JSON and are restored by ``from_json``."""
-        return asdict(self)
-
     @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> TrainConfig:
-        """The inverse of :meth:`to_json`; whole floats of integer fields become ints."""
+    def of(cls, values: Mapping[str, Any]) -> TrainConfig:
+        """From values as sampled: whole floats of integer fields become ints, lists tuples."""
         return cls(**{name: _coerce(name, value) for name, value in values.items()})
 
 

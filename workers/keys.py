@@ -1,6 +1,6 @@
 """``key``: a seed from any tuple of numbers and names, the same on every machine and in every run.
 
-The one place where seeds are made: the coordinator keys trials with it, training keys its draws.
+The coordinator keys trials and stages with it, and training all that it draws.
 """
 
 from __future__ import annotations

@@ -33,8 +33,8 @@ class TrialGroup:
     """Trials that are trained together as one stacked model, from ``start_epoch`` to ``end_epoch``.
 
     All members have the same ``TrainConfig.stacking_key()`` and see the same minibatches, whose
-    order is keyed by ``order_seed``. A checkpoint is written to ``checkpoint_stem`` +
-    ``-<epoch>.safetensors`` after every ``checkpoint_every`` epochs and at the end; no stem, none.
+    order is keyed by ``order_seed``. A checkpoint is written every ``checkpoint_every`` epochs and
+    at the end, to a file whose name begins with ``checkpoint_stem``; no stem, none.
     """
 
     name: str
@@ -44,6 +44,13 @@ class TrialGroup:
     end_epoch: int
     checkpoint_stem: str | None = None
     checkpoint_every: int = 10
+
+    def due_checkpoint(self, epoch: int) -> str | None:
+        """The file to write after ``epoch`` (from 1), or None if none is due then."""
+        is_due = epoch == self.end_epoch or (epoch - self.start_epoch) % self.checkpoint_every == 0
+        if self.checkpoint_stem is None or not is_due:
+            return None
+        return f"{self.checkpoint_stem}-{epoch}.safetensors"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,4 +78,3 @@ class Report:
     seconds: float
     diverged: tuple[Divergence, ...] = ()
     checkpoint: str | None = None
-    worker: str = ""

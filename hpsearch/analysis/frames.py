@@ -174,7 +174,7 @@ class Frames:
 def _no_collection() -> Iterator[None]:
     """Without garbage collection: thousands of rows, in no cycles, set off collections of all else.
 
-    They took 40 % of the time of a frame of 10,000 trials.
+    They took a good part of the time of a frame of 10,000 trials.
     """
     was_enabled = gc.isenabled()
     gc.disable()

@@ -16,9 +16,8 @@ if TYPE_CHECKING:
 
 # Left out of tables on the screen, which they would only widen; CSV and JSON have them.
 _DETAILS = {
-    *("replicate", "seed", "parent", "failure_message", "worker", "generation", "group"),
-    *("created_at", "started_at", "finished_at"),
-    *("spec", "host", "user", "git_commit", "hpsearch_version"),
+    *("replicate", "seed", "parent", "failure_message", "worker", "created_at", "finished_at"),
+    *("host", "user", "git_commit", "hpsearch_version"),
 }
 
 

@@ -66,22 +66,29 @@ class Asker:
         self, stage: StageRecord, branch: Branch, mine: list[TrialRecord], generation: int
     ) -> BranchSampler:
         """The branch's sampler, told all generations before ``generation``."""
-        spec = self._view.search.spec
-        prior = observe([trial for trial in mine if trial.generation == INHERITED])
-        made = BranchSampler(
-            stage.sampler,
-            branch,
-            seed=key(spec.seed, "sampler", stage.position),
-            mode=spec.objective.mode,
-            prior=prior,
-        )
-        sampler, told = self._samplers.get((stage.id, branch.key), (made, INHERITED))
+        place = (stage.id, branch.key)
+        if place not in self._samplers:
+            inherited = [trial for trial in mine if trial.generation == INHERITED]
+            self._samplers[place] = (self._new_sampler(stage, branch, inherited), INHERITED)
+        sampler, told = self._samplers[place]
         for number in range(told + 1, generation):
             asked = observe([trial for trial in mine if trial.generation == number])
             if asked:  # a small batch does not reach every branch
                 sampler.tell(asked)
-        self._samplers[stage.id, branch.key] = (sampler, generation - 1)
+        self._samplers[place] = (sampler, generation - 1)
         return sampler
+
+    def _new_sampler(
+        self, stage: StageRecord, branch: Branch, inherited: list[TrialRecord]
+    ) -> BranchSampler:
+        spec = self._view.search.spec
+        return BranchSampler(
+            stage.sampler,
+            branch,
+            seed=key(spec.seed, "sampler", stage.position),
+            mode=spec.objective.mode,
+            prior=observe(inherited),
+        )
 
 
 def _shares(view: SearchView, stage: StageRecord, trials: Sequence[TrialRecord]) -> dict[str, int]:

@@ -6,6 +6,7 @@ Called by the loop when a group is started, for the first time or again after a 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from hpsearch.coordinator.packing import train_config
@@ -16,7 +17,7 @@ from workers.messages import CheckpointSlice, Member, TrialGroup
 
 
 def to_train(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
-    """The members of a group that is to go on from its last checkpoint.
+    """The members of a group that is to go on from its last checkpoint; none if all have ended.
 
     Members that ended after it are trained again with the others: a group of the same members gives
     the same results to the last bit, and what is stored of them already stays as it is.
@@ -25,6 +26,21 @@ def to_train(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
     if not reached:
         return []
     return [trial for trial in trials if trial.state not in FINISHED or trial.epochs > reached[0]]
+
+
+def has_checkpoint(members: Sequence[TrialRecord], folder: Path) -> bool:
+    """Whether every file is there that the members are to go on from."""
+    files = {trial.checkpoint_file for trial in members if trial.checkpoint_epoch}
+    return all(file is not None and (folder / file).exists() for file in files)
+
+
+def from_the_start(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """The group from its first epoch on; what it repeats, it repeats with the same results."""
+    forgotten = [
+        replace(trial, checkpoint_file=None, checkpoint_row=None, checkpoint_epoch=0)
+        for trial in trials
+    ]
+    return to_train(forgotten)
 
 
 def build_group(

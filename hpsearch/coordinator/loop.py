@@ -1,4 +1,4 @@
-"""Coordinator: the one loop of a search. It decides from stored records and stores before it acts.
+"""Coordinator: the one loop of a search, which decides from stored records and stores first.
 
 Made by ``hpsearch.api`` with a lease on the search; killed at any moment, another one goes on from
 the database and the finished table is the same.
@@ -6,7 +6,6 @@ the database and the finished table is the same.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +13,13 @@ from pathlib import Path
 from hpsearch.coordinator import progress
 from hpsearch.coordinator.asking import Asker
 from hpsearch.coordinator.events import Advanced, Finished, Observer, StageOpened, Troubled
-from hpsearch.coordinator.groups import build_group, cost, to_train
+from hpsearch.coordinator.groups import (
+    build_group,
+    cost,
+    from_the_start,
+    has_checkpoint,
+    to_train,
+)
 from hpsearch.coordinator.packing import halve, pack
 from hpsearch.coordinator.planning import next_stage
 from hpsearch.coordinator.verdict import final_diagnoses
@@ -26,7 +31,6 @@ from hpsearch.storage.repository import Repository
 from workers.messages import Report
 
 MAX_LOSSES = 3  # of a group's worker, before the group is parted or given up
-RENEW_EVERY_S = 5.0
 WAIT_S = 1.0
 
 
@@ -45,6 +49,8 @@ class Coordinator:
         self._repository, self._lease, self._executor = repository, lease, executor
         self._observer = observer
         self._folder = checkpoints
+        for unfinished in checkpoints.glob("*.tmp"):  # of workers that were killed as they wrote
+            unfinished.unlink()
         self._view = SearchView(search)
         stages, trials = repository.load(search.id)
         self._view.stages.extend(stages)
@@ -53,7 +59,7 @@ class Coordinator:
         self._queue = self._longest_first(self._view.unfinished_groups())
         self._running: set[int] = set()
         self._losses: dict[int, int] = {}
-        self._renewed_at = time.monotonic()
+        self._unreadable: set[int] = set()  # groups whose checkpoint is damaged
 
     def run(self) -> SearchView:
         """Train until the search is complete; give its records. The lease is left to the caller."""
@@ -62,14 +68,13 @@ class Coordinator:
             if self._running:
                 for update in self._executor.wait(WAIT_S):
                     self._take(update)
-                self._renew_lease()
             elif not self._queue and not self._plan():
                 return self._finish()
 
     def _start_groups(self) -> None:
         while self._queue and len(self._running) < self._executor.num_slots:
             number = self._queue.pop(0)
-            members = to_train(self._view.of_group(number))
+            members = self._members(number)
             stage = next(s for s in self._view.stages if s.id == members[0].stage_id)
             group = build_group(self._view.search.spec, stage, members, self._folder)
             worker = self._executor.start(number, group)
@@ -80,14 +85,22 @@ class Coordinator:
             )
             self._running.add(number)
 
+    def _members(self, number: int) -> list[TrialRecord]:
+        """The group's members, from its checkpoint if that can be had, else from the start."""
+        trials = self._view.of_group(number)
+        members = to_train(trials)
+        if number not in self._unreadable and has_checkpoint(members, self._folder):
+            return members
+        self._tell(f"group {number} has no checkpoint any more; it is trained from the start")
+        return from_the_start(trials)
+
     def _take(self, update: Update) -> None:
         match update:
             case Reported(group=number, report=report):
                 self._store(number, report)
             case Ended(group=number):
                 self._running.discard(number)
-                if to_train(self._view.of_group(number)):
-                    self._lost(number, "its worker ended before its last epoch")
+                self._lost(number, "its worker ended before its last epoch")
             case Lost(group=number, message=message):
                 self._running.discard(number)
                 self._lost(number, message)
@@ -106,7 +119,6 @@ class Coordinator:
         self._repository.commit_report(
             self._lease, progress.commit(self._view.trials, changed, report)
         )
-        self._renewed_at = time.monotonic()
         self._drop_passed_checkpoint(number, report)
         self._view.update(changed)
         self._observer(Advanced(view=self._view, trial_epochs=len(changed)))
@@ -120,8 +132,9 @@ class Coordinator:
 
     def _lost(self, number: int, message: str) -> None:
         """Train the group again; part it when that does not help; give up a trial alone."""
-        members = to_train(self._view.of_group(number))
-        unfinished = [trial for trial in members if trial.state not in FINISHED]
+        unfinished = self._unfinished(number)
+        if not unfinished:
+            return  # it had sent its last report
         losses = self._losses[number] = self._losses.get(number, 0) + 1
         if losses < MAX_LOSSES:
             self._tell(f"group {number} lost its worker ({message}); it is trained again")
@@ -134,15 +147,21 @@ class Coordinator:
 
     def _raised(self, number: int, traceback: str) -> None:
         """Part the group until the member that raises is alone, and fails alone."""
-        unfinished = [t for t in self._view.of_group(number) if t.state not in FINISHED]
+        unfinished = self._unfinished(number)
         last_line = traceback.strip().splitlines()[-1]
-        if len(unfinished) > 1:
+        if "CheckpointError" in last_line and number not in self._unreadable:
+            self._unreadable.add(number)
+            self._queue.insert(0, number)
+        elif len(unfinished) > 1:
             self._part(number, unfinished, f"raised {last_line}")
         elif unfinished:
             self._fail(unfinished[0], _failure_kind(traceback), traceback)
 
+    def _unfinished(self, number: int) -> list[TrialRecord]:
+        return [t for t in self._view.of_group(number) if t.state not in FINISHED]
+
     def _part(self, number: int, members: Sequence[TrialRecord], what: str) -> None:
-        groups = halve([trial.id for trial in members], self._view.num_groups)
+        groups = halve([trial.id for trial in members], self._view.next_group)
         self._repository.regroup(self._lease, groups)
         self._view.update(replace(trial, group=groups[trial.id]) for trial in members)
         self._queue = [*sorted(set(groups.values())), *self._queue]
@@ -158,15 +177,19 @@ class Coordinator:
     def _plan(self) -> bool:
         """Ask for the stage's next trials, or open the next stage; False at the search's end."""
         if self._view.stages:
-            generation = self._asker.next_generation(self._view.stages[-1])
-            if generation:
-                stage = self._view.stages[-1]
-                trials = [replace(trial, stage_id=stage.id) for trial in self._pack(generation)]
-                self._adopt(self._repository.add_trials(self._lease, trials))
+            if self._ask():
                 return True
             if self._view.stages[-1].state == "running":
                 self._close_stage()
         return self._open_stage()
+
+    def _ask(self) -> bool:
+        stage = self._view.stages[-1]
+        generation = self._asker.next_generation(stage)
+        if generation:
+            trials = [replace(trial, stage_id=stage.id) for trial in self._pack(generation)]
+            self._adopt(self._repository.add_trials(self._lease, trials))
+        return bool(generation)
 
     def _open_stage(self) -> bool:
         plan = next_stage(self._view)
@@ -178,6 +201,7 @@ class Coordinator:
         self._view.stages.append(stage)
         self._adopt(trials)
         self._observer(StageOpened(view=self._view, stage=stage))
+        self._ask()  # what need not wait for the continued trials is trained beside them
         return True
 
     def _close_stage(self) -> None:
@@ -190,7 +214,7 @@ class Coordinator:
         return pack(
             trials,
             spec.train,
-            first_group=self._view.num_groups,
+            first_group=self._view.next_group,
             num_slots=self._executor.num_slots,
             width=spec.resources.width,
         )
@@ -204,19 +228,15 @@ class Coordinator:
         return sorted(groups, key=lambda n: (-cost(spec, self._view.of_group(n)), n))
 
     def _finish(self) -> SearchView:
-        diagnoses = final_diagnoses(self._view)
-        self._repository.add_diagnoses(self._lease, self._view.search.id, diagnoses)
+        search = self._view.search.id
+        if not self._repository.diagnoses(search):  # one that died after this stored them already
+            self._repository.add_diagnoses(self._lease, search, final_diagnoses(self._view))
         self._observer(Finished(view=self._view))
         return self._view
 
     def _tell(self, message: str) -> None:
         self._repository.add_event(self._lease, "trouble", {"message": message})
         self._observer(Troubled(view=self._view, message=message))
-
-    def _renew_lease(self) -> None:
-        if time.monotonic() - self._renewed_at > RENEW_EVERY_S:
-            self._repository.renew(self._lease)
-            self._renewed_at = time.monotonic()
 
 
 def _failure_kind(traceback: str) -> FailureKind:

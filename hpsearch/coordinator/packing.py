@@ -19,7 +19,7 @@ LEAST_WIDTH = 32  # below this a member costs clearly more (benchmarks/stacking.
 
 def train_config(train: Mapping[str, Any], params: Mapping[str, Any]) -> TrainConfig:
     """A trial's whole configuration: what the spec fixes, and what was sampled."""
-    return TrainConfig.from_json({**train, **params})
+    return TrainConfig.of({**train, **params})
 
 
 def pack(

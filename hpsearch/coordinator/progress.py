@@ -18,9 +18,8 @@ from hpsearch.storage.records import (
     TrialProgress,
     TrialRecord,
 )
+from hpsearch.storage.reports import METRIC_COLUMNS
 from workers.messages import Divergence, Report
-
-STORED = ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "learning_rate")
 
 
 def advance(
@@ -54,7 +53,7 @@ def commit(old: Mapping[int, TrialRecord], new: list[TrialRecord], report: Repor
             {
                 "trial_id": trial,
                 "seconds": share_s,
-                **{name: metrics[name] for name in STORED if name in metrics},
+                **{name: value for name, value in metrics.items() if name in METRIC_COLUMNS},
             }
             for trial, metrics in rows
             if trial in fresh

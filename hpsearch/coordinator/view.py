@@ -58,8 +58,8 @@ class SearchView:
         ]
 
     @property
-    def num_groups(self) -> int:
-        """How many group numbers are taken: the next free one."""
+    def next_group(self) -> int:
+        """The next free group number."""
         return max(self._by_group, default=-1) + 1
 
     def stages_of(self, planned: int) -> list[StageRecord]:

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import ray
+from ray.job_config import JobConfig
 
 from hpsearch.errors import HpsearchError
 
@@ -22,22 +23,18 @@ NAMESPACE = "hpsearch"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cluster:
-    """A connection to Ray. ``dashboard`` is an address to open in a browser, None if there is none.
-
-    ``is_local`` clusters were started by us and end with the process.
-    """
+    """A connection to Ray; ``dashboard`` is an address for a browser, None if there is none."""
 
     dashboard: str | None
-    is_local: bool
     num_cpus: int
     num_gpus: int
 
 
-def connect(address: str) -> Cluster:
+def connect(address: str, title: str) -> Cluster:
     """Connect to ``address``, or start a cluster on this machine if it is "local".
 
-    Raises HpsearchError if there is no cluster at the address. A connection that this process has
-    already is used as it is.
+    The dashboard lists this process as a job named ``title``. A connection that this process has
+    already is used as it is. Raises HpsearchError if there is no cluster at the address.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
@@ -45,6 +42,7 @@ def connect(address: str) -> Cluster:
             context = ray.init(
                 address=address,
                 namespace=NAMESPACE,
+                job_config=JobConfig(metadata={"job_name": title}),
                 ignore_reinit_error=True,
                 log_to_driver=False,
                 logging_level=logging.ERROR,
@@ -58,7 +56,6 @@ def connect(address: str) -> Cluster:
     resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]  # Ray's
     return Cluster(
         dashboard=f"http://{context.dashboard_url}" if context.dashboard_url else None,
-        is_local=address == "local",
         num_cpus=int(resources.get("CPU", 1)),
         num_gpus=int(resources.get("GPU", 0)),
     )

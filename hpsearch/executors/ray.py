@@ -10,8 +10,9 @@ from typing import Any
 
 import click
 import ray
-from ray.exceptions import OutOfMemoryError, RayActorError, RayError, RayTaskError
+from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 
+from hpsearch.errors import HpsearchError
 from hpsearch.executors.base import Ended, Lost, Raised, Reported, Update
 from hpsearch.executors.cluster import Cluster
 from hpsearch.spec.search import Resources
@@ -19,6 +20,7 @@ from workers.actor import TrainingWorker
 from workers.data import Dataset
 from workers.messages import TrialGroup
 
+START_S = 300
 _REMOTE = ray.remote(max_restarts=0)(TrainingWorker)  # a worker that died is replaced by us
 
 
@@ -38,7 +40,6 @@ class Pool:
 
     num_workers: int
     gpus: float
-    cpus: float
     threads: int
 
 
@@ -53,6 +54,7 @@ class RayExecutor:
         self._dataset = ray.put(dataset)
         self._num_created = 0
         self._slots = [self._new_slot() for _ in range(self._pool.num_workers)]
+        self._await_workers()
 
     @property
     def num_slots(self) -> int:
@@ -86,16 +88,28 @@ class RayExecutor:
             update: Update = Ended(group=number)
         except RayTaskError as error:
             update = Raised(group=number, traceback=click.unstyle(str(error)))
-        except (RayActorError, OutOfMemoryError) as error:
+        except RayError as error:  # the actor, its node or what it had to say is gone
             self._slots[self._slots.index(slot)] = self._new_slot()
             return Lost(group=number, message=_first_line(error))
         slot.number = slot.stream = None
         return update
 
+    def _await_workers(self) -> None:
+        """Until all have their data on their devices; HpsearchError if one cannot or will not."""
+        try:
+            ray.get([slot.actor.pid.remote() for slot in self._slots], timeout=START_S)
+        except GetTimeoutError:
+            raise HpsearchError(
+                f"{len(self._slots)} workers must start within {START_S} s, but the cluster has no "
+                "room for them: lower resources.workers, or wait until others have ended"
+            ) from None
+        except RayError as error:
+            raise HpsearchError(f"a worker could not start: {_last_line(error)}") from error
+
     def _new_slot(self) -> _Slot:
         self._num_created += 1
         name = f"{self._title} worker {self._num_created}"
-        options = {"name": name, "num_gpus": self._pool.gpus, "num_cpus": self._pool.cpus}
+        options = {"name": name, "num_gpus": self._pool.gpus, "num_cpus": 1}
         actor = _REMOTE.options(**options).remote(self._dataset, self._pool.threads, name)
         return _Slot(name=name, actor=actor)
 
@@ -105,11 +119,20 @@ def pool(cluster: Cluster, resources: Resources) -> Pool:
     gpus = resources.gpus_per_worker
     if gpus == "auto":
         gpus = 1.0 if cluster.num_gpus else 0.0
+    if gpus > cluster.num_gpus:
+        raise HpsearchError(
+            f"resources.gpus_per_worker must be at most {cluster.num_gpus}, the GPUs of the "
+            f"cluster, but got {gpus:g}: lower it, or say auto"
+        )
     most = int(cluster.num_gpus / gpus) if gpus else cluster.num_cpus
     wanted = most if resources.workers == "auto" else resources.workers
     num_workers = max(1, min(wanted, most))
     threads = max(1, cluster.num_cpus // num_workers)
-    return Pool(num_workers=num_workers, gpus=gpus, cpus=1.0, threads=threads)
+    return Pool(num_workers=num_workers, gpus=gpus, threads=threads)
+
+
+def _last_line(error: RayError) -> str:
+    return click.unstyle(str(error)).strip().splitlines()[-1]
 
 
 def _first_line(error: RayError) -> str:

@@ -111,8 +111,7 @@ class SimulatedExecutor:
                 )
                 for member, metrics in diverged
             ),
-            checkpoint=_checkpoint(group, epoch) if members else None,
-            worker="simulated",
+            checkpoint=_write_checkpoint(group, epoch) if members else None,
         )
 
 
@@ -126,9 +125,10 @@ def _fail(number: int, fault: str) -> Update:
     return Raised(group=number, traceback="RuntimeError: the simulated training raised")
 
 
-def _checkpoint(group: TrialGroup, epoch: int) -> str | None:
-    """The name of the file that training would write; nothing is written."""
-    due = epoch == group.end_epoch or (epoch - group.start_epoch) % group.checkpoint_every == 0
-    if group.checkpoint_stem is None or not due:
-        return None
-    return str(Path(f"{group.checkpoint_stem}-{epoch}.safetensors"))
+def _write_checkpoint(group: TrialGroup, epoch: int) -> str | None:
+    """An empty file in the place of what training would write."""
+    file = group.due_checkpoint(epoch)
+    if file is not None:
+        Path(file).parent.mkdir(parents=True, exist_ok=True)
+        Path(file).touch()
+    return file

@@ -28,7 +28,7 @@ class Stage(Frozen):
     """One part of a search.
 
     ``trials`` counts all trials of the stage, the continued ones among them. ``continued`` (YAML:
-    ``continue``) is how many of the best trials of the stages before go on from their checkpoints;
+    ``continue``) is how many of the best trials of the stage before go on from their checkpoints;
     ``batch`` how many trials are asked at once from a sampler that learns; ``narrow`` whether the
     ranges are narrowed before this stage; ``expand`` how many times this stage may extend ranges
     whose border holds the best trials. A confirm stage has ``top`` and ``seeds`` instead of trials.

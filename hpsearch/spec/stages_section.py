@@ -98,15 +98,21 @@ def _read_search_stage(
     if not set(required) <= set(fields):
         return None
     sampler = fields.get("sampler") or defaults.sampler or "random"
-    continued = fields.pop("continue", _default_continued(fields["trials"], searched))
     batch = fields.get("batch", BATCHES.get(sampler))
     fields = {"epochs": defaults.epochs, **fields, "sampler": sampler, "batch": batch}
+    continued = fields.pop("continue", _default_continued(fields, searched))
     return Stage(continued=continued, **fields)
 
 
-def _default_continued(trials: int, searched: Sequence[Stage]) -> int:
-    """A fifth of the stage, rounded up: continuing the best is what makes short runs pay."""
-    return min(-(-trials // 5), searched[-1].trials) if searched else 0
+def _default_continued(fields: Mapping[str, Any], searched: Sequence[Stage]) -> int:
+    """A fifth of the stage, rounded up: continuing the best is what makes short runs pay.
+
+    None in the first stage, nor where there are no more epochs to continue for.
+    """
+    if not searched or fields["epochs"] <= searched[-1].epochs:
+        return 0
+    fifth: int = -(-fields["trials"] // 5)
+    return min(fifth, searched[-1].trials)
 
 
 def check_order(stages: Sequence[Stage | None], problems: Problems) -> None:
@@ -145,12 +151,15 @@ def _check_continued(stage: Stage, path: str, searched: list[Stage], problems: P
     if stage.continued > stage.trials:
         rule = f"must be at most {stage.trials}, the trials of the stage: they are among them"
         problems.add(key, rule, got)
-    if stage.continued > _num_distinct(searched):
-        rule = f"must be at most {_num_distinct(searched)}, the trials of the stages before"
+    before = searched[-1]
+    if stage.continued > before.trials:
+        rule = f"must be at most {before.trials}, the trials of stage {before.name} before it"
         problems.add(key, rule, got)
-    most = max(other.epochs for other in searched)
-    if stage.epochs < most:
-        rule = f"must be at least {most}, to continue trials of the stages before; or continue: 0"
+    if stage.epochs <= before.epochs:
+        rule = (
+            f"must be more than {before.epochs}, to continue trials of stage {before.name} before "
+            "it; or say continue: 0"
+        )
         problems.add(f"{path}.epochs", rule, shown(stage.epochs))
 
 

@@ -13,6 +13,7 @@ import pytest
 import torch
 from training_cases import blobs, config, group
 
+from hpsearch.errors import HpsearchError
 from hpsearch.executors.base import Ended, Executor, Lost, Raised, Reported, Update
 from hpsearch.executors.cluster import Cluster
 from hpsearch.executors.inprocess import InProcessExecutor
@@ -153,6 +154,11 @@ def test_workers_have_readable_names(cluster: Cluster) -> None:
     made = RayExecutor(cluster, blobs(), Resources(workers=1), title="digits (search 4)")
     assert made.start(1, group(config(), epochs=1)) == "digits (search 4) worker 1"
     made.close()
+
+
+def test_more_of_a_gpu_than_there_is_is_refused() -> None:
+    with pytest.raises(HpsearchError, match=r"at most 0.*but got 1"):
+        pool(SimpleNamespace(num_cpus=2, num_gpus=0), Resources(gpus_per_worker=1))
 
 
 def test_an_injected_fault_is_lost_or_raised_and_then_not() -> None:

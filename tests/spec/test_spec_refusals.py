@@ -299,12 +299,12 @@ CASES: dict[str, tuple[dict[str, Any], str, str]] = {
     "continue beyond those before": (
         {"stages.1.trials": 50, "stages.1.continue": 21},
         "stages[1].continue",
-        "must be at most 20, the trials of the stages before",
+        "must be at most 20, the trials of stage coarse before it",
     ),
     "continue to fewer epochs": (
-        {"stages.1.epochs": 3},
+        {"stages.1.epochs": 4, "stages.1.continue": 2},
         "stages[1].epochs",
-        "must be at least 4, to continue",
+        "must be more than 4, to continue",
     ),
     "more branches than trials": (
         {"stages.0.trials": 2, "stages.1.trials": 1, "stages.2.top": 1},

@@ -38,7 +38,7 @@ def prepared_device(num_threads: int) -> Iterator[torch.device]:
 def _keep_freed_memory() -> None:
     """Let glibc reuse the megabytes that each step frees instead of returning them to the system.
 
-    Faulting the pages in again took a fifth of a step (digits MLP, 128 members).
+    Faulting the pages in again takes a good part of a step (benchmarks/layers.py).
     """
     if sys.platform.startswith("linux"):
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # not there on musl

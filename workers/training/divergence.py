@@ -6,6 +6,7 @@ Called by the loop; what it finds ends as failed/diverged, and its row is droppe
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -16,48 +17,44 @@ from workers.training.stack import Stack
 FAR_ABOVE_CHANCE = 10.0  # times ln(classes), the loss of guessing evenly
 PATIENCE = 3  # epochs in a row far above chance and hardly falling
 FALLING = 0.9  # a loss falls if an epoch takes it below this part of itself
+HEALTHY, BAD_TRAINING_LOSS, BAD_PARAMETER, BAD_VALIDATION_LOSS, STUCK = range(5)
 
 
-def find(
-    stack: Stack, metrics: dict[str, Tensor], epoch: int, num_classes: int
-) -> tuple[Divergence, ...]:
-    """Members whose loss or parameters are not finite, or whose loss stays far above chance."""
-    limit = FAR_ABOVE_CHANCE * math.log(num_classes)
-    train_M, val_M = metrics["train_loss"], metrics["val_loss"]
-    strikes_M = _count_strikes(stack, train_M, limit)
-    finite_M = stack.weights_MP.isfinite().all(1)
-    bad_M = ~(train_M.isfinite() & val_M.isfinite() & finite_M) | (strikes_M >= PATIENCE)
-    if not bool(bad_M.any()):
-        return ()
-    rows = bad_M.nonzero().flatten().tolist()
-    return tuple(
-        Divergence(
-            trial=stack.members[row].trial,
-            epoch=epoch,
-            message=_message(float(train_M[row]), float(val_M[row]), bool(finite_M[row]), limit),
-            metrics={name: float(values_M[row]) for name, values_M in metrics.items()},
-        )
-        for row in rows
-    )
+def watch(stack: Stack, train_loss_M: Tensor, val_loss_M: Tensor, num_classes: int) -> Tensor:
+    """Each member's state [M], on the device: HEALTHY, or the first thing that is wrong with it."""
+    strikes_M = _count_strikes(stack, train_loss_M, _limit(num_classes))
+    states_M = torch.zeros_like(strikes_M)
+    states_M[strikes_M >= PATIENCE] = STUCK
+    states_M[~val_loss_M.isfinite()] = BAD_VALIDATION_LOSS
+    states_M[~stack.weights_MP.isfinite().all(1)] = BAD_PARAMETER
+    states_M[~train_loss_M.isfinite()] = BAD_TRAINING_LOSS
+    return states_M
 
 
-def _count_strikes(stack: Stack, train_M: Tensor, limit: float) -> Tensor:
+def describe(
+    trial: int, epoch: int, state: int, metrics: Mapping[str, float], num_classes: int
+) -> Divergence:
+    """What is told of a member that is not healthy after ``epoch`` (from 1)."""
+    message = {
+        BAD_TRAINING_LOSS: f"the training loss is {metrics['train_loss']}",
+        BAD_PARAMETER: "a parameter is not finite",
+        BAD_VALIDATION_LOSS: f"the validation loss is {metrics['val_loss']}",
+        STUCK: (
+            f"the training loss {metrics['train_loss']:.4g} stayed above {_limit(num_classes):.4g} "
+            f"({FAR_ABOVE_CHANCE:g} times that of guessing) for {PATIENCE} epochs and hardly fell"
+        ),
+    }[state]
+    return Divergence(trial=trial, epoch=epoch, message=message, metrics=dict(metrics))
+
+
+def _limit(num_classes: int) -> float:
+    return FAR_ABOVE_CHANCE * math.log(num_classes)
+
+
+def _count_strikes(stack: Stack, train_loss_M: Tensor, limit: float) -> Tensor:
     last_M, strikes_M = stack.rows["last_loss"], stack.rows["strikes"]
     # The first epoch far above chance is a strike too: there is nothing yet that it fell from.
-    stuck_M = (train_M > limit) & ((train_M >= FALLING * last_M) | last_M.isinf())
-    strikes_M.copy_(torch.where(stuck_M, strikes_M + 1, 0))
-    last_M.copy_(train_M)
+    falls_M = (train_loss_M < FALLING * last_M) & last_M.isfinite()
+    strikes_M.copy_(torch.where((train_loss_M > limit) & ~falls_M, strikes_M + 1, 0))
+    last_M.copy_(train_loss_M)
     return strikes_M
-
-
-def _message(train_loss: float, val_loss: float, weights_finite: bool, limit: float) -> str:
-    if not math.isfinite(train_loss):
-        return f"the training loss is {train_loss}"
-    if not weights_finite:
-        return "a parameter is not finite"
-    if not math.isfinite(val_loss):
-        return f"the validation loss is {val_loss}"
-    return (
-        f"the training loss {train_loss:.4g} stayed above {limit:.4g}, {FAR_ABOVE_CHANCE:g} times "
-        f"that of guessing, for {PATIENCE} epochs and hardly fell"
-    )

@@ -12,7 +12,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from workers.messages import Divergence, Report, TrialGroup
+from workers.messages import Report, TrialGroup
 from workers.training import checkpoints, divergence
 from workers.training.keyed import keep_mask
 from workers.training.loss import cross_entropy, is_correct
@@ -35,11 +35,12 @@ def train(group: TrialGroup, data: DeviceData) -> Iterator[Report]:
         started = time.perf_counter()
         metrics = train_epoch(stack, data, group.order_seed, epoch)
         metrics |= evaluate(stack, data)
-        ended = divergence.find(stack, metrics, epoch + 1, data.num_classes)
-        report = _report(stack, metrics, ended, epoch + 1)
-        file = checkpoints.write_due(stack, group, epoch + 1) if stack.members else None
-        seconds = time.perf_counter() - started
-        yield replace(report, checkpoint=file, seconds=seconds)
+        report = close_epoch(stack, metrics, epoch + 1, data.num_classes)
+        file = group.due_checkpoint(epoch + 1)
+        if file is not None and stack.members:
+            checkpoints.write(stack, file, epoch + 1)
+            report = replace(report, checkpoint=file)
+        yield replace(report, seconds=time.perf_counter() - started)
         if not stack.members:
             return
 
@@ -104,20 +105,24 @@ def _dropout(stack: Stack, epoch: int, step: int) -> Dropout | None:
     return drop
 
 
-def _report(
-    stack: Stack, metrics: dict[str, Tensor], ended: tuple[Divergence, ...], epoch: int
-) -> Report:
-    """Read the metrics from the device (the epoch's one synchronization); drop who diverged."""
-    names = list(metrics)
-    values = torch.stack([metrics[name].to(stack.device) for name in names]).tolist()
-    gone = {divergence.trial for divergence in ended}
-    kept = [row for row, member in enumerate(stack.members) if member.trial not in gone]
-    if gone:
+def close_epoch(stack: Stack, metrics: dict[str, Tensor], epoch: int, num_classes: int) -> Report:
+    """Read the epoch's results from the device, once; drop the members that diverged."""
+    states_M = divergence.watch(stack, metrics["train_loss"], metrics["val_loss"], num_classes)
+    columns = [states_M.double(), *(metrics[name].to(stack.device) for name in metrics)]
+    states, *values = torch.stack(columns).tolist()  # the epoch's one synchronization
+    rows = [dict(zip(metrics, row, strict=True)) for row in zip(*values, strict=True)]
+    ended = tuple(
+        divergence.describe(member.trial, epoch, int(state), row, num_classes)
+        for member, state, row in zip(stack.members, states, rows, strict=True)
+        if state
+    )
+    kept = [row for row, state in enumerate(states) if not state]
+    if ended:
         stack.select(kept)
     return Report(
         epoch=epoch,
         trials=tuple(member.trial for member in stack.members),
-        metrics={name: [row[i] for i in kept] for name, row in zip(names, values, strict=True)},
+        metrics={name: [rows[row][name] for row in kept] for name in metrics},
         seconds=0.0,
         diverged=ended,
     )

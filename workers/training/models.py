@@ -1,7 +1,7 @@
 """Models over M members: a description of the parameters, and a forward pass with a member axis.
 
-Built-in layers carry the member axis themselves: on a CPU that is half the time of
-``torch.func.vmap`` over ordinary modules (benchmarks/stacking.py). Called by ``stack`` and
+Built-in layers carry the member axis themselves: on a CPU that takes much less time than
+``torch.func.vmap`` over ordinary modules (benchmarks/layers.py). Called by ``stack`` and
 ``loop``; a new model is one class and one line in ``MODELS``.
 """
 

@@ -27,7 +27,6 @@ class Part:
     """The slice of rows that one optimizer updates; tensors are views into the stack's."""
 
     optimizer: Optimizer
-    members: Sequence[Member]
     weights: Tensor
     gradient: Tensor
     state: State
@@ -151,7 +150,6 @@ class Stack:
         state = {name: self.rows[f"slot.{i}"][rows] for i, name in enumerate(optimizer.state)}
         return Part(
             optimizer=optimizer,
-            members=self.members[rows],
             weights=self.weights_MP[rows],
             gradient=self.gradient_MP[rows],
             state=state,
