@@ -142,8 +142,8 @@ def _refined(view: SearchView, planned: int, stage: Stage) -> StagePlan:
 def _to_continue(
     view: SearchView, trials: Sequence[TrialRecord], stage: Stage
 ) -> list[TrialRecord]:
-    """The best trials that have a checkpoint and epochs to go."""
-    able = [t for t in trials if t.checkpoint_file is not None and t.epochs < stage.epochs]
+    """The best trials that have epochs to go."""
+    able = [trial for trial in trials if trial.epochs < stage.epochs]
     return rank(able, view.search.spec.objective.mode)[: stage.continued]
 
 

@@ -294,6 +294,26 @@ def test_an_objective_that_training_does_not_report_is_refused(repository: Repos
         coordinate(repository, a_search(), SimulatedExecutor(only_loss))
 
 
+@pytest.mark.parametrize(("metric", "mode"), [("val_loss", "min"), ("val_accuracy", "max")])
+def test_a_trials_value_is_the_best_of_its_objective_and_the_best_trials_go_on(
+    metric: str, mode: str, tmp_path: Path
+) -> None:
+    def bump(member: Member, epoch: int) -> dict[str, float]:
+        """Best at epoch 2, and then worse again."""
+        accuracy = curve(member, 9)["val_accuracy"] - 0.1 * abs(epoch - 2)
+        return {"val_accuracy": accuracy, "val_loss": 1.0 - accuracy}
+
+    repository = _sqlite(tmp_path)
+    search = a_search(objective={"metric": metric, "mode": mode})
+    view = coordinate(repository, search, SimulatedExecutor(bump))
+    for trial in view.of_stage(view.stages[0]):
+        assert trial.best_epoch == 2
+    choose = min if mode == "min" else max
+    best = choose(trial.value for trial in view.of_stage(*view.stages_of(0)))
+    continued = [trial for trial in view.trials.values() if trial.start_epoch > 0]
+    assert choose(trial.value for trial in continued) == best
+
+
 @pytest.mark.parametrize("sampler", ["random", "qmc", "grid", "tpe", "gp", "cmaes"])
 def test_every_sampler_carries_a_search_to_its_end(sampler: str, tmp_path: Path) -> None:
     repository = _sqlite(tmp_path)

@@ -1,0 +1,90 @@
+"""What a Report changes: computed from the stored trials and the report alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hpsearch.coordinator.progress import advance, commit
+from hpsearch.spec.search import Objective
+from hpsearch.storage.records import TrialRecord
+from workers.messages import Divergence, Report
+
+TRIAL = TrialRecord(
+    id=1,
+    search_id=1,
+    stage_id=1,
+    number=0,
+    branch="all",
+    generation=1,
+    group=0,
+    params={},
+    seed=1,
+    replicate=0,
+    start_epoch=0,
+    target_epochs=4,
+    state="running",
+    value=0.5,
+    best_epoch=2,
+    epochs=2,
+    checkpoint_file="group-0-2.safetensors",
+    checkpoint_row=0,
+    checkpoint_epoch=2,
+)
+OBJECTIVE = Objective()
+
+
+def _report(epoch: int, *values: float, **fields: object) -> Report:
+    trials = tuple(range(1, len(values) + 1))
+    metrics = {"val_accuracy": list(values)}
+    return Report(epoch=epoch, trials=trials, metrics=metrics, seconds=2.0, **fields)
+
+
+def test_a_better_epoch_moves_the_value_and_a_worse_one_does_not() -> None:
+    (better,) = advance({1: TRIAL}, _report(3, 0.6), OBJECTIVE)
+    assert (better.epochs, better.value, better.best_epoch) == (3, 0.6, 3)
+    (worse,) = advance({1: TRIAL}, _report(3, 0.4), OBJECTIVE)
+    assert (worse.epochs, worse.value, worse.best_epoch) == (3, 0.5, 2)
+
+
+def test_an_epoch_that_is_stored_already_changes_nothing() -> None:
+    assert advance({1: TRIAL}, _report(2, 0.9), OBJECTIVE) == []
+    assert advance({1: replace(TRIAL, state="complete")}, _report(4, 0.9), OBJECTIVE) == []
+
+
+def test_the_last_epoch_completes_the_trial() -> None:
+    (ended,) = advance({1: TRIAL}, _report(4, 0.6), OBJECTIVE)
+    assert ended.state == "complete"
+
+
+def test_a_trial_that_diverged_keeps_its_value_and_has_its_last_metrics_stored() -> None:
+    end = Divergence(trial=1, epoch=3, message="nan", metrics={"val_accuracy": float("nan")})
+    report = replace(_report(3), diverged=(end,))
+    (failed,) = advance({1: TRIAL}, report, OBJECTIVE)
+    assert (failed.state, failed.failure_kind, failed.value) == ("failed", "diverged", 0.5)
+    (row,) = commit({1: TRIAL}, [failed], report).metrics
+    assert row["trial_id"] == 1
+    assert row["val_accuracy"] != row["val_accuracy"]
+    assert row["seconds"] == 2.0
+
+
+def test_a_diverged_member_that_is_trained_along_again_stays_as_it_is() -> None:
+    gone = replace(TRIAL, state="failed", failure_kind="diverged", epochs=3)
+    end = Divergence(trial=1, epoch=3, message="nan", metrics={})
+    assert advance({1: gone}, replace(_report(3), diverged=(end,)), OBJECTIVE) == []
+
+
+def test_a_newer_checkpoint_is_taken_with_its_row() -> None:
+    other = replace(TRIAL, id=2, number=1)
+    report = _report(3, 0.1, 0.2, checkpoint="group-0-3.safetensors")
+    first, second = advance({1: TRIAL, 2: other}, report, OBJECTIVE)
+    assert [t.checkpoint_row for t in (first, second)] == [0, 1]
+    assert {t.checkpoint_epoch for t in (first, second)} == {3}
+
+
+def test_only_new_epochs_are_committed_and_the_time_is_shared() -> None:
+    ahead = replace(TRIAL, id=2, number=1, epochs=3)
+    trials = {1: TRIAL, 2: ahead}
+    report = _report(3, 0.1, 0.2)
+    made = commit(trials, advance(trials, report, OBJECTIVE), report)
+    assert [(row["trial_id"], row["seconds"]) for row in made.metrics] == [(1, 1.0)]
+    assert [p.trial_id for p in made.progress] == [1]
