@@ -40,8 +40,8 @@ SPEC = {
 def main() -> None:
     """Print a line a database."""
     print_head("sqlalchemy", "psycopg", "optuna", "pydantic")
-    _search("warm-up", "sqlite://", 200)
     with tempfile.TemporaryDirectory() as folder:
+        _search(f"sqlite:///{folder}/warm-up.db", 200)
         _measure("SQLite", f"sqlite:///{folder}/overhead.db", limit_ms=1)
     with postgresql() as url:
         if url is not None:
@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def _measure(kind: str, url: str, limit_ms: float) -> None:
-    seconds, memory = _search(kind, url, TRIALS)
+    seconds, memory = _search(url, TRIALS)
     each_ms = seconds / TRIALS * 1e3
     verdict = "reached" if each_ms < limit_ms else "MISSED"
     half, end = memory[len(memory) // 2], memory[-1]
@@ -59,7 +59,7 @@ def _measure(kind: str, url: str, limit_ms: float) -> None:
     )
 
 
-def _search(kind: str, url: str, trials: int) -> tuple[float, list[float]]:
+def _search(url: str, trials: int) -> tuple[float, list[float]]:
     """Seconds for a whole search, and the peak memory in MiB after each report."""
     database = Database(url)
     database.check_revision()
@@ -76,7 +76,8 @@ def _search(kind: str, url: str, trials: int) -> tuple[float, list[float]]:
     record = repository.create_search(search, Provenance.collect())
     lease = repository.acquire(record.id, Owner.current())
     executor = SimulatedExecutor(_curve)
-    Coordinator(repository, lease, record, executor, Path("unused"), watch).run()
+    with tempfile.TemporaryDirectory() as folder:
+        Coordinator(repository, lease, record, executor, Path(folder), watch).run()
     repository.release(lease, "complete")
     seconds = time.perf_counter() - started
     database.close()

@@ -7,7 +7,7 @@ executor is made, and the coordinator runs to the end.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,17 +15,18 @@ from typing import TYPE_CHECKING, Any
 from hpsearch.coordinator.events import Observer
 from hpsearch.coordinator.heartbeat import heartbeat
 from hpsearch.coordinator.loop import Coordinator
+from hpsearch.coordinator.resources import check_same_data, prepared_folder
 from hpsearch.errors import Stopped
 from hpsearch.executors.base import Executor
 from hpsearch.settings import checkpoint_root, database_url
 from hpsearch.spec import load, load_data
-from hpsearch.spec.search import Search
 from hpsearch.storage.database import Database
 from hpsearch.storage.errors import LeaseLost
 from hpsearch.storage.leases import Lease, Owner
 from hpsearch.storage.provenance import Provenance
 from hpsearch.storage.records import SearchRecord
 from hpsearch.storage.repository import Repository
+from hpsearch.storage.urls import check_exists
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -56,10 +57,10 @@ class Watch:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class How:
-    """How a search is carried out: its database, Ray's address or "none", and who watches."""
+    """How a search is carried out: its database, its cluster if any, and who watches."""
 
     url: str
-    ray: str
+    cluster: Cluster | None
     resumed: bool
     watch: Watch
 
@@ -92,10 +93,11 @@ def open_repository(url: str | None = None) -> Repository:
 def connect(url: str | None = None) -> Frames:
     """Open a database of searches for reading: every method gives a pandas DataFrame.
 
-    Raises StorageError if it cannot be opened.
+    Raises StorageError if it cannot be opened, or is a file that does not exist.
     """
     from hpsearch.analysis.frames import Frames
 
+    check_exists(database_url(url))
     return Frames(open_repository(url))
 
 
@@ -119,11 +121,13 @@ def run(
     search = load(spec, overrides)
     dataset = load_data(search)  # a spec whose data are refused leaves nothing in the database
     repository = open_repository(db)
-    record, resumed = _find_or_create(repository, search, anew)
+    found = None if anew else repository.find_same(search)
     watch = Watch(on_start=on_start, observer=observer)
-    if record.state == "complete":
-        return _read_only(repository, record, watch)
-    how = How(url=database_url(db), ray=ray, resumed=resumed, watch=watch)
+    if found is not None and found.state == "complete":
+        return _read_only(repository, found, watch)
+    cluster = _connect_ray(ray, search.name)  # nor does a cluster that does not answer
+    record = found or repository.create_search(search, Provenance.collect())
+    how = How(url=database_url(db), cluster=cluster, resumed=found is not None, watch=watch)
     return _carry_out(repository, record, dataset, how)
 
 
@@ -144,8 +148,9 @@ def resume(
     watch = Watch(on_start=on_start, observer=observer)
     if record.state == "complete":
         return _read_only(repository, record, watch)
-    how = How(url=database_url(db), ray=ray, resumed=True, watch=watch)
-    return _carry_out(repository, record, load_data(record.spec), how)
+    dataset, cluster = load_data(record.spec), _connect_ray(ray, record.name)
+    how = How(url=database_url(db), cluster=cluster, resumed=True, watch=watch)
+    return _carry_out(repository, record, dataset, how)
 
 
 def _read_only(repository: Repository, record: SearchRecord, watch: Watch) -> Result:
@@ -154,11 +159,13 @@ def _read_only(repository: Repository, record: SearchRecord, watch: Watch) -> Re
 
 
 def _carry_out(repository: Repository, record: SearchRecord, dataset: Dataset, how: How) -> Result:
-    with _leased(repository, record) as lease, _executor(record, dataset, how.ray) as made:
-        cluster, executor = made
-        how.watch.on_start(Started(search=record, resumed=how.resumed, cluster=cluster))
-        folder = checkpoint_folder(record, how.url)
-        Coordinator(repository, lease, record, executor, folder, how.watch.observer).run()
+    folder = prepared_folder(checkpoint_root(how.url), record)
+    with _leased(repository, record) as lease:
+        check_same_data(repository, lease, dataset)
+        with closing(_executor(record, dataset, how.cluster)) as executor:
+            started = Started(search=record, resumed=how.resumed, cluster=how.cluster)
+            how.watch.on_start(started)
+            Coordinator(repository, lease, record, executor, folder, how.watch.observer).run()
     return _result(repository, record)
 
 
@@ -171,21 +178,6 @@ def _result(repository: Repository, record: SearchRecord) -> Result:
         parameters=tuple(record.spec.space.parameters),
         db=Frames(repository),
     )
-
-
-def checkpoint_folder(record: SearchRecord, url: str) -> Path:
-    """The search's own folder: its id, and its time, so that two databases do not share one."""
-    return checkpoint_root(url) / f"search-{record.id}-{record.created_at:%Y%m%dT%H%M%S}"
-
-
-def _find_or_create(
-    repository: Repository, search: Search, anew: bool
-) -> tuple[SearchRecord, bool]:
-    """The search to carry out, and whether it was there already."""
-    found = None if anew else repository.find_same(search)
-    if found is not None:
-        return found, True
-    return repository.create_search(search, Provenance.collect()), False
 
 
 @contextmanager
@@ -209,24 +201,20 @@ def _leased(repository: Repository, record: SearchRecord) -> Iterator[Lease]:
     repository.release(lease, "complete")
 
 
-@contextmanager
-def _executor(
-    record: SearchRecord, dataset: Dataset, ray: str
-) -> Iterator[tuple[Cluster | None, Executor]]:
-    executor: Executor
-    cluster = None
+def _connect_ray(ray: str, name: str) -> Cluster | None:
     if ray == NO_RAY:
+        return None
+    from hpsearch.executors.cluster import connect
+
+    return connect(ray, name)
+
+
+def _executor(record: SearchRecord, dataset: Dataset, cluster: Cluster | None) -> Executor:
+    if cluster is None:
         from hpsearch.executors.inprocess import InProcessExecutor
 
-        executor = InProcessExecutor(dataset)
-    else:
-        from hpsearch.executors.cluster import connect as connect_ray
-        from hpsearch.executors.ray import RayExecutor
+        return InProcessExecutor(dataset)
+    from hpsearch.executors.ray import RayExecutor
 
-        title = f"{record.name} (search {record.id})"
-        cluster = connect_ray(ray, title)
-        executor = RayExecutor(cluster, dataset, record.spec.resources, title)
-    try:
-        yield cluster, executor
-    finally:
-        executor.close()
+    title = f"{record.name} (search {record.id})"
+    return RayExecutor(cluster, dataset, record.spec.resources, title)

@@ -27,6 +27,7 @@ def checkpoint_root(url: str) -> Path:
     given = os.environ.get(CHECKPOINTS_VARIABLE)
     if given:
         return Path(given).absolute()
-    file = url.removeprefix("sqlite:///") if url.startswith("sqlite:///") else "hpsearch"
-    path = Path(file).absolute()
+    from hpsearch.storage.urls import sqlite_file  # SQLAlchemy; `hpsearch --help` does without
+
+    path = sqlite_file(url) or Path("hpsearch.db").absolute()
     return path.with_name(f"{path.stem}-checkpoints")

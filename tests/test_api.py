@@ -6,13 +6,16 @@ import time
 from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 from coordinated import PROVENANCE, a_search
+from training_cases import blobs
 
 import hpsearch
 from hpsearch.api import _leased
 from hpsearch.coordinator import heartbeat
-from hpsearch.errors import Stopped
+from hpsearch.coordinator.events import Advanced, Event
+from hpsearch.errors import HpsearchError, Stopped
 from hpsearch.storage import leases
 from hpsearch.storage.database import Database
 from hpsearch.storage.errors import LeaseHeld, LeaseLost
@@ -86,3 +89,79 @@ def test_a_complete_search_is_only_read(tmp_path: Path) -> None:
     anew = hpsearch.run(spec, db=url, ray="none", anew=True)
     assert anew.id != first.id
     assert list(anew.trials()["value"]) == list(first.trials()["value"])
+
+
+SMALL = {
+    "name": "small",
+    "data": {"source": "npz", "path": "blobs.npz"},
+    "train": {"hidden_units": [8]},
+    "space": {"learning_rate": {"log_uniform": ["1e-3", "1e-1"]}},  # as YAML 1.1 reads 1e-3
+    "stages": [{"name": "only", "trials": 4, "epochs": 3}],
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    _write_data(tmp_path, 60)
+    return tmp_path
+
+
+def _write_data(folder: Path, num_train: int) -> None:
+    data = blobs(num_train=num_train)
+    np.savez(folder / "blobs.npz", x=data.x_train, y=data.y_train)
+
+
+def _interrupt(event: Event) -> None:
+    if isinstance(event, Advanced):
+        raise KeyboardInterrupt
+
+
+def test_a_search_whose_data_changed_is_not_gone_on_with(folder: Path) -> None:
+    with pytest.raises(Stopped):
+        hpsearch.run(SMALL, ray="none", observer=_interrupt)
+    _write_data(folder, 64)
+    with pytest.raises(HpsearchError, match=r"48 training rows.*have changed \(now 51\).*--new"):
+        hpsearch.run(SMALL, ray="none")
+    _write_data(folder, 60)
+    assert len(hpsearch.run(SMALL, ray="none").trials()) >= 4
+
+
+def test_a_checkpoint_folder_that_cannot_be_written_is_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HPSEARCH_CHECKPOINTS", str(folder / "blobs.npz"))
+    with pytest.raises(HpsearchError, match=r"checkpoints must be written to .*Not a directory"):
+        hpsearch.run(SMALL, ray="none")
+
+
+def test_a_checkpoint_that_cannot_be_written_stops_the_search_and_fails_no_trial(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("workers.training.checkpoints.save_file", full)
+        with pytest.raises(HpsearchError, match="No space left on device"):
+            hpsearch.run(SMALL, ray="none")
+    assert list(hpsearch.connect().searches()["state"]) == ["stopped"]
+    assert set(hpsearch.run(SMALL, ray="none").trials()["state"]) == {"complete"}
+
+
+def test_a_database_that_is_not_there_is_not_made_by_reading(folder: Path) -> None:
+    with pytest.raises(HpsearchError, match="there is no database"):
+        hpsearch.connect("sqlite:///typo.db")
+    assert not (folder / "typo.db").exists()
+
+
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:", "sqlite:///a.db?mode=ro"])
+def test_a_database_that_would_keep_nothing_is_refused(folder: Path, url: str) -> None:
+    with pytest.raises(HpsearchError, match="SQLite database"):
+        hpsearch.run(SMALL, db=url, ray="none")
+
+
+def test_an_address_without_a_cluster_is_refused_at_once_and_stores_nothing(folder: Path) -> None:
+    with pytest.raises(HpsearchError, match=r"no Ray cluster answers at '127.0.0.1:1'"):
+        hpsearch.run(SMALL, ray="127.0.0.1:1")
+    assert len(hpsearch.connect().searches()) == 0

@@ -11,7 +11,13 @@ from hpsearch.cli.options import format_option, set_option, spec_argument
 @spec_argument
 @set_option
 @format_option
-@click.option("--samples", default=5, show_default=True, help="How many sampled trials to show.")
+@click.option(
+    "--samples",
+    type=click.IntRange(min=0),
+    default=5,
+    show_default=True,
+    help="How many sampled trials to show.",
+)
 def preview(spec: str, overrides: tuple[str, ...], form: str, samples: int) -> None:
     """Show the stages, counts and a few sampled trials of SPEC; nothing is run or stored."""
     from dataclasses import asdict

@@ -5,6 +5,7 @@ Watches the coordinator's events; called by ``hpsearch run`` and ``hpsearch resu
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter
 from types import TracebackType
@@ -21,11 +22,18 @@ REFRESH_S = 0.25  # of the live line
 PLAIN_S = 5.0  # between plain lines
 
 
+class _Patient(Console):
+    """A console whose reader may go away: that must not end a search that runs for hours."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+
+
 class Progress:
     """Trials done, running, failed; the best so far; epochs a second; time left."""
 
     def __init__(self) -> None:
-        self._console = Console(stderr=True, highlight=False)
+        self._console = _Patient(stderr=True, highlight=False)
         self._live = Live("", console=self._console, auto_refresh=False, transient=True)
         self._started_s = time.monotonic()
         self._shown_s = 0.0
@@ -89,7 +97,8 @@ class Progress:
         )
 
     def _say(self, line: str) -> None:
-        self._console.print(line, soft_wrap=True, markup=False)
+        with contextlib.suppress(OSError):  # a full disk, say: progress is not worth a search
+            self._console.print(line, soft_wrap=True, markup=False)
 
 
 def _left_s(view: SearchView, rate: float) -> float:

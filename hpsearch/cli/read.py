@@ -60,7 +60,7 @@ def status(search: str, db: str | None, form: str) -> None:
 
 @click.command()
 @search_argument
-@click.option("-n", type=click.IntRange(min=0), default=10, show_default=True, help="How many.")
+@click.option("-n", type=click.IntRange(0, 10**6), default=10, show_default=True, help="How many.")
 @db_option
 @format_option
 def best(search: str, n: int, db: str | None, form: str) -> None:

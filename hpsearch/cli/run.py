@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from functools import partial
@@ -76,13 +77,17 @@ def _announce(started: Started) -> None:
     what = "goes on from its database" if started.resumed else "starts"
     if search.state == "complete":
         what = "is complete already; --new searches again"
-    click.echo(f"search {search.name} (id {search.id}) {what}", err=True)
+    _say(f"search {search.name} (id {search.id}) {what}")
     if cluster is not None and cluster.dashboard is not None:
-        click.echo(
+        _say(
             f"Ray dashboard: {cluster.dashboard} (it asks for a token: `ray get-auth-token` "
-            "prints it)",
-            err=True,
+            "prints it)"
         )
+
+
+def _say(line: str) -> None:
+    with contextlib.suppress(OSError):  # nobody reads it any more: no reason not to search
+        click.echo(line, err=True)
 
 
 COMMANDS = (run, resume)

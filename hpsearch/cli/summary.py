@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from hpsearch.coordinator.loop import headline
+from hpsearch.errors import HpsearchError
 from hpsearch.settings import DEFAULT_DATABASE, database_url
 
 if TYPE_CHECKING:
@@ -27,6 +29,8 @@ def print_summary(result: Result, db: str | None) -> None:
 
     out = console()
     found = result.db.best(result.id, n=10)
+    if found.empty:
+        raise HpsearchError(_why_nothing(result))
     columns = [name for name in (*SHOWN, *result.parameters) if found[name].notna().any()]
     out.print(rich_table(found[columns], f"{result.name}: the best trials"))
     _print_repeats(result)
@@ -50,6 +54,18 @@ def print_json(result: Result, db: str | None) -> None:
         "warnings": diagnoses,
     }
     click.echo(json.dumps(document, indent=1))
+
+
+def _why_nothing(result: Result) -> str:
+    trials = result.db.trials(result.id)
+    failed = trials[trials["state"] == "failed"]
+    kind = failed["failure_kind"].mode()[0]
+    message = failed.loc[failed["failure_kind"] == kind, "failure_message"].iloc[0]
+    return (
+        f"none of the {len(trials)} trials of {result.name} ended with a value; most failed as "
+        f"{kind}, the first with: {headline(message)} (`hpsearch trials {result.id} --format csv` "
+        "has all)"
+    )
 
 
 def _print_repeats(result: Result) -> None:

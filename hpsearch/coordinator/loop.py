@@ -6,6 +6,7 @@ the database and the finished table is the same.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from hpsearch.coordinator.packing import halve, pack
 from hpsearch.coordinator.planning import next_stage
 from hpsearch.coordinator.verdict import final_diagnoses
 from hpsearch.coordinator.view import SearchView
+from hpsearch.errors import HpsearchError
 from hpsearch.executors.base import Ended, Executor, Lost, Raised, Reported, Update
 from hpsearch.storage.leases import Lease
 from hpsearch.storage.records import FINISHED, FailureKind, NewTrial, SearchRecord, TrialRecord
@@ -49,8 +51,6 @@ class Coordinator:
         self._repository, self._lease, self._executor = repository, lease, executor
         self._observer = observer
         self._folder = checkpoints
-        for unfinished in checkpoints.glob("*.tmp"):  # of workers that were killed as they wrote
-            unfinished.unlink()
         self._view = SearchView(search)
         stages, trials = repository.load(search.id)
         self._view.stages.extend(stages)
@@ -148,12 +148,14 @@ class Coordinator:
     def _raised(self, number: int, traceback: str) -> None:
         """Part the group until the member that raises is alone, and fails alone."""
         unfinished = self._unfinished(number)
-        last_line = traceback.strip().splitlines()[-1]
-        if "CheckpointError" in last_line and number not in self._unreadable:
+        said = headline(traceback)
+        if "CheckpointNotWritten" in said:
+            raise HpsearchError(f"a checkpoint could not be stored: {said}; mend it, and resume")
+        if "CheckpointError" in said and number not in self._unreadable:
             self._unreadable.add(number)
             self._queue.insert(0, number)
         elif len(unfinished) > 1:
-            self._part(number, unfinished, f"raised {last_line}")
+            self._part(number, unfinished, f"raised {said}")
         elif unfinished:
             self._fail(unfinished[0], _failure_kind(traceback), traceback)
 
@@ -239,8 +241,15 @@ class Coordinator:
         self._observer(Troubled(view=self._view, message=message))
 
 
+def headline(traceback: str) -> str:
+    """The line of a traceback that names the exception; PyTorch's may go on in C++ frames."""
+    lines = traceback.strip().splitlines()
+    named = [line for line in lines if re.match(r"\w[\w.]*(Error|Exception|NotWritten)\b", line)]
+    return (named or lines)[-1]
+
+
 def _failure_kind(traceback: str) -> FailureKind:
     """Out of memory as PyTorch says it, on a GPU and on the CPU; else an error."""
-    last_line = traceback.strip().splitlines()[-1]
-    is_memory = "OutOfMemoryError" in last_line or "can't allocate memory" in last_line
+    said = headline(traceback)
+    is_memory = "OutOfMemoryError" in said or "can't allocate memory" in said
     return "out_of_memory" if is_memory else "error"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from ray.job_config import JobConfig
 from hpsearch.errors import HpsearchError
 
 NAMESPACE = "hpsearch"
+PROBE_S = 5.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,6 +39,7 @@ def connect(address: str, title: str) -> Cluster:
     already is used as it is. Raises HpsearchError if there is no cluster at the address.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    _probe(address)
     try:
         with _own_sigterm():
             context = ray.init(
@@ -48,16 +51,30 @@ def connect(address: str, title: str) -> Cluster:
                 logging_level=logging.ERROR,
             )
     except (ConnectionError, ValueError, RuntimeError) as error:
-        first_line = str(error).strip().splitlines()[0]
-        raise HpsearchError(
-            f"no Ray cluster answers at {address!r} ({first_line}); "
-            "start one with `ray start --head`, or use --ray local"
-        ) from error
+        raise _no_cluster(address, str(error).strip().splitlines()[0]) from error
     resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]  # Ray's
     return Cluster(
         dashboard=f"http://{context.dashboard_url}" if context.dashboard_url else None,
         num_cpus=int(resources.get("CPU", 1)),
         num_gpus=int(resources.get("GPU", 0)),
+    )
+
+
+def _probe(address: str) -> None:
+    """Refuse an address where nothing listens at once; Ray would go on trying for minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon:
+        return  # local, auto, or a name that Ray knows
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), PROBE_S).close()
+    except (OSError, ValueError, OverflowError) as error:
+        raise _no_cluster(address, str(error)) from error
+
+
+def _no_cluster(address: str, why: str) -> HpsearchError:
+    return HpsearchError(
+        f"no Ray cluster answers at {address!r} ({why}); "
+        "start one with `ray start --head`, or use --ray local"
     )
 
 

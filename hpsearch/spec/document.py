@@ -6,6 +6,7 @@ Called by ``hpsearch.spec.loading``; knows files and YAML, and nothing of search
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -20,6 +21,7 @@ from hpsearch.spec.yaml_text import parse_yaml
 PACKAGE = "search_spaces"
 MOST_BYTES = 1_000_000
 MOST_LEVELS = 20
+_EXPONENT = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+")
 Source = str | os.PathLike[str] | Mapping[str, Any]
 
 
@@ -56,7 +58,7 @@ def _find(name: str) -> Path | Traversable:
     """The file that ``name`` means; one in the working folder goes first."""
     path, spaces = Path(name), packaged()
     try:
-        exists = path.exists() and not path.is_dir()
+        exists = path.is_file()
     except (OSError, ValueError):  # a name that no file can have
         exists = False
     if exists:
@@ -96,6 +98,8 @@ def _plain(value: Any, level: int = 0) -> Any:
         return os.fspath(value)
     if isinstance(value, bool):
         return value
+    if isinstance(value, str) and _EXPONENT.fullmatch(value):
+        return float(value)  # what another YAML reader made a string of, see yaml_text
     if isinstance(value, Integral):
         return int(value)
     return float(value) if isinstance(value, Real) else value

@@ -59,6 +59,9 @@ def _replaced(node: Any, keys: Sequence[str], value: Any) -> Any:
     if not isinstance(node, dict | None):
         raise _NoSuchKey(f"leads nowhere: what should have {key} is neither a mapping nor a list")
     section = node or {}
+    if takes_away and key not in section:
+        rule = f"leads nowhere: there is no {key} to take away"
+        raise _NoSuchKey(rule, closest(key, section))
     if takes_away:
         return {name: item for name, item in section.items() if name != key}
     return {**section, key: _replaced(section.get(key), rest, value)}

@@ -13,6 +13,7 @@ from typing import Any
 
 from hpsearch.errors import HpsearchError
 
+MOST_SHOWN = 20
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 60
 _SHORT.maxlevel = 3
@@ -48,7 +49,9 @@ class SpecError(HpsearchError):
         super().__init__(self.problems)  # so that it survives a pickle
 
     def __str__(self) -> str:
-        return "\n".join(str(problem) for problem in self.problems)
+        lines = [str(problem) for problem in self.problems[:MOST_SHOWN]]
+        more = len(self.problems) - len(lines)
+        return "\n".join([*lines, f"and {more} more"] if more else lines)
 
 
 @dataclass(kw_only=True, slots=True)

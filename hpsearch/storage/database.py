@@ -79,7 +79,7 @@ class Database:
     def upgrade(self) -> None:
         """Bring the schema to the revision of this version of hpsearch; keeps all data."""
         with self._transaction(self._writer) as connection:
-            revisions.upgrade(connection)
+            revisions.upgrade(connection, self.url)
         self._checked = True
 
     def check_revision(self) -> None:

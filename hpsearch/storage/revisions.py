@@ -48,20 +48,27 @@ def check(connection: Connection, url: str) -> None:
             f"the database {url} has schema {revision}, but this hpsearch needs {HEAD}: "
             "run `hpsearch db upgrade`"
         )
-    raise StorageError(
+    raise _unknown(revision, url)
+
+
+def upgrade(connection: Connection, url: str) -> None:
+    """Bring the schema to HEAD; two processes that do it at once do it one after the other."""
+    from alembic import command
+
+    revision = current(connection)
+    if revision is not None and revision not in _known():
+        raise _unknown(revision, url)
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": UPGRADE_LOCK})
+    command.upgrade(_config(connection), HEAD)
+
+
+def _unknown(revision: str, url: str) -> StorageError:
+    return StorageError(
         f"the database {url} has schema {revision}, but this hpsearch knows none after {HEAD}: "
         "it was written by a newer hpsearch (install that one, then run `hpsearch db upgrade`) "
         "or by another program (give another database)"
     )
-
-
-def upgrade(connection: Connection) -> None:
-    """Bring the schema to HEAD; two processes that do it at once do it one after the other."""
-    from alembic import command
-
-    if connection.dialect.name == "postgresql":
-        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": UPGRADE_LOCK})
-    command.upgrade(_config(connection), HEAD)
 
 
 def _known() -> set[str]:

@@ -46,10 +46,31 @@ def parse_url(text: str) -> URL:
     )
 
 
+def sqlite_file(url: str) -> Path | None:
+    """The file of a SQLite database; None for PostgreSQL. Raises StorageError as parse_url does."""
+    parsed = parse_url(url)
+    return Path(parsed.database) if parsed.drivername in SQLITE and parsed.database else None
+
+
+def check_exists(url: str) -> None:
+    """Raises StorageError for a SQLite file that is not there: a reader would make an empty one."""
+    file = sqlite_file(url)
+    if file is not None and not file.exists():
+        raise StorageError(
+            f"there is no database {str(file)!r}: start a search with `hpsearch run`, or give the "
+            "right one with --db"
+        )
+
+
 def _absolute(url: URL) -> URL:
     """So that connections opened after a change of the working folder see the same file."""
-    if not url.database or url.database.startswith((":memory:", "file:")):
-        return url
+    if not url.database or url.database.startswith((":memory:", "file:")) or "\0" in url.database:
+        raise StorageError(
+            f"a SQLite database must be a file, as in sqlite:///hpsearch.db, but got {str(url)!r}"
+        )
+    if url.query:
+        options = ", ".join(url.query)
+        raise StorageError(f"the URL of a SQLite database takes no options, but got {options}")
     path = Path(url.database).absolute()
     if not path.parent.is_dir():
         raise StorageError(

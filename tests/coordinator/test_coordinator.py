@@ -13,13 +13,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hpsearch.coordinator.events import Event, Troubled
-from hpsearch.coordinator.loop import Coordinator
+from hpsearch.coordinator.loop import Coordinator, headline
+from hpsearch.coordinator.view import observe
 from hpsearch.executors.base import Ended, Lost, Raised, Update
 from hpsearch.executors.simulated import SimulatedExecutor
+from hpsearch.sampling.samplers import BranchSampler
 from hpsearch.spec import load
 from hpsearch.storage.database import Database
 from hpsearch.storage.leases import Owner
 from hpsearch.storage.repository import Repository
+from workers.keys import key
 from workers.messages import Member, TrialGroup
 
 
@@ -258,6 +261,9 @@ def test_a_search_in_which_everything_fails_still_ends(repository: Repository) -
     view = coordinate(repository, a_search(), SimulatedExecutor(lambda member, epoch: nan))
     assert {trial.failure_kind for trial in view.trials.values()} == {"diverged"}
     assert any("diverged" in d.kind for d in repository.diagnoses(view.search.id))
+    told = len(repository.diagnoses(view.search.id))
+    coordinate(repository, a_search(), SimulatedExecutor(lambda member, epoch: nan))
+    assert len(repository.diagnoses(view.search.id)) == told, "told twice after a late death"
 
 
 @pytest.mark.parametrize("num_slots", [1, 3, 7])
@@ -327,6 +333,20 @@ def test_every_sampler_carries_a_search_to_its_end(sampler: str, tmp_path: Path)
     assert len(view.trials) == 18
 
 
+def test_a_sampler_that_learns_is_told_every_generation(tmp_path: Path) -> None:
+    stages = [{"name": "only", "trials": 12, "epochs": 1, "sampler": "tpe", "batch": 3}]
+    space = {"learning_rate": {"log_uniform": [1e-5, 1]}}
+    search = a_search(stages=stages, space=space)
+    view = coordinate(_sqlite(tmp_path), search)
+    (branch,) = view.stages[0].branches
+    sampler = BranchSampler("tpe", branch, seed=key(search.seed, "sampler", 0), mode="max")
+    trials = view.of_stage(view.stages[0])
+    for generation in range(1, 5):
+        asked = [trial for trial in trials if trial.generation == generation]
+        assert [trial.params for trial in asked] == sampler.ask(3)
+        sampler.tell(observe(asked))
+
+
 def test_auto_stages_spend_no_more_than_their_budget(tmp_path: Path) -> None:
     repository = _sqlite(tmp_path)
     search = load(
@@ -344,3 +364,10 @@ def test_auto_stages_spend_no_more_than_their_budget(tmp_path: Path) -> None:
     expands = {stage.id for stage in view.stages if stage.kind == "expand"}
     spent = sum(t.epochs - t.start_epoch for t in planned if t.stage_id not in expands)
     assert 150 <= spent <= 200
+
+
+def test_the_headline_of_a_traceback_names_the_exception() -> None:
+    plain = "Traceback (most recent call last):\n  File x\nValueError: no such thing"
+    assert headline(plain) == "ValueError: no such thing"
+    assert headline(plain + '\nframe #0: at::empty\n"') == "ValueError: no such thing"
+    assert headline("worker gone") == "worker gone"

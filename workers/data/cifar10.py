@@ -105,10 +105,14 @@ def _read_batch(content: bytes, name: str) -> tuple[Array, Int64Array]:
         raise _not_a_batch(name, "its data are no matrix of bytes")
     if data.shape[1] != columns:
         raise _not_a_batch(name, f"its rows have {data.shape[1]} bytes, not {columns}")
-    if not isinstance(labels, list) or not all(label in range(10) for label in labels):
+    if not isinstance(labels, list) or not all(map(_is_label, labels)):
         raise _not_a_batch(name, "its labels are no list of numbers 0 to 9")
     check_labels_match(len(data), len(labels), name)
     return data.reshape(-1, *IMAGE_SHAPE), np.array(labels, dtype=np.int64)
+
+
+def _is_label(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and 0 <= int(value) < 10
 
 
 def _entry(batch: Any, key: str) -> Any:

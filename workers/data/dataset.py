@@ -5,6 +5,7 @@ Made by ``workers.data.loading``; the training loop puts its arrays on the devic
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,6 +51,15 @@ class Dataset:
         arrays = (self.x_train, self.y_train, self.x_validation, self.y_validation)
         statistics = (array for array in (self.shift, self.scale) if array is not None)
         return sum(array.nbytes for array in (*arrays, *statistics))
+
+    def fingerprint(self) -> str:
+        """32 hexadecimal digits that change with any value, label or shape."""
+        digest = hashlib.blake2b(digest_size=16)
+        for array in (self.x_train, self.y_train, self.x_validation, self.y_validation):
+            digest.update(f"{array.dtype.str}{array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).data)
+        digest.update(repr(self.class_names).encode())
+        return digest.hexdigest()
 
     def inputs(self, x: Array) -> Float32Array:
         """The model's inputs for rows ``x`` [n, *feature_shape]: float32 [n, features].

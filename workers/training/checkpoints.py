@@ -20,9 +20,22 @@ class CheckpointError(RuntimeError):
     """A checkpoint that is missing, or is not of the members that are to go on from it."""
 
 
+class CheckpointNotWritten(RuntimeError):
+    """The folder cannot be written or is full: no fault of a member, it stops the search."""
+
+
 def write(stack: Stack, name: str, epoch: int) -> None:
-    """Write all rows, in the order of ``stack.members``, to a temporary name and rename it."""
-    file = Path(name)
+    """Write all rows, in the order of ``stack.members``, to a temporary name and rename it.
+
+    Raises CheckpointNotWritten.
+    """
+    try:
+        _write(stack, Path(name), epoch)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointNotWritten(f"{name} cannot be written: {error}") from error
+
+
+def _write(stack: Stack, file: Path, epoch: int) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     temporary = file.with_name(f"{file.name}.{os.getpid()}.tmp")
     tensors = {name: tensor.contiguous() for name, tensor in stack.rows.items()}

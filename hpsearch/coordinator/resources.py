@@ -1,0 +1,50 @@
+"""What a search needs from outside its database: its data as they were, and a folder to write.
+
+Checked by ``hpsearch.api`` before the coordinator starts.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hpsearch.errors import HpsearchError
+from hpsearch.storage.leases import Lease
+from hpsearch.storage.records import SearchRecord
+from hpsearch.storage.repository import Repository
+from workers.data import Dataset
+
+DATA_READ = "data_read"  # the event that tells which data a search began with
+
+
+def prepared_folder(root: Path, record: SearchRecord) -> Path:
+    """The search's own folder for checkpoints, tried and cleared of what killed workers left.
+
+    Named after the search's id and time, so that two databases do not share one. Raises
+    HpsearchError if it cannot be written.
+    """
+    folder = root / f"search-{record.id}-{record.created_at:%Y%m%dT%H%M%S}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "probe.tmp").write_bytes(b"x")
+        for unfinished in folder.glob("*.tmp"):
+            unfinished.unlink()
+    except OSError as error:
+        raise HpsearchError(
+            f"checkpoints must be written to {str(folder)!r}, but that fails ({error.strerror}): "
+            "mend it, or name another folder in HPSEARCH_CHECKPOINTS"
+        ) from error
+    return folder
+
+
+def check_same_data(repository: Repository, lease: Lease, dataset: Dataset) -> None:
+    """Refuse to mix two data sets in one table; the first time, note what the data are."""
+    read = [event for event in repository.events(lease.search_id) if event.kind == DATA_READ]
+    now = {"rows": len(dataset.x_train), "fingerprint": dataset.fingerprint()}
+    if not read:
+        repository.add_event(lease, DATA_READ, now)
+    elif read[0].data["fingerprint"] != now["fingerprint"]:
+        raise HpsearchError(
+            f"the data of search {lease.search_id} must be those that it began with on "
+            f"{read[0].created_at:%Y-%m-%d %H:%M} ({read[0].data['rows']} training rows), but they "
+            f"have changed (now {now['rows']}): put them back, or search anew with --new"
+        )

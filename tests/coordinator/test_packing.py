@@ -1,0 +1,97 @@
+"""Which trials are trained together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hpsearch.coordinator.groups import to_train
+from hpsearch.coordinator.packing import LEAST_WIDTH, halve, pack
+from hpsearch.storage.records import NewTrial, TrialRecord
+
+
+def _trial(number: int, **fields: Any) -> NewTrial:
+    given: dict[str, Any] = {"params": {}, "replicate": 0, "start_epoch": 0, "target_epochs": 3}
+    return NewTrial(
+        stage_id=1, number=number, branch="all", generation=1, group=-1, seed=0, **given | fields
+    )
+
+
+def _groups(trials: list[NewTrial], num_slots: int = 1, width: int = 128) -> list[list[int]]:
+    packed = pack(trials, {}, first_group=7, num_slots=num_slots, width=width)
+    numbers = sorted({trial.group for trial in packed})
+    assert numbers == list(range(7, 7 + len(numbers)))
+    return [[t.number for t in packed if t.group == number] for number in numbers]
+
+
+@given(
+    batch_sizes=st.lists(st.sampled_from([16, 32, 64]), min_size=1, max_size=200),
+    num_slots=st.integers(1, 8),
+    width=st.integers(1, 128),
+)
+def test_every_trial_is_in_one_group_of_its_kind_that_is_not_too_wide(
+    batch_sizes: list[int], num_slots: int, width: int
+) -> None:
+    trials = [_trial(i, params={"batch_size": size}) for i, size in enumerate(batch_sizes)]
+    groups = _groups(trials, num_slots, width)
+    assert sorted(number for group in groups for number in group) == list(range(len(trials)))
+    for group in groups:
+        assert len(group) <= min(width, -(-len(trials) // num_slots))
+        assert len({batch_sizes[number] for number in group}) == 1
+
+
+def test_what_cannot_share_minibatches_or_epochs_is_parted() -> None:
+    trials = [
+        _trial(0),
+        _trial(1, replicate=1),
+        _trial(2, start_epoch=1),
+        _trial(3, target_epochs=4),
+        _trial(4, params={"hidden_units": (9, 9)}),
+        _trial(5, params={"optimizer": "adam", "learning_rate": 0.1, "dropout": 0.5}),
+    ]
+    assert _groups(trials) == [[0, 5], [1], [2], [3], [4]]
+
+
+def test_slots_get_two_groups_each_unless_these_would_be_narrow() -> None:
+    many = [_trial(i) for i in range(8 * LEAST_WIDTH)]
+    assert [len(group) for group in _groups(many, num_slots=2)] == [2 * LEAST_WIDTH] * 4
+    few = [_trial(i) for i in range(2 * LEAST_WIDTH)]
+    assert [len(group) for group in _groups(few, num_slots=2)] == [LEAST_WIDTH] * 2
+
+
+def test_halving_parts_in_two_new_groups() -> None:
+    assert halve([4, 5, 6], 9) == {4: 9, 5: 9, 6: 10}
+    assert halve([4, 5], 9) == {4: 9, 5: 10}
+
+
+def _stored(id: int, state: str, epochs: int, checkpoint: int) -> TrialRecord:
+    return TrialRecord(
+        id=id,
+        search_id=1,
+        stage_id=1,
+        number=id,
+        branch="all",
+        generation=1,
+        group=0,
+        params={},
+        seed=0,
+        replicate=0,
+        start_epoch=0,
+        target_epochs=9,
+        state=state,
+        epochs=epochs,
+        checkpoint_epoch=checkpoint,
+    )
+
+
+def test_members_that_ended_after_the_checkpoint_are_trained_along_again() -> None:
+    trials = [
+        _stored(1, "running", 6, 4),
+        _stored(2, "failed", 5, 4),  # after it: the stack had this row when it was written
+        _stored(3, "failed", 3, 2),  # before it
+        _stored(4, "failed", 4, 2),  # in the epoch after which it was written, without it
+    ]
+    assert [trial.id for trial in to_train(trials)] == [1, 2]
+    assert to_train([_stored(1, "complete", 9, 9)]) == []
