@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from hpsearch.coordinator.events import Observer
 from hpsearch.coordinator.heartbeat import heartbeat
@@ -40,11 +40,15 @@ NO_RAY = "none"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Started:
-    """A search is about to run: its record, whether it goes on from earlier, and the cluster."""
+    """A search is about to run: its record, whether it goes on from earlier, and the cluster.
+
+    ``namesake`` is the id of an older search of the same name with another spec.
+    """
 
     search: SearchRecord
     resumed: bool
     cluster: Cluster | None
+    namesake: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,6 +67,7 @@ class How:
     cluster: Cluster | None
     resumed: bool
     watch: Watch
+    namesake: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,6 +77,7 @@ class Result:
     id: int
     name: str
     parameters: tuple[str, ...]
+    mode: Literal["max", "min"]
     db: Frames
 
     def best(self, n: int = 10) -> DataFrame:
@@ -126,8 +132,15 @@ def run(
     if found is not None and found.state == "complete":
         return _read_only(repository, found, watch)
     cluster = _connect_ray(ray, search.name)  # nor does a cluster that does not answer
+    namesake = None if found else repository.newest_of_name(search.name)
     record = found or repository.create_search(search, Provenance.collect())
-    how = How(url=database_url(db), cluster=cluster, resumed=found is not None, watch=watch)
+    how = How(
+        url=database_url(db),
+        cluster=cluster,
+        resumed=found is not None,
+        watch=watch,
+        namesake=namesake,
+    )
     return _carry_out(repository, record, dataset, how)
 
 
@@ -163,7 +176,9 @@ def _carry_out(repository: Repository, record: SearchRecord, dataset: Dataset, h
     with _leased(repository, record) as lease:
         check_same_data(repository, lease, dataset)
         with closing(_executor(record, dataset, how.cluster)) as executor:
-            started = Started(search=record, resumed=how.resumed, cluster=how.cluster)
+            started = Started(
+                search=record, resumed=how.resumed, cluster=how.cluster, namesake=how.namesake
+            )
             how.watch.on_start(started)
             Coordinator(repository, lease, record, executor, folder, how.watch.observer).run()
     return _result(repository, record)
@@ -176,6 +191,7 @@ def _result(repository: Repository, record: SearchRecord) -> Result:
         id=record.id,
         name=record.name,
         parameters=tuple(record.spec.space.parameters),
+        mode=record.spec.objective.mode,
         db=Frames(repository),
     )
 

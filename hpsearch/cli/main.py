@@ -75,5 +75,6 @@ def _show(error: Exception, debug: bool) -> None:
     if not isinstance(error, HpsearchError):
         first_line = text.strip().partition("\n")[0]
         text = f"unexpected {type(error).__name__}: {first_line} (`hpsearch --debug` shows where)"
+    prefix = "" if isinstance(error, Stopped) else "Error: "
     for line in text.splitlines():
-        click.echo(f"Error: {line}", err=True)
+        click.echo(f"{prefix}{line}", err=True)

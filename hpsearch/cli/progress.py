@@ -77,7 +77,9 @@ class Progress:
             return
         self._shown_s = now_s
         if self._live.is_started:
-            self._live.update(Text(self._line(view)), refresh=True)
+            self._live.update(
+                Text(self._line(view), no_wrap=True, overflow="ellipsis"), refresh=True
+            )
         else:
             self._say(self._line(view))
 
@@ -88,12 +90,14 @@ class Progress:
         alive = (trial for trial in view.trials.values() if trial.state != "failed")
         values = [trial.value for trial in alive if trial.value is not None]
         choose = max if view.search.spec.objective.mode == "max" else min
-        best = f"{choose(values):.4f}" if values else "none"
+        best = f"{choose(values):.4f}" if values else "none yet"
         ended = states["complete"] + states["pruned"]
+        kinds = Counter(trial.failure_kind for trial in view.trials.values())
+        failed = "".join(f", {count} {kind}" for kind, count in kinds.items() if kind)
+        left = f", {_left_s(view, rate):.0f} s left" if ended else ""
         return (
-            f"{view.stages[-1].name}: {ended} trials done, {states['running']} running, "
-            f"{states['failed']} failed; best {view.search.spec.objective.metric} {best}; "
-            f"{rate:.0f} epochs/s; {elapsed_s:.0f} s, about {_left_s(view, rate):.0f} s left"
+            f"{view.stages[-1].name}: {ended} done, {states['running']} running{failed}; "
+            f"best {best}; {rate:.0f} epochs/s; {elapsed_s:.0f} s{left}"
         )
 
     def _say(self, line: str) -> None:

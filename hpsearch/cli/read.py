@@ -16,7 +16,16 @@ if TYPE_CHECKING:
 
 # Left out of tables on the screen, which they would only widen; CSV and JSON have them.
 _DETAILS = {
-    *("replicate", "seed", "parent", "failure_message", "worker", "created_at", "finished_at"),
+    *(
+        "trial",
+        "replicate",
+        "seed",
+        "parent",
+        "failure_message",
+        "worker",
+        "created_at",
+        "finished_at",
+    ),
     *("host", "user", "git_commit", "hpsearch_version"),
 }
 
@@ -36,7 +45,10 @@ def _echo(frame: object, form: str, title: str | None = None) -> None:
     if form == "table":
         frame = frame.drop(columns=[name for name in _DETAILS if name in frame.columns])
         frame = frame.dropna(axis="columns", how="all") if len(frame) else frame
-    echo_frame(frame, form, title)
+    if form == "table" and frame.empty:
+        click.echo("Nothing to show.")
+    else:
+        echo_frame(frame, form, title)
 
 
 @click.command("list")
@@ -100,7 +112,7 @@ def stages(search: str, db: str | None, form: str) -> None:
 @db_option
 @format_option
 def diagnose(search: str, db: str | None, form: str) -> None:
-    """What a person should know before believing SEARCH: findings with their evidence."""
+    """What a person should know before believing SEARCH, once it has ended."""
     _echo(_open(db).diagnoses(search), form)
 
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
+import sys
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -78,11 +81,21 @@ def _announce(started: Started) -> None:
     if search.state == "complete":
         what = "is complete already; --new searches again"
     _say(f"search {search.name} (id {search.id}) {what}")
+    if started.namesake is not None:
+        _say(
+            f"its name now means this search; the one before it, with another spec or seed, is "
+            f"{started.namesake}, as in `hpsearch best {started.namesake}`"
+        )
     if cluster is not None and cluster.dashboard is not None:
         _say(
-            f"Ray dashboard: {cluster.dashboard} (it asks for a token: `ray get-auth-token` "
-            "prints it)"
+            f"Ray dashboard while it runs: {cluster.dashboard} (it asks for a token, which "
+            f"`{_ray_command()} get-auth-token` prints)"
         )
+
+
+def _ray_command() -> str:
+    """``ray``, with its folder if a shell would not find it."""
+    return "ray" if shutil.which("ray") else str(Path(sys.executable).with_name("ray"))
 
 
 def _say(line: str) -> None:

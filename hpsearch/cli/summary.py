@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from hpsearch.cli.tables import cell, console, rich_table
 from hpsearch.coordinator.loop import headline
 from hpsearch.errors import HpsearchError
 from hpsearch.settings import DEFAULT_DATABASE, database_url
@@ -19,19 +20,19 @@ if TYPE_CHECKING:
 
     from hpsearch.api import Result
 
+WIDE = 110  # columns of a terminal that has room for all of SHOWN
 SHOWN = ("number", "stage", "value", "best_epoch", "epochs")
 DECIDED = ("extended", "stability_edge", "dropped", "narrowed", "limit")
 
 
 def print_summary(result: Result, db: str | None) -> None:
     """The result for a person, on stdout."""
-    from hpsearch.cli.tables import console, rich_table
-
     out = console()
     found = result.db.best(result.id, n=10)
     if found.empty:
         raise HpsearchError(_why_nothing(result))
-    columns = [name for name in (*SHOWN, *result.parameters) if found[name].notna().any()]
+    shown = [name for name in SHOWN if out.width >= WIDE or name in ("number", "value")]
+    columns = [name for name in (*shown, *result.parameters) if found[name].notna().any()]
     out.print(rich_table(found[columns], f"{result.name}: the best trials"))
     _print_repeats(result)
     _print_reasons(result.db.stages(result.id))
@@ -69,22 +70,28 @@ def _why_nothing(result: Result) -> str:
 
 
 def _print_repeats(result: Result) -> None:
-    """Mean and spread over the seeds of a confirm stage."""
-    trials = result.db.trials(result.id)
+    """Mean and spread over the seeds of a confirm stage, best first, and what to take from it."""
+    trials = result.db.trials(result.id).set_index("trial")
     repeats = trials[(trials["replicate"] > 0) & trials["value"].notna()]
-    numbers = dict(zip(trials["trial"], trials["number"], strict=True))
-    for parent, values in repeats.groupby("parent")["value"]:
-        number = numbers[parent]
+    if repeats.empty:
+        return
+    found = repeats.groupby("parent")["value"].agg(["mean", "std", "min", "max", "size"])
+    found = found.sort_values("mean", ascending=result.mode == "min")
+    found["number"] = trials["number"].reindex(found.index)
+    for row in found.itertuples():
         click.echo(
-            f"trial {number} with {len(values)} other seeds: {values.mean():.4f} "
-            f"± {values.std():.4f} (lowest {values.min():.4f}, highest {values.max():.4f})"
+            f"number {row.number} with {row.size} other seeds: "
+            f"{row.mean:.4f} ± {row.std:.4f} (from {row.min:.4f} to {row.max:.4f})"
         )
+    best = trials.loc[found.index[0], list(result.parameters)].dropna()
+    chosen = ", ".join(f"{name}={cell(value)}" for name, value in best.items())
+    click.echo(f"Best over seeds: number {found['number'].iloc[0]}: {chosen}")
 
 
 def _print_reasons(stages: DataFrame) -> None:
-    click.echo("\nThe ranges that it went through:")
     decides = stages["action"].fillna("").str.contains("|".join(DECIDED))  # may name several
     decided = stages[decides].drop_duplicates(["stage", "reason"])
+    click.echo("\nThe ranges that it went through:" if len(decided) else "\nNo range was changed.")
     for stage, reason in zip(decided["stage"], decided["reason"], strict=True):
         click.echo(f"  {stage}: {reason}")
 
@@ -95,4 +102,6 @@ def _print_where(result: Result, db: str | None) -> None:
     url = masked_url(database_url(db))
     argument = "" if url == DEFAULT_DATABASE else repr(url)
     click.echo(f"\nDatabase: {url}, search {result.id}")
-    click.echo(f"In pandas: hpsearch.connect({argument}).trials({result.name!r})")
+    newest = result.db.repository.find_search(result.name).id == result.id
+    search = repr(result.name) if newest else result.id
+    click.echo(f"In pandas: hpsearch.connect({argument}).trials({search})")

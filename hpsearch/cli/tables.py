@@ -39,7 +39,7 @@ def rich_table(frame: DataFrame, title: str | None = None) -> Table:
     table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
     for name in frame.columns:
         numeric = frame[name].dtype.kind in "iuf"
-        table.add_column(str(name), justify="right" if numeric else "left", overflow="fold")
+        table.add_column(str(name), justify="right" if numeric else "left", no_wrap=numeric)
     for row in frame.itertuples(index=False):
         table.add_row(*(cell(value) for value in row))
     return table
@@ -54,5 +54,5 @@ def cell(value: Any) -> str:
     if hasattr(value, "strftime"):
         return f"{value:%Y-%m-%d %H:%M:%S}"
     if isinstance(value, tuple | list):
-        return "-".join(cell(item) for item in value)
+        return "[" + ", ".join(cell(item) for item in value) + "]"
     return str(value)

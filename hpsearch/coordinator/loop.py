@@ -174,7 +174,7 @@ class Coordinator:
         self._view.update(
             [replace(trial, state="failed", failure_kind=kind, failure_message=message)]
         )
-        self._tell(f"trial {trial.number} failed ({kind})")
+        self._tell(f"number {trial.number} failed ({kind})")
 
     def _plan(self) -> bool:
         """Ask for the stage's next trials, or open the next stage; False at the search's end."""

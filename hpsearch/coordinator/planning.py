@@ -164,7 +164,7 @@ def _confirm(view: SearchView, planned: int, stage: Stage) -> StagePlan:
             action="repeated",
             old=None,
             new=None,
-            text=f"trial {trial.number} ({trial.value:.4g}) is repeated with {stage.seeds} seeds",
+            text=f"number {trial.number} ({trial.value:.4g}) is repeated with {stage.seeds} seeds",
             evidence={"trial": trial.number, "value": trial.value},
         )
         for trial in best

@@ -37,6 +37,8 @@ def _border(view: SearchView) -> Iterator[NewDiagnosis]:
         limits=DOMAINS,
     )
     for reason in reasons:
+        if reason.action == "limit":
+            continue  # there is nothing past it, and nothing to warn of
         yield NewDiagnosis(
             kind="best_on_border",
             message=reason.text,

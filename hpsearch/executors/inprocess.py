@@ -5,7 +5,6 @@ The one module of hpsearch that imports torch.
 
 from __future__ import annotations
 
-import os
 import traceback
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -25,10 +24,10 @@ class InProcessExecutor:
 
     num_slots = 1
 
-    def __init__(self, dataset: Dataset, num_threads: int | None = None) -> None:
+    def __init__(self, dataset: Dataset, num_threads: int = 1) -> None:
+        """One thread: more of them wait for one another when other programs use the cores."""
         self._settings = ExitStack()
-        threads = num_threads or os.cpu_count() or 1
-        device = self._settings.enter_context(prepared_device(threads))
+        device = self._settings.enter_context(prepared_device(num_threads))
         self._data = DeviceData(dataset, device)
         self._running: tuple[int, Iterator[Report]] | None = None
 

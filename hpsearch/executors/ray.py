@@ -5,6 +5,7 @@ Made by ``hpsearch.api`` once a search's data are loaded; a worker that dies is 
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,7 +76,8 @@ class RayExecutor:
 
     def close(self) -> None:
         for slot in self._slots:
-            ray.kill(slot.actor)
+            with contextlib.suppress(Exception):  # nor may a dead cluster hide why we close
+                ray.kill(slot.actor)
         self._slots = []
 
     def _take(self, slot: _Slot) -> Update:

@@ -132,7 +132,7 @@ def _range_reason(ranking: Ranking, name: str, old: Range, new: Range, p: float)
     low, high = min(best), max(best)
     count = f"the best {ranking.elite} of {len(ranking.trials)}"
     if p > _CONCENTRATED_P:
-        what = f"{count} are spread as by chance (p = {p:.2g}): kept, it does not matter here"
+        what = f"{count} are spread as by chance (p = {p:.2g}): kept, no sign that it matters"
     elif new == old:
         what = f"{count} reach from {shown(low)} to {shown(high)} (p = {p:.2g}): kept"
     else:
@@ -162,7 +162,8 @@ def _edge_reason(
 ) -> Reason:
     at = new.high if edge.side == "upper" else new.low
     certain = edge.p <= _EDGE_P
-    what = "a stability edge" if certain else "perhaps by chance, and nothing is lost by it"
+    what = "a stability edge" if certain else "weak evidence, and nothing is lost by it"
+    count = "the only trial" if edge.beyond == 1 else f"all {edge.beyond} trials"
     return Reason(
         branch=ranking.branch.key,
         parameter=name,
@@ -170,8 +171,8 @@ def _edge_reason(
         old=[old.low, old.high],
         new=[new.low, new.high],
         text=(
-            f"{label(ranking, name)}: whatever lay beyond {shown(at)} diverged, {edge.beyond} of "
-            f"{edge.beyond} trials (p = {edge.p:.2g}, {what}): the {edge.side} end from now on"
+            f"{label(ranking, name)}: {count} beyond {shown(at)} diverged (p = {edge.p:.2g}, "
+            f"{what}): the {edge.side} end from now on"
         ),
         evidence={"side": edge.side, "edge": at, "diverged_beyond": edge.beyond, "p": edge.p},
     )

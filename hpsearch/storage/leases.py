@@ -21,7 +21,7 @@ from hpsearch.storage.database import clock
 from hpsearch.storage.errors import LeaseHeld, LeaseLost, StorageError
 from hpsearch.storage.events import add_event
 from hpsearch.storage.records import SearchState
-from hpsearch.storage.tables import SearchRow
+from hpsearch.storage.tables import SearchRow, TrialRow
 
 TTL = timedelta(seconds=15)
 START_TOLERANCE_S = 5.0  # a process's start time, as told, moves when the host's clock is set
@@ -137,6 +137,12 @@ def release(connection: Connection, lease: Lease, state: SearchState) -> None:
             finished_at=now if ended else None,
         )
     )
+    if state == "stopped":  # nobody trains them now
+        connection.execute(
+            update(TrialRow)
+            .where(TrialRow.search_id == lease.search_id, TrialRow.state == "running")
+            .values(state="waiting")
+        )
     add_event(connection, lease.search_id, "released", {"state": state}, now)
 
 

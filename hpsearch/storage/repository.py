@@ -56,6 +56,11 @@ class Repository:
         with self.database.read() as connection:
             return searches.find(connection, ref)
 
+    def newest_of_name(self, name: str) -> int | None:
+        """The id of the newest search of that name, if there is one."""
+        with self.database.read() as connection:
+            return searches.newest_of_name(connection, name)
+
     def find_same(self, spec: Search) -> SearchRecord | None:
         """The newest search of the same name with the same spec."""
         with self.database.read() as connection:

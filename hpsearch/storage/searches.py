@@ -65,6 +65,12 @@ def find_same(connection: Connection, spec: Search) -> SearchRecord | None:
     return _first(connection, _newest(same))
 
 
+def newest_of_name(connection: Connection, name: str) -> int | None:
+    """The id of the newest search of that name."""
+    found = _first(connection, _newest(SearchRow.name == name))
+    return None if found is None else found.id
+
+
 def list_all(connection: Connection) -> list[SearchRecord]:
     """All searches, oldest first."""
     return [_record(row) for row in connection.execute(_records().order_by(SearchRow.id))]

@@ -134,8 +134,9 @@ def test_a_search_that_is_asked_to_stop_says_how_to_go_on(
     while process.poll() is None and _num_writes(repository) < 100:
         time.sleep(0.1)
     process.send_signal(sent)
-    assert process.wait(60) == 130
+    code = process.wait(60)
     said = (folder / "log").read_text().removeprefix(log_before)
+    assert code == 130, said
     assert "was stopped" in said
     assert "go on with `hpsearch resume 1`" in said
     assert "Traceback" not in said
