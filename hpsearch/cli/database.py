@@ -1,4 +1,7 @@
-"""``hpsearch db``: the schema of the database."""
+"""``hpsearch db``: the schema of the database.
+
+Added to the group in ``cli.main``.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Arguments and options that several commands share."""
+"""Arguments and options that several commands share.
+
+Used as decorators by the command modules, so that one meaning has one spelling.
+"""
 
 from __future__ import annotations
 

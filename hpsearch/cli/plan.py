@@ -1,4 +1,7 @@
-"""``hpsearch preview``: what a search would do, nothing run."""
+"""``hpsearch preview``: what a search would do, nothing run.
+
+Added to the group in ``cli.main``.
+"""
 
 from __future__ import annotations
 

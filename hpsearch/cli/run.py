@@ -1,4 +1,7 @@
-"""``hpsearch run`` and ``hpsearch resume``: search here and now, with progress, to the end."""
+"""``hpsearch run`` and ``hpsearch resume``: search here and now, with progress, to the end.
+
+Added to the group in ``cli.main``; the work is done by ``hpsearch.api``.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What the loop tells whoever watches: the CLI's progress display, a notebook, a test."""
+"""What the loop tells whoever watches: the CLI's progress display, a notebook, a test.
+
+Sent by ``loop.Coordinator`` after the fact is stored.
+"""
 
 from __future__ import annotations
 
