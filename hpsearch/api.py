@@ -60,17 +60,6 @@ class Watch:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class How:
-    """How a search is carried out: its database, its cluster if any, and who watches."""
-
-    url: str
-    cluster: Cluster | None
-    resumed: bool
-    watch: Watch
-    namesake: int | None = None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Result:
     """A search that ``run`` carried out; ``db`` reads its tables, by ``id``."""
 
@@ -134,14 +123,8 @@ def run(
     cluster = _connect_ray(ray, search.name)  # nor does a cluster that does not answer
     namesake = None if found else repository.newest_of_name(search.name)
     record = found or repository.create_search(search, Provenance.collect())
-    how = How(
-        url=database_url(db),
-        cluster=cluster,
-        resumed=found is not None,
-        watch=watch,
-        namesake=namesake,
-    )
-    return _carry_out(repository, record, dataset, how)
+    started = Started(search=record, resumed=found is not None, cluster=cluster, namesake=namesake)
+    return _carry_out(repository, started, dataset, checkpoint_root(database_url(db)), watch)
 
 
 def resume(
@@ -162,8 +145,8 @@ def resume(
     if record.state == "complete":
         return _read_only(repository, record, watch)
     dataset, cluster = load_data(record.spec), _connect_ray(ray, record.name)
-    how = How(url=database_url(db), cluster=cluster, resumed=True, watch=watch)
-    return _carry_out(repository, record, dataset, how)
+    started = Started(search=record, resumed=True, cluster=cluster)
+    return _carry_out(repository, started, dataset, checkpoint_root(database_url(db)), watch)
 
 
 def _read_only(repository: Repository, record: SearchRecord, watch: Watch) -> Result:
@@ -171,16 +154,16 @@ def _read_only(repository: Repository, record: SearchRecord, watch: Watch) -> Re
     return _result(repository, record)
 
 
-def _carry_out(repository: Repository, record: SearchRecord, dataset: Dataset, how: How) -> Result:
-    folder = prepared_folder(checkpoint_root(how.url), record)
+def _carry_out(
+    repository: Repository, started: Started, dataset: Dataset, checkpoints: Path, watch: Watch
+) -> Result:
+    record = started.search
+    folder = prepared_folder(checkpoints, record)
     with _leased(repository, record) as lease:
         check_same_data(repository, lease, dataset)
-        with closing(_executor(record, dataset, how.cluster)) as executor:
-            started = Started(
-                search=record, resumed=how.resumed, cluster=how.cluster, namesake=how.namesake
-            )
-            how.watch.on_start(started)
-            Coordinator(repository, lease, record, executor, folder, how.watch.observer).run()
+        with closing(_executor(record, dataset, started.cluster)) as executor:
+            watch.on_start(started)
+            Coordinator(repository, lease, record, executor, folder, watch.observer).run()
     return _result(repository, record)
 
 

@@ -15,6 +15,7 @@ from hpsearch.spec import load
 from hpsearch.spec.search import Search
 from hpsearch.storage.leases import Owner
 from hpsearch.storage.provenance import Provenance
+from hpsearch.storage.records import TrialRecord
 from hpsearch.storage.repository import Repository
 from workers.messages import Member
 
@@ -44,6 +45,16 @@ def a_search(**changes: Any) -> Search:
             **changes,
         }
     )
+
+
+def a_record(**changes: Any) -> TrialRecord:
+    """A stored trial that is running, with defaults for whatever a test does not care about."""
+    given: dict[str, Any] = {
+        **{"id": 1, "search_id": 1, "stage_id": 1, "number": 0, "branch": "all", "generation": 1},
+        **{"group": 0, "params": {}, "seed": 1, "replicate": 0, "start_epoch": 0},
+        **{"target_epochs": 9, "state": "running"},
+    }
+    return TrialRecord(**given | changes)
 
 
 def curve(member: Member, epoch: int) -> dict[str, float]:

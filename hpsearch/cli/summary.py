@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hpsearch.cli.tables import cell, console, rich_table
-from hpsearch.coordinator.loop import headline
+from hpsearch.coordinator.failures import headline
 from hpsearch.errors import HpsearchError
 from hpsearch.settings import DEFAULT_DATABASE, database_url
 

@@ -7,12 +7,12 @@ which worker was faster, and a restarted coordinator asks the same.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from hpsearch.coordinator.drafts import fresh, numbered
 from hpsearch.coordinator.view import SearchView, observe
 from hpsearch.sampling.allocation import allocate
+from hpsearch.sampling.evolution import population
 from hpsearch.sampling.samplers import BranchSampler
 from hpsearch.spec.space import Branch
 from hpsearch.storage.records import FINISHED, NewTrial, StageRecord, TrialRecord
@@ -111,9 +111,4 @@ def _batch(view: SearchView, stage: StageRecord) -> int | None:
     if stage.sampler not in LEARNING:
         return None
     given = view.search.spec.stages[stage.planned].batch
-    return given or sum(population(branch) for branch in stage.branches)
-
-
-def population(branch: Branch) -> int:
-    """CMA-ES's default population for d parameters, 4 + floor(3 ln d) (Hansen 2016)."""
-    return 4 + math.floor(3 * math.log(max(1, len(branch.parameters))))
+    return given or sum(population(len(branch.parameters)) for branch in stage.branches)

@@ -6,7 +6,6 @@ the database and the finished table is the same.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 from hpsearch.coordinator import progress
 from hpsearch.coordinator.asking import Asker
 from hpsearch.coordinator.events import Advanced, Finished, Observer, StageOpened, Troubled
+from hpsearch.coordinator.failures import failure_kind, headline
 from hpsearch.coordinator.groups import (
     build_group,
     cost,
@@ -157,7 +157,7 @@ class Coordinator:
         elif len(unfinished) > 1:
             self._part(number, unfinished, f"raised {said}")
         elif unfinished:
-            self._fail(unfinished[0], _failure_kind(traceback), traceback)
+            self._fail(unfinished[0], failure_kind(traceback), traceback)
 
     def _unfinished(self, number: int) -> list[TrialRecord]:
         return [t for t in self._view.of_group(number) if t.state not in FINISHED]
@@ -239,17 +239,3 @@ class Coordinator:
     def _tell(self, message: str) -> None:
         self._repository.add_event(self._lease, "trouble", {"message": message})
         self._observer(Troubled(view=self._view, message=message))
-
-
-def headline(traceback: str) -> str:
-    """The line of a traceback that names the exception; PyTorch's may go on in C++ frames."""
-    lines = traceback.strip().splitlines()
-    named = [line for line in lines if re.match(r"\w[\w.]*(Error|Exception|NotWritten)\b", line)]
-    return (named or lines)[-1]
-
-
-def _failure_kind(traceback: str) -> FailureKind:
-    """Out of memory as PyTorch says it, on a GPU and on the CPU; else an error."""
-    said = headline(traceback)
-    is_memory = "OutOfMemoryError" in said or "can't allocate memory" in said
-    return "out_of_memory" if is_memory else "error"

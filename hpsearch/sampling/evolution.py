@@ -31,6 +31,11 @@ if TYPE_CHECKING:
 _LEAST_SOURCE = 10
 
 
+def population(num_parameters: int) -> int:
+    """CMA-ES's default population, 4 + floor(3 ln d) for d parameters (Hansen 2016)."""
+    return 4 + math.floor(3 * math.log(max(1, num_parameters)))
+
+
 class Evolution:
     """One branch's CMA-ES (Hansen, arXiv:1604.00772); choices are drawn at random.
 
@@ -62,15 +67,13 @@ class Evolution:
         from optuna.samplers import CmaEsSampler
 
         known = finished_trials(self._branch, self._seen, self._mode)
-        # Hansen's default is the least: a smaller population loses its way.
-        default = 4 + math.floor(3 * math.log(max(1, len(self._space))))
         source = [numeric_only(trial) for trial in known]
         if source:
             # The warm start takes the best tenth and refuses fewer than ten.
             source *= math.ceil(_LEAST_SOURCE / len(source))
         sampler = CmaEsSampler(
             seed=keyed_seed(self._seed, self._branch.key, "cmaes"),
-            popsize=max(count, default),
+            popsize=max(count, population(len(self._space))),  # a smaller one loses its way
             source_trials=source or None,
             warn_independent_sampling=False,
         )

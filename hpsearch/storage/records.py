@@ -35,15 +35,13 @@ class SearchRecord:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class StageRecord:
-    """A stage as it was opened; ``position`` counts from 0 over the search, expand stages too.
+class NewStage:
+    """A stage to open; ``position`` counts from 0 over the search, expand stages too.
 
     ``planned`` is the index of the spec's stage that this one carries out; an expand stage has the
     index of the stage that it extends and kind "expand".
     """
 
-    id: int
-    search_id: int
     position: int
     planned: int
     name: str
@@ -52,6 +50,14 @@ class StageRecord:
     sampler: SamplerName
     branches: tuple[Branch, ...]
     reasons: tuple[Reason, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StageRecord(NewStage):
+    """A stage as it was opened."""
+
+    id: int
+    search_id: int
     state: StageState
 
 
@@ -91,20 +97,6 @@ class TrialRecord:
     checkpoint_epoch: int = 0
     attempts: int = 0
     seconds: float = 0.0
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class NewStage:
-    """A stage to open; the fields are those of :class:`StageRecord`."""
-
-    position: int
-    planned: int
-    name: str
-    kind: StageKind
-    epochs: int
-    sampler: SamplerName
-    branches: tuple[Branch, ...]
-    reasons: tuple[Reason, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hpsearch.coordinator.events import Event, Troubled
-from hpsearch.coordinator.loop import Coordinator, headline
+from hpsearch.coordinator.failures import headline
+from hpsearch.coordinator.loop import Coordinator
 from hpsearch.coordinator.view import observe
 from hpsearch.executors.base import Ended, Lost, Raised, Update
 from hpsearch.executors.simulated import SimulatedExecutor

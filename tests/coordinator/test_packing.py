@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from coordinated import a_record
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -67,23 +68,7 @@ def test_halving_parts_in_two_new_groups() -> None:
 
 
 def _stored(id: int, state: str, epochs: int, checkpoint: int) -> TrialRecord:
-    return TrialRecord(
-        id=id,
-        search_id=1,
-        stage_id=1,
-        number=id,
-        branch="all",
-        generation=1,
-        group=0,
-        params={},
-        seed=0,
-        replicate=0,
-        start_epoch=0,
-        target_epochs=9,
-        state=state,
-        epochs=epochs,
-        checkpoint_epoch=checkpoint,
-    )
+    return a_record(id=id, number=id, state=state, epochs=epochs, checkpoint_epoch=checkpoint)
 
 
 def test_members_that_ended_after_the_checkpoint_are_trained_along_again() -> None:

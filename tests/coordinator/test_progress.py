@@ -4,25 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from coordinated import a_record
+
 from hpsearch.coordinator.progress import advance, commit
 from hpsearch.spec.search import Objective
-from hpsearch.storage.records import TrialRecord
 from workers.messages import Divergence, Report
 
-TRIAL = TrialRecord(
-    id=1,
-    search_id=1,
-    stage_id=1,
-    number=0,
-    branch="all",
-    generation=1,
-    group=0,
-    params={},
-    seed=1,
-    replicate=0,
-    start_epoch=0,
+TRIAL = a_record(
     target_epochs=4,
-    state="running",
     value=0.5,
     best_epoch=2,
     epochs=2,

@@ -1,0 +1,24 @@
+"""What a worker's traceback says, in one line and in one word.
+
+Called by the loop when a training raised, and by the summary when nothing else can be told.
+"""
+
+from __future__ import annotations
+
+import re
+
+from hpsearch.storage.records import FailureKind
+
+
+def headline(traceback: str) -> str:
+    """The line of a traceback that names the exception; PyTorch's may go on in C++ frames."""
+    lines = traceback.strip().splitlines()
+    named = [line for line in lines if re.match(r"\w[\w.]*(Error|Exception|NotWritten)\b", line)]
+    return (named or lines)[-1]
+
+
+def failure_kind(traceback: str) -> FailureKind:
+    """Out of memory as PyTorch says it, on a GPU and on the CPU; else an error."""
+    said = headline(traceback)
+    is_memory = "OutOfMemoryError" in said or "can't allocate memory" in said
+    return "out_of_memory" if is_memory else "error"
