@@ -6,13 +6,14 @@ Plain frozen values of the standard library, so that either side can be tested w
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from workers.config import TrainConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CheckpointSlice:
-    """One member's row in a group's checkpoint file."""
+    """One trial's row in a group's checkpoint file: with k folds, its rows k row to k row + k - 1."""
 
     file: str
     row: int
@@ -20,12 +21,16 @@ class CheckpointSlice:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Member:
-    """One trial as a worker sees it. ``seed`` keys its initialization and its dropout."""
+    """One trial as a worker sees it. ``seed`` keys its initialization and its dropout.
+
+    ``resume`` is where its own training stopped; ``warm_start`` where a new one takes weights from.
+    """
 
     trial: int
     seed: int
     config: TrainConfig
     resume: CheckpointSlice | None = None
+    warm_start: CheckpointSlice | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,8 +38,9 @@ class TrialGroup:
     """Trials that are trained together as one stacked model, from ``start_epoch`` to ``end_epoch``.
 
     All members have the same ``TrainConfig.stacking_key()`` and see the same minibatches, whose
-    order is keyed by ``order_seed``. A checkpoint is written every ``checkpoint_every`` epochs and
-    at the end, to a file whose name begins with ``checkpoint_stem``; no stem, none.
+    order is keyed by ``order_seed``. ``metric`` and ``mode`` are the objective, for what waits on
+    it (early stopping, plateau). A checkpoint is written every ``checkpoint_every`` epochs and at
+    the end, to a file whose name begins with ``checkpoint_stem``; no stem, none.
     """
 
     name: str
@@ -42,6 +48,8 @@ class TrialGroup:
     order_seed: int
     start_epoch: int
     end_epoch: int
+    metric: str = "val_loss"
+    mode: Literal["max", "min"] = "min"
     checkpoint_stem: str | None = None
     checkpoint_every: int = 10
 
@@ -60,7 +68,15 @@ class Divergence:
     trial: int
     epoch: int
     message: str
-    metrics: dict[str, float]
+    metrics: dict[str, Metric]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Refusal:
+    """A member that cannot be trained as it is configured, in one sentence."""
+
+    trial: int
+    message: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,12 +85,18 @@ class Report:
 
     ``metrics[name][i]`` belongs to ``trials[i]``; ``checkpoint`` names the file written after this
     epoch, if one was, in which ``trials[i]`` has row i. ``seconds`` is the wall time of the epoch.
-    Members in ``diverged`` are in neither.
+    Trials in ``stopped`` are among ``trials`` for the last time: they ended early, in good health.
+    Members in ``diverged`` or ``refused`` are in neither.
     """
 
     epoch: int
     trials: tuple[int, ...]
-    metrics: dict[str, list[float]]
+    metrics: dict[str, list[Metric]]
     seconds: float
     diverged: tuple[Divergence, ...] = ()
+    refused: tuple[Refusal, ...] = ()
+    stopped: tuple[int, ...] = ()
     checkpoint: str | None = None
+
+
+Metric = float | list[float]  # a number, or one a layer

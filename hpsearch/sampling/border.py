@@ -21,7 +21,7 @@ from hpsearch.sampling.standing import standings
 from hpsearch.sampling.statistics import upward_p
 from hpsearch.spec.reason import Reason
 from hpsearch.spec.space import Branch, Parameter, Range
-from workers.domain import Domain
+from workers.config.domain import Domain
 
 _ELITE_SHARE = 0.1
 _ELITE_LEAST = 5

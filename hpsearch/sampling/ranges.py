@@ -9,7 +9,7 @@ import math
 from typing import Literal
 
 from hpsearch.spec.space import Range
-from workers.domain import Domain
+from workers.config.domain import Domain
 
 Side = Literal["lower", "upper"]
 

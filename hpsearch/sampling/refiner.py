@@ -16,7 +16,7 @@ from hpsearch.sampling.ranking import LEAST_JUDGED, Ranking, rank_branch
 from hpsearch.sampling.standing import Standing, allocated_reason, dropped_reason, standings
 from hpsearch.spec.reason import Reason
 from hpsearch.spec.space import Branch, Choice, Parameter
-from workers.domain import Domain
+from workers.config.domain import Domain
 
 _ELITE_SHARE = 0.15
 _ELITE_LEAST = 5

@@ -32,7 +32,7 @@ from hpsearch.spec.space_section import read_space
 from hpsearch.spec.stages_section import StageDefaults, check_order, check_space, read_stages
 from workers.config import DOMAINS
 from workers.data.config import PREPROCESS, SOURCES, DataConfig, DataError
-from workers.domain import Domain
+from workers.config.domain import Domain
 
 TOP: dict[str, Rule] = {
     "name": Name(),

@@ -14,7 +14,7 @@ from hpsearch.spec.problem import Problems, closest, shown
 from hpsearch.spec.rules import NUMBER, Section, join, obeys, settled
 from hpsearch.spec.space import RANGE_KINDS, Choice, Parameter, Range, Value
 from workers.config import DOMAINS
-from workers.domain import Domain
+from workers.config.domain import Domain
 
 KINDS = (*RANGE_KINDS, "choice")
 KEYS = (*KINDS, "base", "when")

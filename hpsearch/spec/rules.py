@@ -1,6 +1,6 @@
 """What a key of a spec may hold: rules that say themselves in words, and the reading of a section.
 
-Each section of a spec is a table of rules, ``workers.domain.Domain`` among them; ``read_fields``
+Each section of a spec is a table of rules, ``workers.config.domain.Domain`` among them; ``read_fields``
 holds what the user wrote against the table. Called by the other modules of this room.
 """
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from hpsearch.spec.problem import Problems, closest, shown
-from workers.domain import Domain
+from workers.config.domain import Domain
 
 LARGEST = 1e18  # beyond it no number means anything here, and integers do not fit a database
 

@@ -14,7 +14,7 @@ from hpsearch.spec.problem import Problems, shown
 from hpsearch.spec.rules import BOOLEAN, COUNT, POSITIVE, Name, Rule, Section, obeys, read_fields
 from hpsearch.spec.search import SAMPLERS, Stage
 from hpsearch.spec.space import Range, Space
-from workers.domain import Domain
+from workers.config.domain import Domain
 
 SEARCH_KEYS: dict[str, Rule] = {
     "name": Name(),

@@ -13,7 +13,7 @@ from hpsearch.sampling.border import extend, merge, still_on_border
 from hpsearch.sampling.ranges import span, stepped
 from hpsearch.spec.space import Branch, Range
 from workers.config import DOMAINS
-from workers.domain import Domain
+from workers.config.domain import Domain
 
 SMALL = Range(kind="log_uniform", low=1e-6, high=1e-3)
 

@@ -19,7 +19,7 @@ from hpsearch.sampling.refiner import refine
 from hpsearch.sampling.samplers import BranchSampler
 from hpsearch.spec.space import Branch, Choice, Range
 from workers.config import DOMAINS
-from workers.domain import Domain
+from workers.config.domain import Domain
 
 RATE = Range(kind="log_uniform", low=1e-6, high=1.0)
 DROPOUT = Range(kind="uniform", low=0.0, high=0.8)

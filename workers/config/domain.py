@@ -1,6 +1,6 @@
 """The values that one training hyperparameter may take, and the sentence for one that it may not.
 
-Used by ``workers.config`` to describe its fields and by ``hpsearch.spec`` to check a user's spec.
+Used by this room to describe the fields of TrainConfig and by ``hpsearch.spec`` to check a user's spec.
 """
 
 from __future__ import annotations
@@ -22,13 +22,14 @@ class Domain:
     names: tuple[str, ...] = ()
     optional: bool = False
     sequence: bool = False
+    text: bool = False
 
     def rule(self) -> str:
         """The domain in words, e.g. ``a number in [0, 1)``."""
         if self.names:
             return "one of " + ", ".join(self.names)
-        if self.boolean:
-            return "true or false"
+        if self.boolean or self.text:
+            return "true or false" if self.boolean else "text"
         noun = "an integer" if self.integer else "a number"
         bounds = self._bounds()
         text = f"{noun} {bounds}" if bounds else noun
@@ -47,6 +48,8 @@ class Domain:
             return isinstance(value, str) and value in self.names
         if self.boolean:
             return isinstance(value, bool)
+        if self.text:
+            return isinstance(value, str) and bool(value.strip())
         if isinstance(value, bool) or not isinstance(value, int | float):
             return False
         if self.integer and not float(value).is_integer():

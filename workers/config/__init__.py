@@ -1,0 +1,111 @@
+"""``TrainConfig``: everything that the training stack can vary, in PyTorch's words.
+
+A field is fixed under ``train:`` or searched under ``space:`` of a spec; ``hpsearch.spec`` reads
+the domains from here, ``workers.training`` reads the values. Standard library only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from workers.config.domain import Domain
+from workers.config.inputs import InputFields
+from workers.config.learning import LossFields, OptimizerFields, RegularizationFields
+from workers.config.model import ModelFields, StartFields
+from workers.config.pace import PaceFields
+
+SECTIONS = (
+    ModelFields,
+    StartFields,
+    LossFields,
+    RegularizationFields,
+    OptimizerFields,
+    PaceFields,
+    InputFields,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(
+    InputFields,
+    PaceFields,
+    OptimizerFields,
+    RegularizationFields,
+    LossFields,
+    StartFields,
+    ModelFields,
+):
+    """One trial's training, complete; docs/training.md has a line on each field.
+
+    Fields marked ``shapes`` part groups: their trials cannot be stacked.
+    """
+
+    def layer_widths(self) -> tuple[int, ...]:
+        """The hidden linear layers' widths, first to last."""
+        if self.model == "logistic_regression":
+            return ()
+        if isinstance(self.hidden_units, int):
+            return (self.hidden_units,) * self.depth
+        return tuple(self.hidden_units)
+
+    def block_channels(self) -> tuple[int, ...]:
+        """The channels of each convolutional block; none but for a cnn."""
+        if self.model != "cnn":
+            return ()
+        return (self.channels,) if isinstance(self.channels, int) else self.channels
+
+    def num_layers(self) -> int:
+        """Layers with weights: convolutions, hidden linear layers, and the head."""
+        convolutions = self.convs_per_block * len(self.block_channels())
+        return convolutions + len(self.layer_widths()) + 1
+
+    def multipliers(self) -> tuple[float, ...]:
+        """``lr_multipliers`` as a list; none stands for 1 everywhere."""
+        given = self.lr_multipliers
+        return given if isinstance(given, tuple) else (given,)
+
+    def minibatch_size(self, epoch: int, num_train: int) -> int:
+        """Examples of a minibatch in ``epoch`` (from 0): all of them for gradient_descent.
+
+        grow_batch: the batch grows where a step schedule's rate would fall (Smith et al. 2018).
+        """
+        if self.optimizer == "gradient_descent":
+            return num_train
+        size = float(self.batch_size)
+        if self.lr_schedule == "grow_batch":
+            size /= max(self.lr_decay, 1e-9) ** (epoch // self.lr_step_size)
+        return min(num_train, round(size))
+
+    def stacking_key(self) -> tuple[Any, ...]:
+        """Equal for two configurations exactly when their trials can be stacked."""
+        resolved = ("hidden_units", "depth", "channels", "batch_size")
+        names = (f.name for f in fields(self) if f.metadata["shapes"] and f.name not in resolved)
+        shapes = tuple(getattr(self, name) for name in names)
+        return (*shapes, self.layer_widths(), self.block_channels(), *self._batches())
+
+    def _batches(self) -> tuple[Any, ...]:
+        """What decides the sizes of the minibatches in all epochs."""
+        if self.optimizer == "gradient_descent":
+            return ("all",)
+        if self.lr_schedule == "grow_batch":
+            return (self.batch_size, self.lr_decay, self.lr_step_size)
+        return (self.batch_size,)
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> TrainConfig:
+        """From values as sampled: whole floats of integer fields become ints, lists tuples."""
+        return cls(**{name: _coerce(name, value) for name, value in values.items()})
+
+
+DOMAINS: dict[str, Domain] = {f.name: f.metadata["domain"] for f in fields(TrainConfig)}
+
+
+def _coerce(name: str, value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return tuple(_coerce(name, item) for item in value)
+    domain = DOMAINS[name]
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return value
+    return int(value) if domain.integer else float(value)

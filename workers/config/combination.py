@@ -1,0 +1,130 @@
+"""What fields ask of one another and of the data: the rules that no single domain can show.
+
+``hpsearch.spec`` holds a space against them before a search starts, and the training loop each
+member of a group: a trial that breaks one fails alone, with its sentence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from workers.config import TrainConfig
+from workers.config.learning import CLASS_LOSSES
+
+IMAGE_AUGMENTATIONS = ("translation", "rotation", "scaling", "flip", "cutout")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DataShape:
+    """What a model needs to know of the data.
+
+    ``num_features`` numbers an example; ``image`` is (channels, height, width) if it is one;
+    ``num_outputs`` C classes, or 1 for a regression; ``num_train`` training rows.
+    """
+
+    num_features: int
+    image: tuple[int, int, int] | None
+    num_outputs: int
+    is_regression: bool
+    num_train: int
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be trained: one sentence. ``key`` names the field at fault."""
+
+    def __init__(self, key: str, message: str) -> None:
+        super().__init__(key, message)
+        self.key = key
+
+    def __str__(self) -> str:
+        return str(self.args[1])
+
+
+def check_combination(config: TrainConfig, data: DataShape) -> None:
+    """Raises ConfigError with the first rule that ``config`` breaks on ``data``."""
+    for rule in (_model, _normalization, _layers, _loss, _pace, _inputs):
+        for key, broken in rule(config, data):
+            raise ConfigError(key, broken)
+
+
+Problems = Iterator[tuple[str, str]]
+
+
+def loss_of(config: TrainConfig, data: DataShape) -> str:
+    """The loss that ``config`` names, or the usual one for the data."""
+    return config.loss or ("mse" if data.is_regression else "cross_entropy")
+
+
+def _model(config: TrainConfig, data: DataShape) -> Problems:
+    if config.model != "cnn":
+        return
+    if data.image is None:
+        yield "model", "cnn needs images, but the examples are lists of numbers; use mlp"
+        return
+    if config.kernel_size % 2 == 0:
+        yield "kernel_size", f"must be odd, so that images keep their size, but got {config.kernel_size}"
+    side, halved = min(data.image[1:]), config.pooling != "none"
+    for block in range(1, len(config.block_channels()) + 1):
+        if config.kernel_size > side:
+            yield (
+                "kernel_size",
+                f"must be at most {side}, the side of the images of block {block}, but got "
+                f"{config.kernel_size}; lower it, or take blocks away",
+            )
+        if halved and side < 2:
+            yield "channels", f"block {block} cannot pool images of side {side}; use fewer blocks"
+        side = side // 2 if halved else side
+
+
+def _normalization(config: TrainConfig, data: DataShape) -> Problems:
+    name = config.normalization
+    if name == "instance" and config.model != "cnn":
+        yield "normalization", "instance needs images: model cnn; use layer"
+    if name == "batch" and config.minibatch_size(0, data.num_train) == 1:
+        yield "batch_size", "must be at least 2 for batch normalization, but got 1"
+    if name != "group":
+        return
+    for units in (*config.block_channels(), *config.layer_widths()):
+        if units % config.norm_groups:
+            yield (
+                "norm_groups",
+                f"must divide the units of every normalized layer, but {config.norm_groups} does "
+                f"not divide {units}",
+            )
+
+
+def _layers(config: TrainConfig, data: DataShape) -> Problems:
+    num_layers = config.num_layers()
+    multipliers = config.multipliers()
+    if multipliers and len(multipliers) != num_layers:
+        yield (
+            "lr_multipliers",
+            f"must have one number for each of the {num_layers} layers, but has {len(multipliers)}",
+        )
+    if config.frozen_layers >= num_layers:
+        yield (
+            "frozen_layers",
+            f"must leave one of the {num_layers} layers to train, but got {config.frozen_layers}",
+        )
+
+
+def _loss(config: TrainConfig, data: DataShape) -> Problems:
+    loss = loss_of(config, data)
+    if (loss in CLASS_LOSSES) == data.is_regression:
+        needs, has = ("classes", "numbers") if data.is_regression else ("numbers", "classes")
+        fitting = "mse or huber" if data.is_regression else "cross_entropy or hinge"
+        yield "loss", f"{loss} needs {needs} for targets, but the data have {has}; use {fitting}"
+
+
+def _pace(config: TrainConfig, data: DataShape) -> Problems:
+    if config.lr_schedule == "grow_batch" and not 0 < config.lr_decay <= 1:
+        yield "lr_decay", f"must be in (0, 1] for grow_batch, but got {config.lr_decay:g}"
+
+
+def _inputs(config: TrainConfig, data: DataShape) -> Problems:
+    for name in IMAGE_AUGMENTATIONS:
+        if getattr(config, name) and data.image is None:
+            yield name, "needs images, but the examples are lists of numbers; set it to 0"
+    if config.sampling in ("balanced", "interleaved") and data.is_regression:
+        yield "sampling", f"{config.sampling} needs classes, but the targets are numbers; use shuffled"

@@ -1,0 +1,53 @@
+"""Columns: the hyperparameters of a stack's rows as vectors over them, on the device.
+
+Made by ``stack`` whenever its rows change; every part of the training reads its numbers here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from workers.config import TrainConfig
+
+
+class Columns:
+    """What belongs to each of M rows: its configuration, the seed of its trial, its fold.
+
+    A part that all rows have off costs nothing: ``active`` says so without looking at the device.
+    """
+
+    def __init__(
+        self,
+        configs: Sequence[TrainConfig],
+        seeds: Sequence[int],
+        folds: Sequence[int],
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> None:
+        self.configs, self.device, self.dtype = tuple(configs), device, dtype
+        self.seeds_M = torch.tensor(list(seeds), dtype=torch.int64, device=device)
+        self.folds_M = torch.tensor(list(folds), dtype=torch.int64, device=device)
+        self._vectors: dict[tuple[str, torch.dtype, float], Tensor] = {}
+
+    def __len__(self) -> int:
+        return len(self.configs)
+
+    def number(self, name: str, *, dtype: torch.dtype | None = None, off: float = 0.0) -> Tensor:
+        """The field ``name`` of all rows, [M]; None and False count as ``off``."""
+        place = (name, dtype or self.dtype, off)
+        if place not in self._vectors:
+            values = [getattr(config, name) for config in self.configs]
+            numbers = [off if value is None else float(value) for value in values]
+            vector = torch.tensor(numbers, dtype=torch.float64)
+            self._vectors[place] = vector.to(device=self.device, dtype=dtype or self.dtype)
+        return self._vectors[place]
+
+    def active(self, name: str, *, off: float = 0.0) -> Tensor | None:
+        """The same, or None where no row has it: all are None, False or ``off``."""
+        values = (getattr(config, name) for config in self.configs)
+        if all(value is None or float(value) == off for value in values):
+            return None
+        return self.number(name, off=off)

@@ -1,0 +1,26 @@
+"""``Batch``: one minibatch of all rows of a stack. Made by ``feed``, taken by the loop."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Batch:
+    """Inputs [m, B, F] and targets [m, B], m = M or 1 where all rows see the same.
+
+    Targets are class codes (int64) or numbers. ``index_mB`` are the examples' places among the
+    training rows. With mixup the target is ``share_M`` parts of ``y_mB`` and the rest of
+    ``partner_mB``, and the inputs are mixed already.
+    """
+
+    x_mBF: Tensor
+    y_mB: Tensor
+    index_mB: Tensor
+    partner_mB: Tensor | None = None
+    share_M: Tensor | None = None
+
+    def __len__(self) -> int:
+        return self.y_mB.shape[1]

@@ -1,0 +1,76 @@
+"""What the loop needs of a model: descriptions of its tensors, and a forward pass over M rows.
+
+A model is one class and one line in ``MODELS``; see ``mlp`` and ``cnn``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from torch import Tensor
+
+from workers.training.columns import Columns
+
+ParameterKind = Literal["weight", "bias", "gain", "shift", "slope"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ParameterSpec:
+    """One parameter tensor of one row. ``layer`` counts the layers with weights, first to last.
+
+    A ``weight`` is [out, in] or [out, in, k, k]; ``gain`` and ``shift`` are a normalization's,
+    ``slope`` is prelu's. Only weights are regularized, unless ``decay_biases`` asks for all.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    layer: int
+    kind: ParameterKind
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BufferSpec:
+    """One tensor of one row that is not trained, such as a running mean; ``start`` fills it."""
+
+    name: str
+    shape: tuple[int, ...]
+    start: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pass:
+    """What a forward pass is given beside the inputs.
+
+    ``weights`` and ``buffers`` are [M, *shape] by name; buffers are updated in place if
+    ``training``. ``dropout(h, layer)`` drops units of h, ``observe(h, layer)`` is shown the hidden
+    activations; both take them with the row axis first: [M, units, examples] of a linear layer,
+    [M, examples, channels, height, width] of a convolution.
+    """
+
+    weights: Mapping[str, Tensor]
+    buffers: Mapping[str, Tensor]
+    columns: Columns
+    training: bool
+    dropout: Callable[[Tensor, int], Tensor] | None = None
+    observe: Callable[[Tensor, int], None] | None = None
+
+
+class Model(Protocol):
+    """A network, without its weights."""
+
+    @property
+    def parameters(self) -> tuple[ParameterSpec, ...]: ...
+
+    @property
+    def buffers(self) -> tuple[BufferSpec, ...]: ...
+
+    @property
+    def widest(self) -> int:
+        """Numbers that one example holds in the widest layer, to bound an evaluation's memory."""
+        ...
+
+    def forward(self, given: Pass, x_mBF: Tensor) -> Tensor:
+        """Outputs [M, B, C] of all rows; ``x_mBF`` has m = M, or 1 where all see the same."""
+        ...
