@@ -13,7 +13,7 @@ from workers.config import TrainConfig
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CheckpointSlice:
-    """One trial's row in a group's checkpoint file: with k folds, its rows k row to k row + k - 1."""
+    """A trial's row in a group's checkpoint file; with k folds, its rows from k row on."""
 
     file: str
     row: int

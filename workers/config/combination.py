@@ -63,7 +63,10 @@ def _model(config: TrainConfig, data: DataShape) -> Problems:
         yield "model", "cnn needs images, but the examples are lists of numbers; use mlp"
         return
     if config.kernel_size % 2 == 0:
-        yield "kernel_size", f"must be odd, so that images keep their size, but got {config.kernel_size}"
+        yield (
+            "kernel_size",
+            f"must be odd, so that images keep their size, but got {config.kernel_size}",
+        )
     side, halved = min(data.image[1:]), config.pooling != "none"
     for block in range(1, len(config.block_channels()) + 1):
         if config.kernel_size > side:
@@ -127,4 +130,7 @@ def _inputs(config: TrainConfig, data: DataShape) -> Problems:
         if getattr(config, name) and data.image is None:
             yield name, "needs images, but the examples are lists of numbers; set it to 0"
     if config.sampling in ("balanced", "interleaved") and data.is_regression:
-        yield "sampling", f"{config.sampling} needs classes, but the targets are numbers; use shuffled"
+        yield (
+            "sampling",
+            f"{config.sampling} needs classes, but the targets are numbers; use shuffled",
+        )

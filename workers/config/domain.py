@@ -1,6 +1,7 @@
 """The values that one training hyperparameter may take, and the sentence for one that it may not.
 
-Used by this room to describe the fields of TrainConfig and by ``hpsearch.spec`` to check a user's spec.
+Used by this room to describe the fields of ``TrainConfig``, and by ``hpsearch.spec`` to check a
+user's spec.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from workers.config.fields import named, real
+from workers.config.declare import named, real
 
 SAMPLINGS = ("shuffled", "replacement", "balanced", "interleaved", "hard")
 
@@ -24,17 +24,32 @@ class InputFields:
         0.0, "the standard deviation of Gaussian noise on the preprocessed inputs", low=0
     )
     corruption: float = real(
-        0.0, "the share of inputs set to 0 (masking noise; Vincent et al. 2008)", low=0, high=1, high_open=True
+        0.0,
+        "the share of inputs set to 0 (masking noise; Vincent et al. 2008)",
+        low=0,
+        high=1,
+        high_open=True,
     )
     translation: float = real(
-        0.0, "images: shifted by up to this share of their side, in both directions", low=0, high=1, high_open=True
+        0.0,
+        "images: shifted by up to this share of their side, in both directions",
+        low=0,
+        high=1,
+        high_open=True,
     )
     rotation: float = real(0.0, "images: turned by up to so many degrees", low=0, high=180)
-    scaling: float = real(0.0, "images: scaled by a factor in 1 ± this", low=0, high=1, high_open=True)
+    scaling: float = real(
+        0.0, "images: scaled by a factor in 1 ± this", low=0, high=1, high_open=True
+    )
     flip: float = real(0.0, "images: the chance to be mirrored left to right", low=0, high=1)
     cutout: float = real(
-        0.0, "images: the side of a square set to 0, as a share of theirs (DeVries and Taylor 2017)", low=0, high=1
+        0.0,
+        "images: the side of a square set to 0, as a share of theirs (DeVries and Taylor 2017)",
+        low=0,
+        high=1,
     )
     mixup: float = real(
-        0.0, "the alpha of Beta(alpha, alpha) that mixes pairs of examples (Zhang et al. 2018)", low=0
+        0.0,
+        "the alpha of Beta(alpha, alpha) that mixes pairs of examples (Zhang et al. 2018)",
+        low=0,
     )

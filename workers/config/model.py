@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from workers.config.domain import Domain
-from workers.config.fields import count, flag, listed, named, real, text
+from workers.config.declare import count, flag, listed, named, real, text
 
 MODELS = ("mlp", "cnn", "logistic_regression")
 POOLINGS = ("max", "average", "none")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from workers.config.fields import count, listed, named, real
+from workers.config.declare import count, listed, named, real
 
 SCHEDULES = (
     "constant",
@@ -43,22 +43,34 @@ class PaceFields:
     reference_batch_size: int = count(256, "the batch size that learning_rate is meant for", low=1)
     lr_schedule: str = named(SCHEDULES, "the rate over time")
     lr_decay: float = real(
-        0.9, "the factor of step, exponential and plateau; the k of natural_exponential and "
-        "inverse_time; grow_batch divides by it", low=0
+        0.9,
+        "the factor of step, exponential and plateau; the k of natural_exponential and "
+        "inverse_time; grow_batch divides by it",
+        low=0,
     )
     lr_step_size: int = count(10, "epochs between the steps of step, halving and grow_batch", low=1)
     lr_milestones: int | tuple[int, ...] = listed(
-        (), "step: epochs after which the rate drops, in the place of every lr_step_size", low=1, integer=True
+        (),
+        "step: epochs after which the rate drops, in the place of every lr_step_size",
+        low=1,
+        integer=True,
     )
     lr_power: float = real(1.0, "the exponent of power and polynomial", low=0)
     lr_min: float = real(
-        0.0, "what polynomial, cosine, cyclic and plateau end at, as a share of the rate", low=0, high=1
+        0.0,
+        "what polynomial, cosine, cyclic and plateau end at, as a share of the rate",
+        low=0,
+        high=1,
     )
     lr_cycle_epochs: int | None = count(
         None, "the length of a cycle of cosine (then it restarts) and cyclic; default: T", low=1
     )
-    lr_cycle_factor: int = count(1, "cosine: each cycle is so many times as long as the last", low=1)
-    lr_patience: int = count(3, "plateau: epochs without a better objective until the rate drops", low=1)
+    lr_cycle_factor: int = count(
+        1, "cosine: each cycle is so many times as long as the last", low=1
+    )
+    lr_patience: int = count(
+        3, "plateau: epochs without a better objective until the rate drops", low=1
+    )
     warmup_epochs: float = real(0.0, "linear warm-up before any schedule", low=0)
     schedule_epochs: int | None = count(
         None, "the T of polynomial, cosine and one_cycle; default: the trial's epochs", low=1
