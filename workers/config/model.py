@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from workers.config.domain import Domain
 from workers.config.declare import count, flag, listed, named, real, text
 
 MODELS = ("mlp", "cnn", "logistic_regression")
@@ -41,8 +40,6 @@ INITIALIZATIONS = (
 )
 PRECISIONS = ("float32", "float64", "bfloat16", "tf32")
 WARM_LAYERS = ("all", "all_but_head")
-
-_WIDTH = Domain(low=1, integer=True, sequence=True)
 
 
 @dataclass(frozen=True, kw_only=True)
