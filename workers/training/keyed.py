@@ -6,6 +6,8 @@ the minibatch order, the initialization and the dropout.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -39,6 +41,19 @@ def keep_mask(seeds_M: Tensor, drop_M: Tensor, count: int, *counters: int) -> Te
     """Boolean [M, count]: False with probability ``drop_M`` (to within 2**-32)."""
     threshold_M = (drop_M.double() * 2.0**32 - 2.0**31).to(torch.int32)
     return bits(seeds_M, count, *counters) >= threshold_M[:, None]
+
+
+def uniforms(seeds_M: Tensor, count: int, *counters: int) -> Tensor:
+    """Uniform float64 numbers in (0, 1), [M, count]."""
+    return (bits(seeds_M, count, *counters).double() + (2.0**31 + 0.5)) * 2.0**-32
+
+
+def normals(seeds_M: Tensor, count: int, *counters: int) -> Tensor:
+    """Standard normal float64 numbers [M, count] (Box and Muller 1958)."""
+    half = (count + 1) // 2
+    u = uniforms(seeds_M, 2 * half, *counters)
+    radius, angle = (-2 * u[:, :half].log()).sqrt(), 2 * math.pi * u[:, half:]
+    return torch.cat([radius * angle.cos(), radius * angle.sin()], dim=1)[:, :count]
 
 
 def _wrap(number: int) -> int:
