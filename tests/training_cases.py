@@ -8,7 +8,7 @@ import torch
 from workers.config import TrainConfig
 from workers.data import Dataset
 from workers.messages import Member, TrialGroup
-from workers.training.tensors import DeviceData
+from workers.training.feed.device_data import DeviceData
 
 CPU = torch.device("cpu")
 
@@ -26,9 +26,6 @@ def blobs(num_train: int = 70, num_features: int = 12, num_classes: int = 4) -> 
         x_validation=x[num_train:],
         y_validation=y[num_train:],
         class_names=tuple(map(str, range(num_classes))),
-        shift=None,
-        scale=None,
-        unit=1.0,
     )
 
 

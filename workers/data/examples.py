@@ -16,6 +16,7 @@ from workers.data.config import DataError
 
 Array = npt.NDArray[Any]
 Int64Array = npt.NDArray[np.int64]
+Float32Array = npt.NDArray[np.float32]
 MOST_FLOAT_CLASSES = 50
 
 

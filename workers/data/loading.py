@@ -11,7 +11,7 @@ import numpy as np
 
 from workers.data.cifar10 import read_cifar10
 from workers.data.config import DataConfig, DataError
-from workers.data.dataset import Dataset
+from workers.data.dataset import Dataset, Transform
 from workers.data.digits import read_digits
 from workers.data.examples import Array, Examples, Int64Array
 from workers.data.mnist import read_mnist
@@ -54,8 +54,8 @@ def load(config: DataConfig, seed: int) -> Dataset:
         y_validation=validation[1],
         class_names=examples.class_names,
         unit=examples.unit,
-        shift=shift,
-        scale=scale,
+        preprocess=config.preprocess,
+        transforms=(Transform(shift=shift, scale=scale),),
     )
 
 

@@ -10,8 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from workers.data.dataset import Float32Array
-from workers.data.examples import Array
+from workers.data.examples import Array, Float32Array
 
 CHUNK_BYTES = 64 * 2**20  # of float64: CIFAR-10 at once would take 1.2 GB
 

@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 
 from workers.data.config import DataConfig, DataError
-from workers.data.dataset import Float32Array
-from workers.data.examples import Examples, encode_labels, existing_file
+from workers.data.examples import Examples, Float32Array, encode_labels, existing_file
 
 SNIFF_BYTES = 4096
 
