@@ -61,10 +61,13 @@ class TrainConfig(
         convolutions = self.convs_per_block * len(self.block_channels())
         return convolutions + len(self.layer_widths()) + 1
 
-    def multipliers(self) -> tuple[float, ...]:
-        """``lr_multipliers`` as a list; none stands for 1 everywhere."""
-        given = self.lr_multipliers
-        return given if isinstance(given, tuple) else (given,)
+    def layer_rates(self) -> tuple[float, ...]:
+        """The factor on the learning rate of each layer, first to last; 0 for a frozen one."""
+        given = self.lr_multipliers or 1.0
+        rates = given if isinstance(given, tuple) else (given,) * self.num_layers()
+        return tuple(
+            0.0 if layer < self.frozen_layers else rate for layer, rate in enumerate(rates)
+        )
 
     def minibatch_size(self, epoch: int, num_train: int) -> int:
         """Examples of a minibatch in ``epoch`` (from 0): all of them for gradient_descent.

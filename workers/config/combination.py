@@ -99,11 +99,11 @@ def _normalization(config: TrainConfig, data: DataShape) -> Problems:
 
 def _layers(config: TrainConfig, data: DataShape) -> Problems:
     num_layers = config.num_layers()
-    multipliers = config.multipliers()
-    if multipliers and len(multipliers) != num_layers:
+    given = config.lr_multipliers
+    if isinstance(given, tuple) and given and len(given) != num_layers:
         yield (
             "lr_multipliers",
-            f"must have one number for each of the {num_layers} layers, but has {len(multipliers)}",
+            f"must have one number for each of the {num_layers} layers, but has {len(given)}",
         )
     if config.frozen_layers >= num_layers:
         yield (

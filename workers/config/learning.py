@@ -112,7 +112,7 @@ class OptimizerFields:
         high_open=True,
     )
     lr_multipliers: float | tuple[float, ...] = listed(
-        (), "a factor on the rate for each layer, first to last; () is 1 for all", low=0
+        (), "factors on the rate, one a layer from first to last, or one for all; none: 1", low=0
     )
     gradient_clip_norm: float | None = real(
         None, "scale the gradient down to this norm, as clip_grad_norm_", low=0, low_open=True

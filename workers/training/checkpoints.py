@@ -5,6 +5,7 @@ Written by the loop every few epochs; a file appears whole or not at all.
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -39,37 +40,57 @@ def _write(stack: Stack, file: Path, epoch: int) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     temporary = file.with_name(f"{file.name}.{os.getpid()}.tmp")
     tensors = {name: tensor.contiguous() for name, tensor in stack.rows.items()}
-    save_file(tensors, temporary, {"epoch": str(epoch), "step": str(stack.step)})
+    save_file(tensors, temporary, _metadata(stack, epoch))
     with temporary.open("rb") as written:
         os.fsync(written.fileno())  # a power cut may not leave a name without its contents
     os.replace(temporary, file)
 
 
+def _metadata(stack: Stack, epoch: int) -> dict[str, str]:
+    """``layout`` names the tensors that lie in a row of ``weights``, and in one of ``buffers``."""
+    layout = {
+        "weights": [[spec.name, list(spec.shape)] for spec in stack.model.parameters],
+        "buffers": [[spec.name, list(spec.shape)] for spec in stack.model.buffers],
+    }
+    return {
+        "epoch": str(epoch),
+        "step": str(stack.updates),
+        "folds": str(stack.num_folds),
+        "layout": json.dumps(layout),
+    }
+
+
 def read(stack: Stack, epoch: int) -> None:
-    """Fill each row of ``stack`` from its member's slice, which must be of ``epoch``."""
-    steps = set()
-    for row, member in enumerate(stack.members):
+    """Fill each member's rows of ``stack`` from its slice, which must be of ``epoch``."""
+    updates = set()
+    for place, member in enumerate(stack.members):
         if member.resume is None:
             raise CheckpointError(f"trial {member.trial} is to go on but names no checkpoint")
-        steps.add(_read_row(stack.rows, row, member.resume, epoch))
-    if len(steps) > 1:
-        raise CheckpointError(f"members of a group must have equally many updates, got {steps}")
-    stack.step = steps.pop()
+        updates.add(_read_rows(stack, stack.rows_of(place), member.resume, epoch))
+    if len(updates) > 1:
+        raise CheckpointError(f"members of a group must have equally many updates, got {updates}")
+    stack.updates = updates.pop()
 
 
-def _read_row(rows: dict[str, Tensor], row: int, source: CheckpointSlice, epoch: int) -> int:
-    """Copy one member's row; give its number of updates.
+def _read_rows(stack: Stack, rows: slice, source: CheckpointSlice, epoch: int) -> int:
+    """Copy one member's rows; give its number of updates.
 
     The file of a mixed group may have a slot more than this member's optimizer has use for, and
     this stack one more than the file: it belongs to others.
     """
+    folds = stack.num_folds
     try:
         with safe_open(source.file, framework="pt") as file:
             found, names = file.metadata() or {}, set(file.keys())
             if found.get("epoch") != str(epoch) or "weights" not in names:
                 raise CheckpointError(f"{source.file} is not a checkpoint of epoch {epoch}")
-            for name in rows.keys() & names:
-                rows[name][row].copy_(file.get_slice(name)[source.row])
+            stored = slice(source.row * folds, (source.row + 1) * folds)
+            for name in stack.rows.keys() & names:
+                stack.rows[name][rows].copy_(_rows(file.get_slice(name), stored))
             return int(found["step"])
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{source.file} cannot be read: {error}") from error
+
+
+def _rows(stored: object, rows: slice) -> Tensor:
+    return stored[rows.start : rows.stop]  # type: ignore[index,no-any-return] - untyped library

@@ -41,9 +41,13 @@ class Columns:
         if place not in self._vectors:
             values = [getattr(config, name) for config in self.configs]
             numbers = [off if value is None else float(value) for value in values]
-            vector = torch.tensor(numbers, dtype=torch.float64)
-            self._vectors[place] = vector.to(device=self.device, dtype=dtype or self.dtype)
+            self._vectors[place] = self.vector(numbers, dtype)
         return self._vectors[place]
+
+    def vector(self, numbers: Sequence[float], dtype: torch.dtype | None = None) -> Tensor:
+        """Any numbers, one a row, on the device."""
+        on_host = torch.tensor(list(numbers), dtype=torch.float64)
+        return on_host.to(device=self.device, dtype=dtype or self.dtype)
 
     def active(self, name: str, *, off: float = 0.0) -> Tensor | None:
         """The same, or None where no row has it: all are None, False or ``off``."""

@@ -1,54 +1,54 @@
 """Divergence: members whose training has failed for good are found at the end of an epoch.
 
-Called by the loop; what it finds ends as failed/diverged, and its row is dropped.
+Called by the loop; what it finds ends as failed/diverged, and its rows are dropped.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
-from workers.messages import Divergence
+from workers.messages import Divergence, Metric
 from workers.training.stack import Stack
 
-FAR_ABOVE_CHANCE = 10.0  # times ln(classes), the loss of guessing evenly
+FAR_ABOVE_CHANCE = 10.0  # times the loss of guessing
 PATIENCE = 3  # epochs in a row far above chance and hardly falling
 FALLING = 0.9  # a loss falls if an epoch takes it below this part of itself
 HEALTHY, BAD_TRAINING_LOSS, BAD_PARAMETER, BAD_VALIDATION_LOSS, STUCK = range(5)
 
 
-def watch(stack: Stack, train_loss_M: Tensor, val_loss_M: Tensor, num_classes: int) -> Tensor:
-    """Each member's state [M], on the device: HEALTHY, or the first thing that is wrong with it."""
-    strikes_M = _count_strikes(stack, train_loss_M, _limit(num_classes))
+def watch(stack: Stack, metrics: Mapping[str, Tensor], chance: float) -> Tensor:
+    """Each row's state [M], on the device: HEALTHY, or the first thing that is wrong with it.
+
+    ``chance`` is the loss of guessing.
+    """
+    train_loss_M = metrics["train_loss"]
+    strikes_M = _count_strikes(stack, train_loss_M, FAR_ABOVE_CHANCE * chance)
     states_M = torch.zeros_like(strikes_M)
     states_M[strikes_M >= PATIENCE] = STUCK
-    states_M[~val_loss_M.isfinite()] = BAD_VALIDATION_LOSS
+    states_M[~metrics["val_loss"].isfinite()] = BAD_VALIDATION_LOSS
     states_M[~stack.weights_MP.isfinite().all(1)] = BAD_PARAMETER
     states_M[~train_loss_M.isfinite()] = BAD_TRAINING_LOSS
     return states_M
 
 
 def describe(
-    trial: int, epoch: int, state: int, metrics: Mapping[str, float], num_classes: int
+    trial: int, epoch: int, state: int, metrics: Mapping[str, Metric], chance: float
 ) -> Divergence:
     """What is told of a member that is not healthy after ``epoch`` (from 1)."""
+    loss, limit = metrics["train_loss"], FAR_ABOVE_CHANCE * chance
     message = {
-        BAD_TRAINING_LOSS: f"the training loss is {metrics['train_loss']}",
+        BAD_TRAINING_LOSS: f"the training loss is {loss}",
         BAD_PARAMETER: "a parameter is not finite",
         BAD_VALIDATION_LOSS: f"the validation loss is {metrics['val_loss']}",
         STUCK: (
-            f"the training loss {metrics['train_loss']:.4g} stayed above {_limit(num_classes):.4g} "
+            f"the training loss {loss:.4g} stayed above {limit:.4g} "
             f"({FAR_ABOVE_CHANCE:g} times that of guessing) for {PATIENCE} epochs and hardly fell"
         ),
     }[state]
     return Divergence(trial=trial, epoch=epoch, message=message, metrics=dict(metrics))
-
-
-def _limit(num_classes: int) -> float:
-    return FAR_ABOVE_CHANCE * math.log(num_classes)
 
 
 def _count_strikes(stack: Stack, train_loss_M: Tensor, limit: float) -> Tensor:

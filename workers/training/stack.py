@@ -1,173 +1,172 @@
-"""Stack: M members' weights as one matrix [M, P], with their optimizers' state and hyperparameters.
+"""Stack: M rows of one model, with all that belongs to a row: weights, buffers, optimizer state.
 
-A row is a member, so that updating, compacting and checkpointing are operations on rows. Members
-are ordered by optimizer; each optimizer updates its own slice of rows. Driven by ``loop``.
+A row is one trial, or one fold of it, so that compacting, checkpointing and resuming are
+operations on rows. Driven by ``loop``, which reads top to bottom; ``update`` changes the weights.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from itertools import accumulate, groupby, pairwise
+from collections.abc import Collection, Iterable, Sequence
+from itertools import accumulate, pairwise
 from math import inf, prod
 
 import torch
 from torch import Tensor
 
 from workers.messages import Member
-from workers.training.initialization import initialize
+from workers.training import stopping
+from workers.training.columns import Columns
+from workers.training.initialization import initialize_row
 from workers.training.keyed import generator
 from workers.training.models import Model
-from workers.training.optimizers import OPTIMIZERS, Hyper, Optimizer, State
-from workers.training.schedules import learning_rate
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Part:
-    """The slice of rows that one optimizer updates; tensors are views into the stack's."""
-
-    optimizer: Optimizer
-    weights: Tensor
-    gradient: Tensor
-    state: State
-    hyper: Hyper
-    weight_decay: Tensor
-    l1: Tensor
+from workers.training.models.base import BufferSpec, ParameterSpec
+from workers.training.optimizers import VARIANTS, variant
+from workers.training.update import Update
 
 
 class Stack:
-    """M members of one model, their optimizers, and the number of updates that they have had.
+    """The members of a group, each with ``num_folds`` rows that lie together.
 
-    ``rows`` holds everything that belongs to a member, one row each: its ``weights`` [M, P], up to
-    two ``slot`` tensors [M, P] of optimizer state, and the divergence watch's ``last_loss`` and
-    ``strikes`` [M].
+    Members are ordered by optimizer, so that each optimizer updates one slice of rows. ``rows``
+    holds everything that belongs to a row: ``weights`` [M, P], ``buffers`` [M, Q], the optimizers'
+    ``slot.0``, ... [M, P] and ``scalar.0``, ... [M, 1], and what other parts keep from one epoch to
+    the next. ``updates`` counts those that the rows have had.
     """
 
     def __init__(
-        self, model: Model, members: Sequence[Member], device: torch.device, dtype: torch.dtype
+        self,
+        model: Model,
+        members: Sequence[Member],
+        device: torch.device,
+        dtype: torch.dtype,
+        num_folds: int = 1,
     ) -> None:
-        self.model = model
-        self.members = sorted(members, key=lambda member: member.config.optimizer)
+        self.model, self.num_folds = model, num_folds
+        self.members = sorted(members, key=lambda member: variant(member.config))
         self.device, self.dtype = device, dtype
-        self.step = 0
-        sizes = [prod(spec.shape) for spec in model.parameters]
-        self.columns = [slice(a, b) for a, b in pairwise(accumulate(sizes, initial=0))]
-        self.rows = self._blank_rows(sum(sizes))
+        self.updates = 0
+        self.slices = _slices(model.parameters)
+        self._buffer_slices = _slices(model.buffers)
+        self._lay_out()
+        self.rows = self._blank_rows()
         self._arrange()
+
+    def __len__(self) -> int:
+        return len(self.members) * self.num_folds
 
     @property
     def weights_MP(self) -> Tensor:
         return self.rows["weights"]
 
     def initialize(self) -> None:
-        """Draw every member's weights from its own key, on the CPU so that all devices agree."""
-        for row, member in enumerate(self.members):
+        """Draw every row's weights from its trial's key, on the CPU so that all devices agree."""
+        for place, member in enumerate(self.members):
             keyed = generator(member.seed, "initialization")
-            for spec, columns in zip(self.model.parameters, self.columns, strict=True):
-                if not spec.is_bias:
-                    weight = torch.empty(spec.shape, dtype=self.dtype)
-                    initialize(weight, member.config, keyed)
-                    self.weights_MP[row, columns] = weight.flatten().to(self.device)
+            drawn = initialize_row(self.model.parameters, member.config, keyed, self.dtype)
+            flat = torch.cat([tensor.flatten() for tensor in drawn])
+            self.weights_MP[self.rows_of(place)] = flat.to(self.device)
+        for spec, columns in zip(self.model.buffers, self._buffer_slices, strict=True):
+            self.rows["buffers"][:, columns] = spec.start
+
+    def rows_of(self, place: int) -> slice:
+        """The rows of the member at ``place``."""
+        return slice(place * self.num_folds, (place + 1) * self.num_folds)
 
     def leaves(self) -> dict[str, Tensor]:
         """The parameters by name, [M, *shape]: views into the weights that take gradients."""
         return {
-            spec.name: self.weights_MP[:, columns].view(-1, *spec.shape).detach().requires_grad_()
-            for spec, columns in zip(self.model.parameters, self.columns, strict=True)
+            name: view.detach().requires_grad_() for name, view in self.views("weights").items()
         }
 
-    def set_learning_rates(self, epoch: int) -> Tensor:
-        """Set and give the members' rates [M] in ``epoch`` (from 0), each by its own schedule."""
-        rates = [learning_rate(member.config, epoch) for member in self.members]
-        self.lr_M1.copy_(torch.tensor(rates, dtype=torch.float64).unsqueeze(1))
-        return torch.tensor(rates, dtype=torch.float64)
+    def evaluated(self) -> dict[str, Tensor]:
+        """The parameters that validation uses: their moving average in the rows that keep one."""
+        return self.views("average" if "average" in self.rows else "weights")
 
-    @torch.no_grad()
-    def update(self, gradients: Iterable[Tensor]) -> None:
-        """One step of every optimizer on ``gradients``, one tensor [M, *shape] a parameter."""
-        torch.cat([gradient.flatten(1) for gradient in gradients], dim=1, out=self.gradient_MP)
-        self.step += 1
-        for part in self.parts:
-            self._regularize(part)
-            part.optimizer.update(part.weights, part.gradient, part.state, part.hyper, self.step)
+    def views(self, name: str) -> dict[str, Tensor]:
+        """The parameters' parts [M, *shape] of a matrix [M, P] among the rows."""
+        matrix = self.rows[name]
+        return {
+            spec.name: matrix[:, columns].view(-1, *spec.shape)
+            for spec, columns in zip(self.model.parameters, self.slices, strict=True)
+        }
+
+    def buffers(self) -> dict[str, Tensor]:
+        """The buffers by name, [M, *shape]: views that the model updates in place."""
+        return {
+            spec.name: self.rows["buffers"][:, columns].view(-1, *spec.shape)
+            for spec, columns in zip(self.model.buffers, self._buffer_slices, strict=True)
+        }
+
+    def set_rates(self, rates_M: Tensor) -> None:
+        """Learning rates [M] for the updates to come, before what plateau takes off them."""
+        factor_M = self.rows.get("lr_factor")
+        rates_M = rates_M if factor_M is None else rates_M * factor_M
+        self.rates_M1.copy_(rates_M.unsqueeze(1))
+
+    def accumulate(self, gradients: Iterable[Tensor], num_examples: int) -> None:
+        """Take in the gradients of one minibatch's mean loss, one tensor [M, *shape] each."""
+        self._update.accumulate(gradients, num_examples)
+
+    def update(self, *, watched: bool = False) -> dict[str, Tensor]:
+        """One step of every optimizer on what was accumulated; what was seen of it if watched."""
+        self.updates += 1
+        return self._update.apply(self.updates, watched=watched)
+
+    def keep_example_losses(self, num_train: int) -> None:
+        """Make room for the last loss of each training example [M, N], for sampling by them."""
+        self.rows["example_losses"] = torch.zeros(len(self), num_train, device=self.device)
+
+    def drop(self, trials: Collection[int]) -> None:
+        """Drop the members of these trials: they cost nothing afterwards."""
+        if trials:
+            kept = [i for i, member in enumerate(self.members) if member.trial not in trials]
+            self.select(kept)
 
     def select(self, kept: Sequence[int]) -> None:
-        """Keep only these rows (ascending): members that ended cost nothing afterwards."""
-        self.members = [self.members[row] for row in kept]
-        self.rows = {name: tensor[list(kept)] for name, tensor in self.rows.items()}
+        """Keep only the members at these places (ascending)."""
+        rows = [row for place in kept for row in range(len(self))[self.rows_of(place)]]
+        self.members = [self.members[place] for place in kept]
+        self.rows = {name: tensor[rows] for name, tensor in self.rows.items()}
+        self._lay_out()
         self._arrange()
 
-    def _regularize(self, part: Part) -> None:
-        for columns in self._weight_columns:
-            weights, gradient = part.weights[:, columns], part.gradient[:, columns]
-            if self._any_l1:
-                gradient.addcmul_(weights.sign(), part.l1)
-            if self._any_decay and part.optimizer.decoupled:
-                weights.mul_(1 - part.hyper.lr * part.weight_decay)
-            elif self._any_decay:
-                gradient.addcmul_(weights, part.weight_decay)
-
-    def _blank_rows(self, num_parameters: int) -> dict[str, Tensor]:
-        num_members = len(self.members)
-        used = (OPTIMIZERS[member.config.optimizer].state for member in self.members)
-        matrices = ["weights", *(f"slot.{i}" for i in range(max(map(len, used))))]
-        return {
-            **{
-                name: torch.zeros(num_members, num_parameters, dtype=self.dtype, device=self.device)
-                for name in matrices
-            },
-            "last_loss": torch.full((num_members,), inf, dtype=torch.float64, device=self.device),
-            "strikes": torch.zeros(num_members, dtype=torch.int64, device=self.device),
-        }
+    def _lay_out(self) -> None:
+        """What follows from the members: the vectors of their hyperparameters."""
+        configs = [member.config for member in self.members for _ in range(self.num_folds)]
+        seeds = [member.seed for member in self.members for _ in range(self.num_folds)]
+        folds = list(range(self.num_folds)) * len(self.members)
+        self.columns = Columns(configs, seeds, folds, self.device, self.dtype)
 
     def _arrange(self) -> None:
-        """Lay out what follows from the members: seeds, hyperparameters, gradient, parts."""
-        self.gradient_MP = torch.empty_like(self.weights_MP)
-        seeds = [member.seed for member in self.members]
-        self.seeds_M = torch.tensor(seeds, dtype=torch.int64, device=self.device)
-        self.dropout_M = self._column("dropout").squeeze(1)
-        self.any_dropout = bool((self.dropout_M > 0).any())
-        self.lr_M1 = self._column("learning_rate")
-        decays, l1 = self._column("weight_decay"), self._column("l1")
-        self._any_decay, self._any_l1 = bool((decays > 0).any()), bool((l1 > 0).any())
-        self._weight_columns = [
-            columns
-            for spec, columns in zip(self.model.parameters, self.columns, strict=True)
-            if not spec.is_bias
-        ]
-        self.parts = [
-            self._part(OPTIMIZERS[name], slice(start, start + count), decays, l1)
-            for name, start, count in self._runs()
-        ]
-
-    def _runs(self) -> list[tuple[str, int, int]]:
-        names = [member.config.optimizer for member in self.members]
-        counts = [(name, len(list(run))) for name, run in groupby(names)]
-        starts = accumulate((count for _, count in counts), initial=0)
-        return [(name, start, count) for (name, count), start in zip(counts, starts, strict=False)]
-
-    def _part(self, optimizer: Optimizer, rows: slice, decays: Tensor, l1: Tensor) -> Part:
-        state = {name: self.rows[f"slot.{i}"][rows] for i, name in enumerate(optimizer.state)}
-        return Part(
-            optimizer=optimizer,
-            weights=self.weights_MP[rows],
-            gradient=self.gradient_MP[rows],
-            state=state,
-            hyper=Hyper(
-                lr=self.lr_M1[rows],
-                momentum=self._column("momentum")[rows],
-                beta1=self._column("beta1", torch.float64)[rows],
-                beta2=self._column("beta2", torch.float64)[rows],
-                alpha=self._column("alpha")[rows],
-                rho=self._column("rho")[rows],
-                eps=self._column("eps", default=optimizer.eps)[rows],
-            ),
-            weight_decay=decays[rows],
-            l1=l1[rows],
+        """What follows from the rows: the views into them that an update works on."""
+        self.rates_M1 = self.columns.number("learning_rate").unsqueeze(1).clone()
+        self._update = Update(
+            self.rows, self.columns, self.model.parameters, self.slices, self.rates_M1
         )
 
-    def _column(self, name: str, dtype: torch.dtype | None = None, default: float = 0.0) -> Tensor:
-        values = [getattr(member.config, name) for member in self.members]
-        numbers = [default if value is None else value for value in values]
-        column = torch.tensor(numbers, dtype=torch.float64).unsqueeze(1)
-        return column.to(device=self.device, dtype=dtype or self.dtype)
+    def _blank_rows(self) -> dict[str, Tensor]:
+        num_rows, num_parameters = len(self), self.slices[-1].stop
+        rules = [VARIANTS[variant(member.config)] for member in self.members]
+        matrices = ["weights", *(f"slot.{i}" for i in range(max(len(r.state) for r in rules)))]
+        if self.columns.active("ema_decay") is not None:
+            matrices.append("average")
+        blank = {
+            name: torch.zeros(num_rows, num_parameters, dtype=self.dtype, device=self.device)
+            for name in matrices
+        }
+        for i in range(max(len(rule.scalars) for rule in rules)):
+            blank[f"scalar.{i}"] = self._numbers(num_rows, 1)
+        if self._buffer_slices:
+            blank["buffers"] = self._numbers(num_rows, self._buffer_slices[-1].stop).to(self.dtype)
+        blank["last_loss"] = self._numbers(num_rows) + inf
+        blank["strikes"] = self._numbers(num_rows).long()
+        return blank | stopping.blank_rows(self.columns)
+
+    def _numbers(self, *shape: int) -> Tensor:
+        return torch.zeros(shape, dtype=torch.float64, device=self.device)
+
+
+def _slices(specs: Sequence[ParameterSpec] | Sequence[BufferSpec]) -> list[slice]:
+    """The columns of each tensor in a row that holds them one after the other."""
+    sizes = [prod(spec.shape) for spec in specs]
+    return [slice(a, b) for a, b in pairwise(accumulate(sizes, initial=0))]

@@ -1,0 +1,84 @@
+"""What is watched while a stack trains, beside losses: gradients, updates, units, by row.
+
+Called by ``update`` in one step of an epoch and by the loop in its validation, so that it costs
+next to nothing; all of it stays on the device until the epoch ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from workers.training.models.activations import Activation
+from workers.training.models.base import ParameterSpec
+
+EXAMPLES = 256  # of the validation part: enough to tell a unit that none of them wakes
+
+
+def watched_step(num_train: int, minibatch: int, accumulation: int) -> int:
+    """The place (from 0) of the epoch's last minibatch that ends a full update."""
+    full_updates = num_train // (minibatch * accumulation)
+    num_steps = -(-num_train // minibatch)
+    return full_updates * accumulation - 1 if full_updates else num_steps - 1
+
+
+def gradient_norms(
+    gradient_MP: Tensor, specs: Sequence[tuple[ParameterSpec, slice]]
+) -> dict[str, Tensor]:
+    """The norm of the whole gradient [M], and of each layer's, first to last [M, L]."""
+    num_layers = 1 + max(spec.layer for spec, _ in specs)
+    squares_ML = gradient_MP.new_zeros(len(gradient_MP), num_layers)
+    for spec, place in specs:
+        squares_ML[:, spec.layer] += gradient_MP[:, place].square().sum(1)
+    return {
+        "gradient_norm": squares_ML.sum(1).sqrt(),
+        "layer_gradient_norms": squares_ML.sqrt(),
+    }
+
+
+def update_ratio(before_MP: Tensor, after_MP: Tensor) -> Tensor:
+    """|w' - w| / |w| of one update, [M]; NaN where all weights are 0. About 1e-3 is healthy."""
+    size_M = before_MP.norm(dim=1)
+    ratio_M = (after_MP - before_MP).norm(dim=1) / size_M
+    return torch.where(size_M > 0, ratio_M, torch.nan)
+
+
+class UnitWatch:
+    """Counts dead and saturated hidden units over the first examples of a validation.
+
+    A unit is dead if no example wakes it (no gradient reaches its weights); a saturated value lies
+    where the activation is nearly flat. Give ``observe`` to the first forward pass.
+    """
+
+    def __init__(self, activation: Activation, num_rows: int, device: torch.device) -> None:
+        self._activation = activation
+        self._dead_M = torch.zeros(num_rows, device=device, dtype=torch.float64)
+        self._saturated_M = torch.zeros_like(self._dead_M)
+        self._num_units = self._num_values = 0
+
+    def observe(self, h: Tensor, layer: int) -> None:
+        """Take in one layer: [M, units, examples], or [M, examples, channels, height, width]."""
+        units_MUE = h if h.dim() == 3 else h[:, :EXAMPLES].transpose(1, 2).flatten(2)
+        units_MUE = units_MUE[:, :, :EXAMPLES] if h.dim() == 3 else units_MUE
+        self._num_units += units_MUE.shape[1]
+        self._num_values += units_MUE[0].numel()
+        if self._activation.dead is not None:
+            self._dead_M += self._activation.dead(units_MUE).all(2).sum(1)
+        if self._activation.saturated is not None:
+            self._saturated_M += self._activation.saturated(units_MUE).sum((1, 2))
+
+    def metrics(self) -> dict[str, Tensor]:
+        """The fraction of dead units and of saturated values [M]; NaN for what cannot be."""
+        return {
+            "dead_fraction": self._share(self._dead_M, self._num_units, self._activation.dead),
+            "saturated_fraction": self._share(
+                self._saturated_M, self._num_values, self._activation.saturated
+            ),
+        }
+
+    def _share(self, count_M: Tensor, total: int, rule: object) -> Tensor:
+        if rule is None or not total:
+            return torch.full_like(count_M, torch.nan)
+        return count_M / total

@@ -1,0 +1,97 @@
+"""Warm start: weights of a new member taken from a checkpoint of ours, or from any state dict.
+
+Called by the loop for the members that name one; layers are matched by their names.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from math import prod
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from workers.config.combination import ConfigError
+from workers.messages import CheckpointSlice, Member
+from workers.training.checkpoints import CheckpointError
+from workers.training.stack import Stack
+
+
+def warm_start(stack: Stack) -> None:
+    """Overwrite the fresh weights and buffers of every member that has a ``warm_start``.
+
+    The optimizer starts anew. Raises CheckpointError for a file that cannot be read, ConfigError
+    for one that lacks a layer of the model or has it in another shape.
+    """
+    for place, member in enumerate(stack.members):
+        if member.warm_start is not None:
+            found = _tensors(member.warm_start, stack.num_folds)
+            wanted = {name for name in _layers_wanted(stack, member)}
+            for matrix, views in (
+                ("weights", stack.views("weights")),
+                ("buffers", stack.buffers()),
+            ):
+                _take(views, found, wanted, stack.rows_of(place), member.warm_start.file, matrix)
+
+
+def _layers_wanted(stack: Stack, member: Member) -> list[str]:
+    """The names of the tensors to take over."""
+    specs = stack.model.parameters
+    head = max(spec.layer for spec in specs)
+    without_head = member.config.warm_start_layers == "all_but_head"
+    names = [spec.name for spec in specs if not (without_head and spec.layer == head)]
+    return [*names, *(spec.name for spec in stack.model.buffers)]
+
+
+def _take(
+    views: Mapping[str, Tensor],
+    found: Mapping[str, Tensor],
+    wanted: set[str],
+    rows: slice,
+    file: str,
+    matrix: str,
+) -> None:
+    for name in views.keys() & wanted:
+        place = views[name][rows]
+        if name not in found or found[name].shape[1:] != place.shape[1:]:
+            has = f"has it as {list(found[name].shape[1:])}" if name in found else "has none"
+            raise ConfigError(
+                "warm_start",
+                f"{name} of the model is {list(place.shape[1:])}, but {file} {has}; start from a "
+                "network of the same layers, or take over all_but_head",
+            )
+        place.copy_(found[name])
+
+
+def _tensors(source: CheckpointSlice, num_folds: int) -> dict[str, Tensor]:
+    """The tensors of a trial by name, [folds or 1, *shape]."""
+    try:
+        with safe_open(source.file, framework="pt") as file:
+            metadata, names = file.metadata() or {}, set(file.keys())
+            if "layout" in metadata:
+                return _of_checkpoint(file, metadata, source, num_folds)
+            return {name: file.get_tensor(name).unsqueeze(0) for name in names}
+    except (OSError, SafetensorError, IndexError) as error:
+        raise CheckpointError(f"{source.file} cannot be read: {error}") from error
+
+
+def _of_checkpoint(
+    file: Any, metadata: Mapping[str, str], source: CheckpointSlice, num_folds: int
+) -> dict[str, Tensor]:
+    """One trial's tensors; its first fold for a group with another number of folds."""
+    stored_folds = int(metadata["folds"])
+    first = source.row * stored_folds
+    rows = slice(first, first + (stored_folds if stored_folds == num_folds else 1))
+    tensors: dict[str, Tensor] = {}
+    for matrix, layout in json.loads(metadata["layout"]).items():
+        if layout:
+            whole = file.get_slice(matrix)[rows.start : rows.stop]
+            if not len(whole):
+                raise CheckpointError(f"{source.file} has no row {source.row}")
+            parts = torch.split(whole, [prod(shape) for _, shape in layout], dim=1)
+            named = zip(layout, parts, strict=True)
+            tensors |= {name: part.unflatten(1, shape or (1,)) for (name, shape), part in named}
+    return tensors
