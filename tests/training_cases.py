@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
 from workers.config import TrainConfig
+from workers.config.combination import DataShape
 from workers.data import Dataset
 from workers.messages import Member, TrialGroup
-from workers.training.feed.device_data import DeviceData
+from workers.training.feed import DeviceData
 
 CPU = torch.device("cpu")
 
@@ -29,8 +32,62 @@ def blobs(num_train: int = 70, num_features: int = 12, num_classes: int = 4) -> 
     )
 
 
-def device_data() -> DeviceData:
-    return DeviceData(blobs(), CPU)
+def images(num_train: int = 60, side: int = 8, channels: int = 2) -> Dataset:
+    """Noisy images of three classes: a bright top, a bright left side, or neither."""
+    draw = np.random.default_rng(1)
+    total = num_train + 30
+    y = np.arange(total) % 3
+    x = draw.normal(size=(total, channels, side, side)).astype(np.float32)
+    x[y == 1, :, : side // 2] += 1.0
+    x[y == 2, :, :, : side // 2] += 1.0
+    return Dataset(
+        x_train=x[:num_train],
+        y_train=y[:num_train],
+        x_validation=x[num_train:],
+        y_validation=y[num_train:],
+        class_names=("neither", "top", "left"),
+    )
+
+
+def line(num_train: int = 80, num_features: int = 5) -> Dataset:
+    """A regression: a noisy linear function, on a scale of its own."""
+    draw = np.random.default_rng(2)
+    total = num_train + 40
+    x = draw.normal(size=(total, num_features)).astype(np.float32)
+    y = x @ draw.normal(size=num_features) * 30 + 100 + draw.normal(size=total)
+    y = y.astype(np.float32)
+    return Dataset(
+        x_train=x[:num_train],
+        y_train=y[:num_train],
+        x_validation=x[num_train:],
+        y_validation=y[num_train:],
+        class_names=(),
+        target_mean=y[:num_train].mean(keepdims=True, dtype=np.float64),
+        target_scale=y[:num_train].std(keepdims=True, dtype=np.float64),
+    )
+
+
+def folded(num_folds: int = 3, num_rows: int = 90) -> Dataset:
+    """The blobs without a validation part: every fold validates on rows of its own."""
+    whole = blobs(num_train=num_rows)
+    size = num_rows // num_folds
+    return replace(
+        whole,
+        x_validation=whole.x_validation[:0],
+        y_validation=whole.y_validation[:0],
+        transforms=whole.transforms * num_folds,
+        target_mean=np.zeros(num_folds),
+        target_scale=np.ones(num_folds),
+        fold_rows=np.arange(num_folds * size).reshape(num_folds, size),
+    )
+
+
+def shape() -> DataShape:
+    return blobs().shape()
+
+
+def device_data(dataset: Dataset | None = None) -> DeviceData:
+    return DeviceData(dataset or blobs(), CPU)
 
 
 def config(**fields: object) -> TrainConfig:
