@@ -69,9 +69,13 @@ class PaceFields:
         1, "cosine: each cycle is so many times as long as the last", low=1
     )
     lr_patience: int = count(
-        3, "plateau: epochs without a better objective until the rate drops", low=1
+        3,
+        "plateau: the rate drops after more than so many epochs without a better objective",
+        low=1,
     )
     warmup_epochs: float = real(0.0, "linear warm-up before any schedule", low=0)
     schedule_epochs: int | None = count(
-        None, "the T of polynomial, cosine and one_cycle; default: the trial's epochs", low=1
+        None,
+        "the T of polynomial, cosine, cyclic and one_cycle; default: the trial's epochs",
+        low=1,
     )

@@ -49,6 +49,14 @@ class Columns:
         on_host = torch.tensor(list(numbers), dtype=torch.float64)
         return on_host.to(device=self.device, dtype=dtype or self.dtype)
 
+    def chosen(self, name: str, value: str) -> Tensor:
+        """Boolean [M]: the rows whose field ``name`` is ``value``."""
+        place = (f"{name}={value}", torch.bool, 0.0)
+        if place not in self._vectors:
+            chosen = [getattr(config, name) == value for config in self.configs]
+            self._vectors[place] = self.vector(chosen, torch.bool)
+        return self._vectors[place]
+
     def active(self, name: str, *, off: float = 0.0) -> Tensor | None:
         """The same, or None where no row has it: all are None, False or ``off``."""
         values = (getattr(config, name) for config in self.configs)

@@ -1,18 +1,218 @@
-"""The loss and the count of right answers, per member. Called by the loop on logits [M, B, C]."""
+"""Losses over M rows: what training minimizes, and the plain one that validation reports.
+
+Called by the loop on outputs [M, B, C] and by the checks; a new loss is one class and one line in
+``LOSSES``. The formulas are torch.nn's, which is the oracle of the tests.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
 from torch import Tensor
 
-
-def cross_entropy(logits_MBC: Tensor, y_B: Tensor) -> Tensor:
-    """Mean softmax cross-entropy over the minibatch, [M]."""
-    log_p_MCB = logits_MBC.transpose(1, 2).log_softmax(1)
-    y_M1B = y_B.expand(len(log_p_MCB), 1, -1)
-    return -log_p_MCB.gather(1, y_M1B).mean((1, 2))
+from workers.config import TrainConfig
+from workers.config.combination import DataShape, loss_of
+from workers.training.columns import Columns
+from workers.training.feed.batch import Batch
 
 
-def is_correct(logits_MBC: Tensor, y_B: Tensor) -> Tensor:
-    """Boolean [M, B]: the largest logit is that of the right class."""
-    # On the CPU max() finds its indices many times faster than argmax() does over a short axis.
-    return logits_MBC.transpose(1, 2).max(1).indices == y_B
+class Loss(Protocol):
+    """One loss with each row's own numbers. A target's axis m is M, or 1 where all have the same.
+
+    ``prepare(outputs_MBC)`` is what the two targets of a mixup share; the others take its result.
+    """
+
+    def prepare(self, outputs_MBC: Tensor) -> Tensor: ...
+
+    def each(self, prepared: Tensor, y_mB: Tensor) -> Tensor:
+        """The loss of each example [M, B], without smoothing and weights."""
+        ...
+
+    def mean(self, prepared: Tensor, y_mB: Tensor) -> Tensor:
+        """What is minimized, [M]: PyTorch's mean, with the rows' smoothing and class weights."""
+        ...
+
+
+class CrossEntropy:
+    """-log softmax(x)_y (the multinomial logit; Bishop 2006, 4.3.4).
+
+    With label smoothing e (Szegedy et al. 2016) and class weights w, as F.cross_entropy:
+    sum_b [(1-e) w_y l_y + e/C sum_c w_c l_c] / sum_b w_y, with l_c = -log softmax(x)_c.
+    """
+
+    def __init__(self, columns: Columns, weights_MC: Tensor | None) -> None:
+        self._smoothing_M = columns.active("label_smoothing")
+        self._weights_MC = weights_MC
+
+    def prepare(self, outputs_MBC: Tensor) -> Tensor:
+        # Examples innermost: a softmax over few classes is many times faster over a middle axis.
+        return outputs_MBC.transpose(1, 2).log_softmax(1)
+
+    def each(self, log_p_MCB: Tensor, y_mB: Tensor) -> Tensor:
+        return -_of_class(log_p_MCB, y_mB)
+
+    def mean(self, log_p_MCB: Tensor, y_mB: Tensor) -> Tensor:
+        each_MB = self.each(log_p_MCB, y_mB)
+        if self._weights_MC is None:
+            return self._smoothed(each_MB, log_p_MCB).mean(1)
+        weight_MB = self._weights_MC.gather(1, y_mB.expand_as(each_MB))
+        return self._smoothed(each_MB * weight_MB, log_p_MCB).sum(1) / weight_MB.sum(1)
+
+    def _smoothed(self, each_MB: Tensor, log_p_MCB: Tensor) -> Tensor:
+        if self._smoothing_M is None:
+            return each_MB
+        if self._weights_MC is not None:
+            log_p_MCB = log_p_MCB * self._weights_MC.unsqueeze(2)
+        return torch.lerp(each_MB, -log_p_MCB.mean(1), self._smoothing_M.unsqueeze(1))
+
+
+class Hinge:
+    """sum over c != y of w_y max(0, margin - x_y + x_c) / C (Weston and Watkins 1999).
+
+    As nn.MultiMarginLoss: with weights too, the mean is over the number of examples.
+    """
+
+    def __init__(self, columns: Columns, weights_MC: Tensor | None) -> None:
+        self._margin_M11 = columns.number("hinge_margin")[:, None, None]
+        self._weights_MC = weights_MC
+
+    def prepare(self, outputs_MBC: Tensor) -> Tensor:
+        return outputs_MBC.transpose(1, 2)
+
+    def each(self, x_MCB: Tensor, y_mB: Tensor) -> Tensor:
+        own_M1B = y_mB.unsqueeze(1).expand(len(x_MCB), 1, -1)
+        excess_MCB = (self._margin_M11 - x_MCB.gather(1, own_M1B) + x_MCB).clamp(min=0)
+        return excess_MCB.scatter(1, own_M1B, 0.0).mean(1)
+
+    def mean(self, x_MCB: Tensor, y_mB: Tensor) -> Tensor:
+        each_MB = self.each(x_MCB, y_mB)
+        if self._weights_MC is not None:
+            each_MB = each_MB * self._weights_MC.gather(1, y_mB.expand_as(each_MB))
+        return each_MB.mean(1)
+
+
+class SquaredError:
+    """(x - y)^2, as nn.MSELoss; classes have no part in it, so neither have weights."""
+
+    def __init__(self, columns: Columns, weights_MC: Tensor | None) -> None:
+        pass
+
+    def prepare(self, outputs_MBC: Tensor) -> Tensor:
+        return outputs_MBC.squeeze(2)
+
+    def each(self, x_MB: Tensor, y_mB: Tensor) -> Tensor:
+        return (x_MB - y_mB).square()
+
+    def mean(self, x_MB: Tensor, y_mB: Tensor) -> Tensor:
+        return self.each(x_MB, y_mB).mean(1)
+
+
+class Huber(SquaredError):
+    """e^2 / 2 up to |e| = delta, then delta (|e| - delta / 2), as nn.HuberLoss (Huber 1964)."""
+
+    def __init__(self, columns: Columns, weights_MC: Tensor | None) -> None:
+        self._delta_M1 = columns.number("huber_delta").unsqueeze(1)
+
+    def each(self, x_MB: Tensor, y_mB: Tensor) -> Tensor:
+        return _huber((x_MB - y_mB).abs(), self._delta_M1)
+
+
+LOSSES: dict[str, Callable[[Columns, Tensor | None], Loss]] = {
+    "cross_entropy": CrossEntropy,
+    "hinge": Hinge,
+    "mse": SquaredError,
+    "huber": Huber,
+}
+
+
+class Criterion:
+    """The loss named ``loss`` for a stack's rows; made anew whenever the rows change.
+
+    ``class_counts_kC`` are the training rows of each class by fold, None where there are none.
+    Outputs in a smaller type, as of autocast, are taken in the rows' own.
+    """
+
+    def __init__(self, loss: str, columns: Columns, class_counts_kC: Tensor | None) -> None:
+        self._loss = LOSSES[loss](columns, class_weights(columns, class_counts_kC))
+        self._dtype = columns.dtype
+
+    def training(
+        self, outputs_MBC: Tensor, batch: Batch, *, each: bool = False
+    ) -> tuple[Tensor, Tensor | None]:
+        """What is minimized, [M], differentiable; and if ``each``, the plain losses [M, B] of y.
+
+        Mixup: share L(y) + (1 - share) L(partner) (Zhang et al. 2018), each with its own weights.
+        """
+        prepared = self._loss.prepare(outputs_MBC.to(self._dtype))
+        loss_M = self._loss.mean(prepared, batch.y_mB)
+        if batch.partner_mB is not None and batch.share_M is not None:
+            partner_M = self._loss.mean(prepared, batch.partner_mB)
+            loss_M = torch.lerp(partner_M, loss_M, batch.share_M.to(loss_M))
+        return loss_M, self._loss.each(prepared.detach(), batch.y_mB) if each else None
+
+    def plain(self, outputs_MBC: Tensor, y_mB: Tensor) -> Tensor:
+        """The loss of each example [M, B] without smoothing, weights and mixup: trials compare.
+
+        A hinge has its row's margin and a Huber loss its delta, which nothing else defines: trials
+        that differ in them compare by another metric.
+        """
+        return self._loss.each(self._loss.prepare(outputs_MBC.to(self._dtype)), y_mB)
+
+
+def class_weights(columns: Columns, class_counts_kC: Tensor | None) -> Tensor | None:
+    """N / (C n_c) by row and class [M, C], 1 in rows that ask for none; None where no row asks.
+
+    n_c counts the training rows of class c in the row's fold, N all of them (King and Zeng 2001, as
+    sklearn's "balanced"); a class that has no training row weighs 0.
+    """
+    if class_counts_kC is None or all(c.class_weights == "none" for c in columns.configs):
+        return None
+    counts_kC = class_counts_kC.to(torch.float64)
+    total_k1, num_classes = counts_kC.sum(1, keepdim=True), counts_kC.shape[1]
+    balanced_kC = torch.where(counts_kC > 0, total_k1 / (num_classes * counts_kC), 0.0)
+    asked_M1 = columns.chosen("class_weights", "balanced").unsqueeze(1)
+    return torch.where(asked_M1, balanced_kC[columns.folds_M], 1.0).to(columns.dtype)
+
+
+def chance_loss(config: TrainConfig, data: DataShape, targets_N: Tensor | None) -> float:
+    """The plain loss of the best guess that knows neither inputs nor how frequent a class is.
+
+    ln C for cross-entropy, margin (C-1)/C for hinge, both of equal outputs; the variance of
+    ``targets_N`` for mse (1 where they are standardized); the least mean over all constants for
+    huber. Regression asks for the targets, on the scale of the outputs; reads the device.
+    """
+    loss, classes = loss_of(config, data), data.num_outputs
+    if loss == "cross_entropy":
+        return math.log(classes)
+    if loss == "hinge":
+        return config.hinge_margin * (classes - 1) / classes
+    if targets_N is None:
+        raise ValueError(f"the loss of guessing with {loss} needs targets; give the training rows'")
+    targets_N = targets_N.double()
+    if loss == "mse":
+        return targets_N.var(correction=0).item()
+    return _least_huber(targets_N, config.huber_delta)
+
+
+def _least_huber(targets_N: Tensor, delta: float) -> float:
+    """Bisection: the slope of the mean loss in the constant c, mean(clamp(c - y)), only rises."""
+    low, high = targets_N.min(), targets_N.max()
+    for _ in range(50):
+        c = (low + high) / 2
+        rises = (c - targets_N).clamp(-delta, delta).mean() > 0
+        low, high = torch.where(rises, low, c), torch.where(rises, c, high)
+    return _huber((low - targets_N).abs(), torch.tensor(delta).to(low)).mean().item()
+
+
+def _huber(error: Tensor, delta: Tensor) -> Tensor:
+    clipped = torch.minimum(error, delta)
+    return clipped * (error - clipped / 2)
+
+
+def _of_class(scores_MCB: Tensor, y_mB: Tensor) -> Tensor:
+    """The scores of each example's class, [M, B]."""
+    y_M1B = y_mB.unsqueeze(1).expand(len(scores_MCB), 1, -1)
+    return scores_MCB.gather(1, y_M1B).squeeze(1)
