@@ -1,77 +1,161 @@
-"""DeviceData: a Dataset's arrays on the device once, handed out as model inputs.
+"""DeviceData: a Dataset's arrays on the device once, handed out as model inputs, fold by fold.
 
 Built once per actor and shared by all groups; uint8 images stay uint8 until a minibatch needs them.
 """
 
 from __future__ import annotations
 
+import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from workers.data.dataset import Dataset
-from workers.training.keyed import generator
+from workers.data.examples import Array, Float32Array, Int64Array
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Part:
+    """The examples that folds train on, or validate on; without folds there is one fold, 0.
+
+    Example i of fold f is row ``rows_kN[f, i]`` of ``x_RF``, or row i where that is None; its
+    target is ``targets_kN[f, i]``: a class code, or a float64 number that is standardized already.
+    """
+
+    x_RF: Tensor
+    rows_kN: Tensor | None
+    targets_kN: Tensor
+
+    def __len__(self) -> int:
+        return self.targets_kN.shape[1]
+
+    def at(self, index_vB: Tensor, folds_v: Tensor) -> tuple[Tensor, Tensor]:
+        """Rows [v, B, F] as stored and targets [v, B] of each view's examples in its fold."""
+        if self.rows_kN is None:
+            return self.x_RF[index_vB], self.targets_kN[0, index_vB]
+        place = folds_v[:, None], index_vB
+        return self.x_RF[self.rows_kN[place]], self.targets_kN[place]
+
+    def between(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
+        """The same of the examples from ``start`` up to ``stop`` of all k folds."""
+        targets_kB = self.targets_kN[:, start:stop]
+        if self.rows_kN is None:
+            return self.x_RF[None, start:stop], targets_kB
+        return self.x_RF[self.rows_kN[:, start:stop]], targets_kB
 
 
 class DeviceData:
-    """Training and validation examples as [N, F] tensors on ``device``."""
+    """Training and validation examples on ``device``.
+
+    ``num_train`` and ``num_validation`` number the examples of one fold, which all folds have
+    alike. ``class_counts_kC`` are the training examples of each class by fold, None for a
+    regression; ``target_scale_k`` turns its errors back into the units of the data (1 for classes).
+    ``targets_on_host_kN`` are the training targets again, for orders that are drawn on the host.
+    """
 
     def __init__(self, dataset: Dataset, device: torch.device) -> None:
-        self.device = device
-        self.num_classes = dataset.num_classes
+        self.device, self.shape, self.num_folds = device, dataset.shape(), dataset.num_folds
         self._unit = dataset.unit
-        self._shift = self._optional(dataset.shift)
-        self._scale = self._optional(dataset.scale)
-        self._x_train, self._y_train = self._rows(dataset.x_train), self._put(dataset.y_train)
-        self._x_val = self._rows(dataset.x_validation)
-        self._y_val = self._put(dataset.y_validation)
+        trained, held_out = _rows_by_fold(dataset)
+        x_train = self._put(_flat(dataset.x_train))
+        self.train = self._part(dataset, x_train, dataset.y_train, trained)
+        if held_out is None:
+            x_validation = self._put(_flat(dataset.x_validation))
+            self.held_out = self._part(dataset, x_validation, dataset.y_validation, None)
+        else:
+            self.held_out = self._part(dataset, x_train, dataset.y_train, held_out)
+        self.num_train, self.num_validation = len(self.train), len(self.held_out)
+        self.targets_on_host_kN = self.train_targets_kN.cpu()
+        self.class_counts_kC = self._class_counts()
+        self.target_scale_k = self._put(dataset.target_scale)
+        self.all_folds_k = torch.arange(self.num_folds, device=device)
+        self._shift_kF = self._stacked([fold.shift for fold in dataset.transforms])
+        self._scale_kF = self._stacked([fold.scale for fold in dataset.transforms])
+        self._projection_kFF = self._stacked([fold.projection for fold in dataset.transforms])
 
     @property
-    def num_features(self) -> int:
-        return self._x_train.shape[1]
+    def train_targets_kN(self) -> Tensor:
+        """The targets that each fold trains on, in the order that ``Batch.index_mB`` counts."""
+        return self.train.targets_kN
 
-    @property
-    def num_train(self) -> int:
-        return self._x_train.shape[0]
+    def scaled(self, x_vBF: Tensor, dtype: torch.dtype) -> Tensor:
+        """Rows as stored on the model's scale: times ``unit``, so that images are in [0, 1]."""
+        x_vBF = x_vBF.to(dtype)
+        return x_vBF * self._unit if self._unit != 1.0 else x_vBF
 
-    @property
-    def num_validation(self) -> int:
-        return self._x_val.shape[0]
+    def preprocessed(self, x_vBF: Tensor, folds_v: Tensor) -> Tensor:
+        """``((x - shift) * scale) @ projection`` with the statistics of each view's own fold."""
+        if self._shift_kF is not None:
+            x_vBF = x_vBF - self._of_folds(self._shift_kF, folds_v).to(x_vBF.dtype)
+        if self._scale_kF is not None:
+            x_vBF = x_vBF * self._of_folds(self._scale_kF, folds_v).to(x_vBF.dtype)
+        if self._projection_kFF is not None:
+            x_vBF = self._project(x_vBF, self._projection_kFF.to(x_vBF.dtype), folds_v)
+        return x_vBF
 
-    def minibatches(
-        self, order_seed: int, epoch: int, batch_size: int, dtype: torch.dtype
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Inputs [B, F] and classes [B] of one shuffled epoch, the last minibatch smaller.
+    def _of_folds(self, numbers_kF: Tensor, folds_v: Tensor) -> Tensor:
+        return numbers_kF if self.num_folds == 1 else numbers_kF[folds_v].unsqueeze(1)
 
-        The order depends on ``(order_seed, epoch)`` alone, so all members see the same.
-        """
-        keyed = generator(order_seed, "order", epoch)
-        order = torch.randperm(self.num_train, generator=keyed).to(self.device)
-        for index in torch.split(order, batch_size):
-            yield self._inputs(self._x_train[index], dtype), self._y_train[index]
+    def _project(self, x_vBF: Tensor, projection_kFF: Tensor, folds_v: Tensor) -> Tensor:
+        if self.num_folds == 1:
+            return x_vBF @ projection_kFF[0]
+        if folds_v is self.all_folds_k:
+            return x_vBF @ projection_kFF
+        # A fold at a time over all views: a matrix for each view could take gigabytes.
+        out_vBF = torch.zeros_like(x_vBF)
+        for fold, projection_FF in enumerate(projection_kFF):
+            own_v11 = (folds_v == fold)[:, None, None]
+            out_vBF += (x_vBF * own_v11) @ projection_FF
+        return out_vBF
 
-    def validation(self, chunk: int, dtype: torch.dtype) -> Iterator[tuple[Tensor, Tensor]]:
-        """Inputs and classes of the validation part in order, at most ``chunk`` examples each."""
-        pairs = zip(torch.split(self._x_val, chunk), torch.split(self._y_val, chunk), strict=True)
-        return ((self._inputs(x, dtype), y) for x, y in pairs)
+    def _part(self, dataset: Dataset, x_RF: Tensor, y: Array, rows: Int64Array | None) -> Part:
+        return Part(
+            x_RF=x_RF,
+            rows_kN=None if rows is None else self._put(rows),
+            targets_kN=self._put(_targets(dataset, y, rows)),
+        )
 
-    def _inputs(self, x: Tensor, dtype: torch.dtype) -> Tensor:
-        x = x.to(dtype)
-        x = x * self._unit if self._unit != 1.0 else x
-        x = x - self._shift.to(dtype) if self._shift is not None else x
-        return x * self._scale.to(dtype) if self._scale is not None else x
+    def _class_counts(self) -> Tensor | None:
+        if self.shape.is_regression:
+            return None
+        folds = (
+            torch.bincount(targets_N, minlength=self.shape.num_outputs)
+            for targets_N in self.targets_on_host_kN
+        )
+        return torch.stack(list(folds)).to(self.device)
 
-    def _rows(self, x: np.ndarray) -> Tensor:
-        return self._put(x.reshape(len(x), -1))
+    def _stacked(self, arrays: Sequence[Float32Array | None]) -> Tensor | None:
+        """Statistics of all folds in one tensor; None if the preprocessing asks for none."""
+        there = [array for array in arrays if array is not None]
+        return self._put(np.stack(there)) if there else None
 
-    def _put(self, array: np.ndarray) -> Tensor:
+    def _put(self, array: Array) -> Tensor:
         with warnings.catch_warnings():
             # Arrays from Ray's object store are read-only and shared; nothing here writes to them.
             warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
             return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
 
-    def _optional(self, array: np.ndarray | None) -> Tensor | None:
-        return None if array is None else self._put(array)
+
+def _rows_by_fold(dataset: Dataset) -> tuple[Int64Array | None, Int64Array | None]:
+    """The rows that each fold trains on [k, N - n] and validates on [k, n]; None without folds."""
+    held_out = dataset.fold_rows
+    if held_out is None:
+        return None, None
+    every = np.arange(len(dataset.x_train), dtype=np.int64)
+    return np.stack([np.delete(every, rows) for rows in held_out]), held_out
+
+
+def _targets(dataset: Dataset, y: Array, rows: Int64Array | None) -> Array:
+    """Class codes [k, N], or numbers standardized with the statistics of each fold."""
+    y_kN: Array = y[None] if rows is None else y[rows]
+    if dataset.is_regression:
+        y_kN = (y_kN - dataset.target_mean[:, None]) / dataset.target_scale[:, None]
+    return y_kN
+
+
+def _flat(x: Array) -> Array:
+    return x.reshape(len(x), math.prod(x.shape[1:]))

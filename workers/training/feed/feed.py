@@ -1,0 +1,146 @@
+"""Feed: the minibatches of one group's rows, epoch by epoch, and the examples that validate them.
+
+Made by the loop once a group; what it hands out depends on keys and on each row's own numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from workers.training.columns import Columns
+from workers.training.feed.augmentation import Augmentation, Draws
+from workers.training.feed.batch import Batch
+from workers.training.feed.device_data import DeviceData
+from workers.training.feed.sampling import ORDERS, hard
+from workers.training.keyed import generator
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Views:
+    """The orders that are gathered, fewer than the rows where rows see the same.
+
+    A view [v] is all rows' (v = 1), a fold's (v = k), or a row's own (v = M). ``rows_M`` gives each
+    row its view, or is None where that needs no copy.
+    """
+
+    order_vN: Tensor
+    folds_v: Tensor
+    rows_M: Tensor | None
+
+    def of_rows(self, of_views: Tensor) -> Tensor:
+        return of_views if self.rows_M is None else of_views[self.rows_M]
+
+
+class Feed:
+    """What one group sees of ``data``. All trials with one ``order_seed`` see the same orders.
+
+    Methods take the stack's Columns, whose rows may become fewer between epochs.
+    """
+
+    def __init__(self, data: DeviceData, order_seed: int) -> None:
+        self.data = data
+        self._order_seed = order_seed
+        self._draws = Draws(order_seed, data.device)
+
+    def num_steps(self, columns: Columns, epoch: int) -> int:
+        """Minibatches of ``epoch`` (from 0)."""
+        return -(-self.data.num_train // self._minibatch_size(columns, epoch))
+
+    def minibatches(
+        self,
+        columns: Columns,
+        epoch: int,
+        dtype: torch.dtype,
+        example_losses_MN: Tensor | None = None,
+    ) -> Iterator[Batch]:
+        """One epoch (from 0) in minibatches, the last one smaller; inputs in ``dtype``.
+
+        ``example_losses_MN`` are read by the sampling ``hard`` alone, when the epoch begins: each
+        row's last loss on each of its fold's training examples, 0 where there is none yet.
+        """
+        views = self._views(columns, epoch, example_losses_MN)
+        augmentation = Augmentation(
+            columns,
+            self._draws,
+            epoch=epoch,
+            num_steps=self.num_steps(columns, epoch),
+            image=self.data.shape.image,
+            dtype=dtype,
+        )
+        size = self._minibatch_size(columns, epoch)
+        for step, index_vB in enumerate(torch.split(views.order_vN, size, dim=1)):
+            batch = self._batch(views, index_vB, augmentation, step, dtype)
+            yield augmentation.mixed(batch, step)
+
+    def validation(
+        self, columns: Columns, chunk: int, dtype: torch.dtype
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Inputs [m, B, F] and targets [m, B] of the validation part in order, B <= ``chunk``.
+
+        m = 1 without folds; with folds each row has its own fold's.
+        """
+        data, rows_M = self.data, self._folds_of(columns)
+        for start in range(0, data.num_validation, chunk):
+            x_kBF, y_kB = data.held_out.between(start, start + chunk)
+            x_kBF = data.preprocessed(data.scaled(x_kBF, dtype), data.all_folds_k)
+            y_kB = y_kB.to(dtype) if y_kB.is_floating_point() else y_kB
+            yield (x_kBF, y_kB) if rows_M is None else (x_kBF[rows_M], y_kB[rows_M])
+
+    def _batch(
+        self,
+        views: _Views,
+        index_vB: Tensor,
+        augmentation: Augmentation,
+        step: int,
+        dtype: torch.dtype,
+    ) -> Batch:
+        data, folds_v = self.data, views.folds_v
+        x_vBF, y_vB = data.train.at(index_vB, folds_v)
+        x_vBF = data.scaled(x_vBF, dtype)
+        if augmentation.changes_images:
+            # Rows change their images before the preprocessing, so each needs a copy by then.
+            x_vBF, folds_v = views.of_rows(x_vBF), views.of_rows(folds_v)
+            x_mBF = data.preprocessed(augmentation.images(x_vBF, step), folds_v)
+        else:
+            x_mBF = views.of_rows(data.preprocessed(x_vBF, folds_v))
+        return Batch(
+            x_mBF=augmentation.inputs(x_mBF, step),
+            y_mB=views.of_rows(y_vB.to(dtype) if y_vB.is_floating_point() else y_vB),
+            index_mB=views.of_rows(index_vB),
+        )
+
+    def _views(self, columns: Columns, epoch: int, example_losses_MN: Tensor | None) -> _Views:
+        sampling, rows_M = columns.configs[0].sampling, self._folds_of(columns)
+        order_kN = self._order(sampling, epoch)
+        shared = _Views(order_vN=order_kN, folds_v=self.data.all_folds_k, rows_M=rows_M)
+        if sampling != "hard" or example_losses_MN is None:
+            return shared
+        order_MN = hard(
+            example_losses_MN,
+            columns.number("hard_emphasis", dtype=torch.float64),
+            self._draws.uniforms("hard", self.data.num_train, epoch),
+            shared.of_rows(order_kN),
+        )
+        return _Views(order_vN=order_MN, folds_v=columns.folds_M, rows_M=None)
+
+    def _order(self, sampling: str, epoch: int) -> Tensor:
+        """Places among each fold's training examples, [k, N]."""
+        orders = [
+            ORDERS[sampling](targets_N, generator(*self._order_key(epoch, fold)))
+            for fold, targets_N in enumerate(self.data.targets_on_host_kN)
+        ]
+        return torch.stack(orders).to(self.data.device)
+
+    def _order_key(self, epoch: int, fold: int) -> tuple[int | str, ...]:
+        whole = (self._order_seed, "order", epoch)
+        return whole if self.data.num_folds == 1 else (*whole, fold)
+
+    def _folds_of(self, columns: Columns) -> Tensor | None:
+        return None if self.data.num_folds == 1 else columns.folds_M
+
+    def _minibatch_size(self, columns: Columns, epoch: int) -> int:
+        return columns.configs[0].minibatch_size(epoch, self.data.num_train)
