@@ -1,4 +1,4 @@
-"""What an update does beside the optimizer's rule, each part against PyTorch's own or a plain loop."""
+"""What an update does beside the optimizer's rule: each part against PyTorch or a plain loop."""
 
 from __future__ import annotations
 
