@@ -137,8 +137,10 @@ def test_the_real_mnist_splits_and_standardizes(real_mnist: Path) -> None:
     made = load(config, 0)
     assert (len(made.x_train), len(made.x_validation)) == (55000, 5000)
     assert made.x_train.dtype == np.uint8
-    assert made.scale is not None
-    assert made.scale[0] == 1  # the corner pixel is black in every image
+    (transform,) = made.transforms
+    assert transform.scale is not None
+    assert transform.scale[0] == 1  # the corner pixel is black in every image
     # The mean that everyone subtracts, 0.1307, over all pixels.
-    assert made.shift is not None
-    assert made.shift.mean() == pytest.approx(0.1307, abs=5e-4)
+    assert transform.shift is not None
+    assert transform.shift.mean() == pytest.approx(0.1307, abs=5e-4)
+    assert made.image == (1, 28, 28)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from workers.data import DataConfig, DataError, load
+from workers.data.npz import channels_first
 
 Refusal = Callable[..., DataError]
 Write = Callable[..., str]
@@ -64,6 +65,71 @@ def test_limit_cuts_a_given_split_in_proportion(npz: Write) -> None:
         made.x_train.tobytes()
         == load(DataConfig(source="npz", path=path, limit=24), 0).x_train.tobytes()
     )
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_images_with_the_channels_last_are_read_with_the_channels_first(
+    npz: Write, channels: int
+) -> None:
+    x = np.random.default_rng(0).integers(0, 256, (30, 5, 6, channels), dtype=np.uint8)
+    made = load(DataConfig(source="npz", path=npz(x=x, y=some()["y"])), 0)
+    assert made.image == (channels, 5, 6)
+    assert made.x_train.flags.c_contiguous
+    for image in made.x_train[:3]:
+        assert any((image == one.transpose(2, 0, 1)).all() for one in x)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 8, 8), (2, 3, 4, 4), (2, 5, 6), (2, 9, 8, 2), (2, 7)])
+def test_every_other_array_is_read_as_it_is(shape: tuple[int, ...]) -> None:
+    x = np.zeros(shape)
+    assert channels_first(x) is x
+
+
+def test_a_matrix_is_a_table_and_has_no_image(npz: Write, refusal: Refusal) -> None:
+    path = npz(**some())
+    assert load(DataConfig(source="npz", path=path), 0).image is None
+    error = refusal(source="npz", path=path, preprocess=("channel_mean",))
+    assert error.key == "preprocess"
+    assert "examples have the shape [4]" in str(error)
+
+
+def test_a_regression_may_bring_its_own_split(npz: Write) -> None:
+    path = npz(
+        x=np.zeros((9, 2)), y=np.arange(9.0), x_validation=np.ones((2, 2)), y_validation=[40, 50]
+    )
+    made = load(DataConfig(source="npz", path=path, task="regression", limit=11), 0)
+    assert made.y_train.tolist() == list(range(9))
+    assert made.y_validation.tolist() == [40, 50]  # numbers that training never saw
+    assert (made.target_mean.tolist(), made.y_validation.dtype) == ([4], np.float32)
+
+
+def test_folds_of_a_given_split_are_refused(npz: Write, refusal: Refusal) -> None:
+    path = npz(**some(), x_validation=np.zeros((2, 4)), y_validation=[2, 0])
+    error = refusal(source="npz", path=path, folds=5)
+    assert error.key == "folds"
+    assert "a validation part of its own and got folds 5" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("y", "words"),
+    [
+        (list("ab") * 15, "is text"),
+        (np.zeros(30, complex), "is complex128"),
+        (np.zeros(30, "datetime64[D]"), "is datetime64"),
+        ([0, np.nan] * 15, "has 15 that are not"),
+    ],
+)
+def test_targets_that_are_no_numbers_are_refused(
+    npz: Write, refusal: Refusal, y: Any, words: str
+) -> None:
+    error = refusal(source="npz", path=npz(x=some()["x"], y=y), task="regression")
+    assert error.key == "path"
+    assert words in str(error)
+
+
+def test_a_regression_without_rows_is_refused(npz: Write, refusal: Refusal) -> None:
+    for y in (np.zeros(0), np.zeros(0, "<U1")):
+        refusal(source="npz", path=npz(x=np.zeros((0, 2)), y=y), task="regression")
 
 
 @pytest.mark.parametrize(

@@ -171,7 +171,7 @@ def test_a_target_of_many_real_numbers_is_refused_and_one_of_50_is_not(
     path = parquet({"p": rows, "y": (rows % 51) / 4})
     error = refusal(source="parquet", path=path)
     assert error.key == "target"
-    assert "51 distinct real numbers" in str(error)
+    assert "51 distinct real numbers; write task: regression" in str(error)
     path = parquet({"p": rows, "y": (rows % 50) / 4})
     assert len(read_parquet(DataConfig(source="parquet", path=path)).class_names) == 50
 
@@ -262,3 +262,76 @@ def test_a_limit_that_leaves_one_class_is_refused(csv: Write, refusal: Refusal) 
     error = refusal(source="csv", path=csv(text), limit=10)
     assert error.key == "limit"
     assert "got 1 in 10 rows" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("targets", "expected"),
+    [
+        ([1.5, -2.0, 1e9], [1.5, -2, 1e9]),
+        (np.array([3, -1, 7], np.int8), [3, -1, 7]),
+        ([True, False, True], [1, 0, 1]),
+        ([Decimal("1.25"), Decimal("0.10"), Decimal("-3")], [1.25, 0.1, -3]),
+    ],
+)
+def test_targets_of_a_regression_are_numbers_of_any_type(
+    parquet: Write, targets: Any, expected: list[float]
+) -> None:
+    path = parquet({"p": [1.0, 2.0, 3.0], "y": targets})
+    examples = read_parquet(DataConfig(source="parquet", path=path, task="regression"))
+    assert examples.y.tolist() == np.float32(expected).tolist()
+    assert examples.y.dtype == np.float32
+    assert examples.class_names == ()
+
+
+def test_a_regression_from_a_csv_file_keeps_rows_and_targets_together(csv: Write) -> None:
+    text = "price,p\n" + "".join(f"{3 * row + 0.5},{row}\n" for row in range(60))
+    config = DataConfig(
+        source="csv", path=csv(text), target="price", task="regression", validation=12
+    )
+    made = load(config, 0)
+    for x, y in ((made.x_train, made.y_train), (made.x_validation, made.y_validation)):
+        assert (y == 3 * x[:, 0] + 0.5).all()
+    assert (made.num_train, len(made.y_validation), made.num_outputs) == (48, 12, 1)
+    assert made.target_mean[0] == pytest.approx(made.y_train.mean(dtype=np.float64))
+    assert made.target_scale[0] == pytest.approx(made.y_train.std(dtype=np.float64))
+
+
+@pytest.mark.parametrize(
+    ("targets", "words"),
+    [
+        (["1.5", "2", "3"], "column 'y' is text"),
+        ([datetime.date(2024, 1, day) for day in (1, 2, 3)], "column 'y' is date"),
+        (pyarrow.array(["a", "b", "a"]).dictionary_encode(), "column 'y' is text"),
+        (np.array([0.0, 1.0, np.nan]), "column 'y' has 1 that are not"),
+        (np.array([0.0, np.inf, -np.inf]), "column 'y' has 2 that are not"),
+        (np.array([0.0, 1e39, 1.0]), "column 'y' has 1 that are not"),
+        ([2.5, 2.5, 2.5], "training rows have 2.5"),
+    ],
+)
+def test_targets_that_no_regression_can_learn_are_refused(
+    parquet: Write, refusal: Refusal, targets: Any, words: str
+) -> None:
+    path = parquet({"p": [1.0, 2.0, 3.0], "y": targets})
+    error = refusal(source="parquet", path=path, task="regression", validation=1)
+    assert words in str(error)
+    assert error.key == ("task" if "training rows" in words else "target")
+
+
+def test_a_regression_with_missing_targets_is_refused(csv: Write, refusal: Refusal) -> None:
+    error = refusal(source="csv", path=csv("p,y\n1,2.5\n2,\n3,4\n"), task="regression")
+    assert "column 'y' of" in str(error)
+    assert "has 1;" in str(error)
+
+
+def test_a_regression_of_one_row_is_refused(csv: Write, refusal: Refusal) -> None:
+    error = refusal(source="csv", path=csv("p,y\n1,2.5\n"), task="regression")
+    assert "at least 2 numbers, but got 1 in 1 rows" in str(error)
+
+
+def test_folds_take_the_place_of_validation(csv: Write) -> None:
+    text = "p,y\n" + "".join(f"{row},{'ab'[row % 2]}\n" for row in range(52))
+    made = load(DataConfig(source="csv", path=csv(text), folds=5, validation=999), 0)
+    assert made.fold_rows is not None
+    assert made.fold_rows.shape == (5, 10)
+    assert [np.bincount(made.y_train[rows]).tolist() for rows in made.fold_rows] == [[5, 5]] * 5
+    assert (made.num_train, len(made.x_train), len(made.x_validation)) == (42, 52, 0)

@@ -9,9 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 SOURCES = ("digits", "mnist", "cifar10", "csv", "parquet", "npz")
-PREPROCESS = ("zero_center", "standardize")
+TASKS = ("classification", "regression")
+PREPROCESS = ("zero_center", "standardize", "mean_image", "channel_mean", "pca", "whiten")
 EMBEDDED = ("digits",)  # sources that need no file
 TABLES = ("csv", "parquet")  # sources with named columns
+OWN_TARGETS = (*TABLES, "npz")  # sources whose targets may be numbers
+FOR_IMAGES = ("mean_image", "channel_mean")  # what only images have
+ROTATIONS = ("pca", "whiten")  # what mixes features
 
 
 class DataError(ValueError):
@@ -30,21 +34,25 @@ class DataError(ValueError):
 class DataConfig:
     """Where the examples come from and how they are parted. Raises DataError if it cannot be.
 
-    ``path`` is a file or folder, by ``source``. ``target`` is the label column of a table (the
-    last one by default). ``validation`` is a number of rows (int) or a fraction of them (float in
-    (0, 1)); ``limit`` the number of rows used in all, training and validation together.
+    ``path`` is a file or folder, by ``source``. ``target`` is the column of a table that holds the
+    labels or, with ``task`` regression, the numbers (the last column by default). ``validation`` is
+    a number of rows (int) or a fraction of them (float in (0, 1)); with ``folds``, k >= 2, it is
+    unused. ``limit`` is the number of rows used in all, training and validation together.
     """
 
     source: str
     path: str | None = None
     target: str | None = None
+    task: str = "classification"
     validation: int | float = 0.2
+    folds: int | None = None
     preprocess: tuple[str, ...] = ()
     limit: int | None = None
 
     def __post_init__(self) -> None:
         self._check_names()
         self._check_path_and_target()
+        self._check_preprocess()
         self._check_counts()
 
     def _check_names(self) -> None:
@@ -54,12 +62,16 @@ class DataConfig:
                 "choose one of these",
                 "source",
             )
-        unknown = [name for name in self.preprocess if name not in PREPROCESS]
-        if unknown:
+        if self.task not in TASKS:
             raise DataError(
-                f"preprocess must be a list of {' and '.join(PREPROCESS)}, "
-                f"but got {unknown[0]!r}; leave it out or choose one of these",
-                "preprocess",
+                f"task must be {' or '.join(TASKS)}, but got {self.task!r}; choose one of these",
+                "task",
+            )
+        if self.task == "regression" and self.source not in OWN_TARGETS:
+            raise DataError(
+                f"task 'regression' needs targets that are numbers ({', '.join(OWN_TARGETS)}), but "
+                f"source {self.source} has classes; leave task out",
+                "task",
             )
 
     def _check_path_and_target(self) -> None:
@@ -82,6 +94,22 @@ class DataConfig:
                 "target",
             )
 
+    def _check_preprocess(self) -> None:
+        for name in self.preprocess:
+            if name not in PREPROCESS:
+                raise DataError(
+                    f"preprocess must be a list of names among {', '.join(PREPROCESS)}, "
+                    f"but got {name!r}; leave it out or choose one of these",
+                    "preprocess",
+                )
+            if name in FOR_IMAGES and self.source in TABLES:
+                raise needs_images(name, f"source {self.source} is a table")
+        others = set(self.preprocess) - {"channel_mean"}
+        if others and "channel_mean" in self.preprocess:
+            raise _exclude("channel_mean", min(others), "subtracts the mean of each feature")
+        if set(ROTATIONS) <= set(self.preprocess):
+            raise _exclude("pca", "whiten", "is pca with unit variances")
+
     def _check_counts(self) -> None:
         value = self.validation
         fraction = isinstance(value, float) and 0 < value < 1
@@ -91,12 +119,30 @@ class DataConfig:
                 f"but got {value!r}; write 1000 or 0.2",
                 "validation",
             )
+        if self.folds is not None and not _is_count(self.folds, 2):
+            raise DataError(
+                f"folds must be a whole number >= 2, but got {self.folds!r}; write 5", "folds"
+            )
         if self.limit is not None and not _is_count(self.limit, 2):
             raise DataError(
                 f"limit must be a whole number of rows >= 2, but got {self.limit!r}; "
                 "raise it or leave it out",
                 "limit",
             )
+
+
+def needs_images(name: str, found: str) -> DataError:
+    """The refusal of ``name``, a preprocessing of images, for data that are ``found`` instead."""
+    return DataError(
+        f"preprocess {name!r} needs images, but {found}; use zero_center", "preprocess"
+    )
+
+
+def _exclude(one: str, other: str, why: str) -> DataError:
+    return DataError(
+        f"preprocess takes {one!r} or {other!r}, but got both, and the latter {why}; leave one out",
+        "preprocess",
+    )
 
 
 def _is_count(value: object, least: int) -> bool:

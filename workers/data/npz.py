@@ -13,9 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from workers.data.config import DataConfig, DataError
-from workers.data.examples import Array, Examples, check_labels_match, encode_labels, existing_file
+from workers.data.examples import Array, Examples, check_labels_match, existing_file
+from workers.data.labels import encode_targets
 
 WANTED = ("x", "X", "y", "x_validation", "y_validation")
+CHANNELS = (1, 3, 4)  # grey, red green blue, and alpha
 UNREADABLE = (
     OSError,
     ValueError,
@@ -35,25 +37,23 @@ def read_npz(config: DataConfig) -> Examples:
     """
     path = existing_file(Path(config.path or "").expanduser(), "an .npz file with arrays x and y")
     arrays = _read_arrays(path)
-    x, y = _features(_either(arrays, ("x", "X"), path), path), _either(arrays, ("y",), path)
-    _check_labels(x, y, path)
+    x, y = _part(arrays, ("x", "X"), "y", path)
     unit = 1 / 255 if x.dtype == np.uint8 else 1.0
     if "x_validation" not in arrays and "y_validation" not in arrays:
-        codes, class_names = encode_labels(y, f"y of {path}", "path")
-        return Examples(x=x, y=codes, class_names=class_names, unit=unit)
-    x_validation = _features(_either(arrays, ("x_validation",), path), path)
-    y_validation = _either(arrays, ("y_validation",), path)
-    _check_labels(x_validation, y_validation, path)
+        targets, class_names = encode_targets(y, config, f"y of {path}", "path")
+        return Examples(x=x, y=targets, class_names=class_names, unit=unit)
+    x_validation, y_validation = _part(arrays, ("x_validation",), "y_validation", path)
     _check_alike(x, x_validation, path)
-    codes, class_names = encode_labels(np.concatenate([y, y_validation]), f"y of {path}", "path")
-    _check_known(codes[: len(y)], class_names, path)
+    both = np.concatenate([y, y_validation])
+    targets, class_names = encode_targets(both, config, f"y of {path}", "path")
+    _check_known(targets[: len(y)], class_names, path)
     return Examples(
         x=x,
-        y=codes[: len(y)],
+        y=targets[: len(y)],
         class_names=class_names,
         unit=unit,
         x_validation=x_validation,
-        y_validation=codes[len(y) :],
+        y_validation=targets[len(y) :],
     )
 
 
@@ -78,6 +78,26 @@ def _either(arrays: Mapping[str, Array], names: tuple[str, ...], path: Path) -> 
         f"{', '.join(arrays) or 'none'}; save it under that name",
         "path",
     )
+
+
+def _part(
+    arrays: Mapping[str, Array], x_names: tuple[str, ...], y_name: str, path: Path
+) -> tuple[Array, Array]:
+    """Examples, channels first, and their labels as they are stored."""
+    x = channels_first(_features(_either(arrays, x_names, path), path))
+    y = _either(arrays, (y_name,), path)
+    _check_labels(x, y, path)
+    return x, y
+
+
+def channels_first(x: Array) -> Array:
+    """``x`` [N, H, W, C] of 1, 3 or 4 channels as [N, C, H, W]; every other array as it is.
+
+    Where the axis after N could be channels as well, it is: the array is channels first already.
+    """
+    if x.ndim != 4 or x.shape[3] not in CHANNELS or x.shape[1] in CHANNELS:
+        return x
+    return np.ascontiguousarray(x.transpose(0, 3, 1, 2))
 
 
 def _features(x: Array, path: Path) -> Array:
@@ -105,7 +125,7 @@ def _check_labels(x: Array, y: Array, path: Path) -> None:
     if y.ndim != 1:
         raise DataError(
             f"y must hold one label a row, shape [N], but in {path} it has shape "
-            f"{list(y.shape)}; save class labels, not one-hot rows",
+            f"{list(y.shape)}; save class labels or numbers, not one-hot rows",
             "path",
         )
     check_labels_match(len(x), len(y), str(path))

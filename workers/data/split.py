@@ -1,6 +1,6 @@
-"""The keyed, stratified choice of rows: which belong to validation, which survive ``limit``.
+"""The keyed, stratified choice of rows: which belong to validation or a fold, which stay at all.
 
-Called by ``workers.data.loading``. A choice depends on the labels and the key alone: no global
+Called by ``workers.data.parts``. A choice depends on the labels and the key alone: no global
 generator, no order of a dict, no platform.
 """
 
@@ -29,9 +29,27 @@ def allocate(counts: Int64Array, total: int, room: Int64Array) -> Int64Array:
 
 def choose(y: Int64Array, taken: Int64Array, key: tuple[int, ...]) -> Int64Array:
     """Row numbers, ascending: ``taken[c]`` random rows of each class c of ``y`` [N]."""
-    order = np.random.default_rng(np.random.SeedSequence(key)).permutation(len(y))
-    grouped = order[np.argsort(y[order], kind="stable")]
+    grouped = _grouped(y, key)
     counts = np.bincount(y, minlength=len(taken))
     first = np.repeat(np.cumsum(counts) - counts, counts)
     rank_in_class = np.arange(len(y)) - first
     return np.sort(grouped[rank_in_class < taken[y[grouped]]]).astype(np.int64)
+
+
+def deal(y: Int64Array, num_folds: int, key: tuple[int, ...]) -> Int64Array:
+    """Row numbers [k, n], ascending: k disjoint folds of n = N // k rows each of ``y`` [N].
+
+    A class with c of the N rows gives each fold n * c / N of them, rounded up or down: as many rows
+    of it as all folds need are chosen, and dealt in turn, like cards sorted by class.
+    """
+    num_rows, counts = len(y) // num_folds, np.bincount(y).astype(np.int64)
+    taken = allocate(counts, num_folds * num_rows, counts)
+    chosen = choose(y, taken, (*key, 1))
+    dealt = chosen[_grouped(y[chosen], (*key, 2))]
+    return np.sort(dealt.reshape(num_rows, num_folds).T, axis=1)
+
+
+def _grouped(y: Int64Array, key: tuple[int, ...]) -> Int64Array:
+    """All row numbers of ``y`` [N], class after class, shuffled within each."""
+    order = np.random.default_rng(np.random.SeedSequence(key)).permutation(len(y))
+    return order[np.argsort(y[order], kind="stable")].astype(np.int64)

@@ -1,4 +1,4 @@
-"""CSV and Parquet tables: one column holds the labels, all others are features.
+"""CSV and Parquet tables: one column holds the targets, all others are features.
 
 Read by ``workers.data.loading``; pyarrow is imported only when a table is read.
 """
@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from workers.data.config import DataConfig, DataError
-from workers.data.examples import Examples, Float32Array, encode_labels, existing_file
+from workers.data.examples import Examples, Float32Array, existing_file
+from workers.data.labels import encode_targets
 
 SNIFF_BYTES = 4096
 
@@ -47,7 +48,7 @@ def _read_table(config: DataConfig, open_table: Callable[[Path], Any], what: str
             "correct data.path or data.source",
             "path",
         ) from error
-    return _examples(table, config.target, path)
+    return _examples(table, config, path)
 
 
 def _open_csv(path: Path) -> Any:
@@ -71,15 +72,15 @@ def _open_parquet(path: Path) -> Any:
         return file.read()
 
 
-def _examples(table: Any, target: str | None, path: Path) -> Examples:
+def _examples(table: Any, config: DataConfig, path: Path) -> Examples:
     _check_shape(table, path)
-    label_index = _label_index(table.column_names, target)
+    label_index = _label_index(table.column_names, config.target)
     features = [index for index in range(table.num_columns) if index != label_index]
     _check_types(table, features)
     _check_missing(table, path)
     name = table.column_names[label_index]
     labels = table.column(label_index).to_numpy()  # a categorical column comes as its values
-    y, class_names = encode_labels(labels, f"column {name!r}", "target")
+    y, class_names = encode_targets(labels, config, f"column {name!r}", "target")
     return Examples(x=_matrix(table, features), y=y, class_names=class_names)
 
 
@@ -88,7 +89,7 @@ def _check_shape(table: Any, path: Path) -> None:
         raise DataError(f"a table needs rows, but {path} has none; correct data.path", "path")
     if table.num_columns < 2:
         raise DataError(
-            "a table needs a label column and at least one feature column, but "
+            "a table needs a target column and at least one feature column, but "
             f"{path} has only {table.column_names}; separate columns by commas",
             "path",
         )
@@ -121,7 +122,7 @@ def _check_types(table: Any, features: list[int]) -> None:
     if others:
         raise DataError(
             f"feature columns must be numeric or boolean, but these are not: {', '.join(others)}; "
-            "drop or encode them, or name the label column with data.target",
+            "drop or encode them, or name the target column with data.target",
             "target",
         )
 
