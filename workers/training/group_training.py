@@ -37,7 +37,8 @@ class GroupTraining:
         self.data, self._feed = data, Feed(data, group.order_seed)
         self._config = group.members[0].config  # for what all members have in common
         self._total_epochs = group.end_epoch
-        self.chance = chance_loss(loss_of(self._config, data.shape), data)
+        targets_N = data.train_targets_kN[0] if data.shape.is_regression else None
+        self.chance = chance_loss(self._config, data.shape, targets_N)
         self.stack = _build_stack(group, data)
 
     def train_epoch(self, epoch: int) -> dict[str, Tensor]:
@@ -80,7 +81,8 @@ class GroupTraining:
                 ),
             )
             scores.add(outputs_MBC, y_mB, criterion.plain(outputs_MBC, y_mB).sum(1))
-        return scores.metrics("val") | units.metrics()
+        target_scale_M = self.data.target_scale_k[stack.columns.folds_M]
+        return scores.metrics("val", target_scale_M) | units.metrics()
 
     def _learn(
         self, batch: Batch, criterion: Criterion, epoch: int, step: int
