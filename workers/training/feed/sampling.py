@@ -6,6 +6,7 @@ in ``workers.config.inputs``.
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Callable
 
 import torch
@@ -41,18 +42,29 @@ def interleaved(targets_N: Tensor, generator: torch.Generator) -> Tensor:
     """Each example once; classes take turns, each spread evenly over the epoch.
 
     Examples are learned fastest from when the next is of another class (LeCun, Bottou, Orr and
-    Müller 1998, Efficient BackProp, 4.2). The j-th of a class's n examples, which are shuffled,
-    comes at (j + phase) / n of the epoch. Phases are spread over (0, 1), the largest class first,
-    so that classes of one size come in rounds and two of a frequent class seldom meet.
+    Müller 1998, Efficient BackProp, 4.2). The two smallest classes, shuffled, are merged evenly and
+    count as one from then on, until all are merged (the tree of Huffman 1952): classes of one size
+    come in rounds, and what there is most of is merged last, so that it meets itself seldom.
     """
     order_N = torch.randperm(len(targets_N), generator=generator)
     grouped_N = order_N[torch.argsort(targets_N[order_N], stable=True)]
-    classes_N, counts_C = targets_N[grouped_N], torch.bincount(targets_N)
-    rank_in_class_N = torch.arange(len(targets_N)) - (counts_C.cumsum(0) - counts_C)[classes_N]
-    rank_C = torch.argsort(torch.argsort(counts_C, descending=True, stable=True))
-    phase_C = (rank_C + 0.5) / (counts_C > 0).sum()
-    time_N = (rank_in_class_N + phase_C[classes_N].double()) / counts_C[classes_N]
-    return grouped_N[torch.argsort(time_N, stable=True)]
+    classes = torch.split(grouped_N, torch.bincount(targets_N).tolist())
+    heap = [(len(places), number, places) for number, places in enumerate(classes) if len(places)]
+    heapq.heapify(heap)
+    for number in range(len(classes), len(classes) + len(heap) - 1):
+        smaller, larger = heapq.heappop(heap)[2], heapq.heappop(heap)[2]
+        merged = _merged(larger, smaller)
+        heapq.heappush(heap, (len(merged), number, merged))
+    return heap[0][2]
+
+
+def _merged(one: Tensor, other: Tensor) -> Tensor:
+    """Both, in their order, each spread evenly: the j-th of n at (j + 1/2) / n, in integers."""
+    times = [
+        (2 * torch.arange(len(places)) + 1) * len(company)
+        for places, company in ((one, other), (other, one))
+    ]
+    return torch.cat([one, other])[torch.argsort(torch.cat(times), stable=True)]
 
 
 def hard(losses_MN: Tensor, emphasis_M: Tensor, uniform_N: Tensor, shuffled_mN: Tensor) -> Tensor:
