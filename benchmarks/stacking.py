@@ -22,7 +22,7 @@ from workers.data import DataConfig, Dataset, load
 from workers.messages import Member, TrialGroup
 from workers.training.device import prepared_device
 from workers.training.loop import train
-from workers.training.tensors import DeviceData
+from workers.training.feed import DeviceData
 
 TARGET = 20
 ROUNDS = 5

@@ -21,7 +21,7 @@ class TrainingWorker:
 
     def __init__(self, dataset: Dataset, num_threads: int, name: str) -> None:
         from workers.training.device import prepared_device
-        from workers.training.tensors import DeviceData
+        from workers.training.feed import DeviceData
 
         self._name = name
         self._settings = ExitStack()  # never closed: they are those of the actor's process

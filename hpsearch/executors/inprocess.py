@@ -14,7 +14,7 @@ from workers.data import Dataset
 from workers.messages import Report, TrialGroup
 from workers.training.device import prepared_device
 from workers.training.loop import train
-from workers.training.tensors import DeviceData
+from workers.training.feed import DeviceData
 
 NAME = "in-process"
 

@@ -8,7 +8,7 @@ from training_cases import CPU, blobs, config, group
 
 from workers.messages import Report, TrialGroup
 from workers.training.loop import train
-from workers.training.tensors import DeviceData
+from workers.training.feed import DeviceData
 
 pytestmark = [
     pytest.mark.gpu,

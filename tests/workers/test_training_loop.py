@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,8 +15,10 @@ from training_cases import blobs, config, device_data, group
 from workers.config import TrainConfig
 from workers.messages import CheckpointSlice, Member, Report, TrialGroup
 from workers.training.checkpoints import CheckpointError
-from workers.training.loop import build_stack, train
-from workers.training.tensors import DeviceData
+from workers.training.columns import Columns
+from workers.training.feed import DeviceData, Feed
+from workers.training.group_training import GroupTraining
+from workers.training.loop import train
 
 CURVES = ("train_loss", "val_loss", "train_accuracy", "val_accuracy", "learning_rate")
 
@@ -42,6 +45,14 @@ def _alone(one: TrialGroup, index: int) -> TrialGroup:
     return replace(one, members=(one.members[index],))
 
 
+def _minibatches(
+    c: TrainConfig, data: DeviceData, epoch: int
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    columns = Columns([c], [0], [0], data.device, torch.float64)
+    for batch in Feed(data, order_seed=7).minibatches(columns, epoch, torch.float64):
+        yield batch.x_mBF[0], batch.y_mB[0]
+
+
 def _plain_loop(c: TrainConfig, data: DeviceData, initial: dict[str, torch.Tensor]) -> list[float]:
     """The training losses of an ordinary PyTorch loop over the same minibatches."""
     net = nn.Sequential(nn.Linear(12, 9), nn.ReLU(), nn.Linear(9, 4)).double()
@@ -52,7 +63,7 @@ def _plain_loop(c: TrainConfig, data: DeviceData, initial: dict[str, torch.Tenso
     losses = []
     for epoch in range(4):
         total = 0.0
-        for x, y in data.minibatches(7, epoch, c.batch_size, torch.float64):
+        for x, y in _minibatches(c, data, epoch):
             optimizer.zero_grad()
             loss = nn.functional.cross_entropy(net(x), y)
             loss.backward()
@@ -67,7 +78,8 @@ def test_a_group_of_one_equals_a_plain_pytorch_loop() -> None:
     c = config(optimizer="adam", learning_rate=0.01, lr_schedule="exponential", lr_decay=0.7)
     data, one = device_data(), group(c)
     initial = {
-        name: leaf[0].detach().clone() for name, leaf in build_stack(one, data).leaves().items()
+        name: view[0].clone()
+        for name, view in GroupTraining(one, data).stack.views("weights").items()
     }
     reports = list(train(one, data))
     assert _curves(reports, 0)["train_loss"] == pytest.approx(
@@ -78,18 +90,18 @@ def test_a_group_of_one_equals_a_plain_pytorch_loop() -> None:
 def test_validation_metrics_equal_a_plain_evaluation() -> None:
     data, one = device_data(), group(config(), epochs=1)
     reports = list(train(one, data))
-    stack = build_stack(one, data)
-    from workers.training.loop import evaluate, train_epoch
-
-    train_epoch(stack, data, 7, 0)
-    leaves = stack.leaves()
-    x, y = next(data.validation(1000, torch.float64))
+    training = GroupTraining(one, data)
+    training.train_epoch(0)
+    leaves = training.stack.views("weights")
+    dataset = blobs()
+    x = torch.tensor(dataset.inputs(dataset.x_validation)).double()
+    y = torch.tensor(dataset.y_validation)
     hidden = torch.relu(x @ leaves["0.weight"][0].T + leaves["0.bias"][0])
     logits = hidden @ leaves["1.weight"][0].T + leaves["1.bias"][0]
     curves = _curves(reports, 0)
     assert curves["val_loss"] == pytest.approx([nn.functional.cross_entropy(logits, y).item()])
     assert curves["val_accuracy"] == [(logits.argmax(1) == y).double().mean().item()]
-    assert evaluate(stack, data)["val_loss"].tolist() == pytest.approx(curves["val_loss"])
+    assert training.evaluate()["val_loss"].tolist() == pytest.approx(curves["val_loss"])
 
 
 @pytest.mark.parametrize("width", [7, 64])
@@ -199,10 +211,10 @@ def test_a_bad_checkpoint_is_refused_with_its_name(tmp_path: Path, damage: str) 
 
 
 def test_members_with_the_same_batch_size_see_the_same_minibatches() -> None:
-    data = DeviceData(blobs(), torch.device("cpu"))
-    first = [y.tolist() for _, y in data.minibatches(7, 3, 16, torch.float32)]
-    again = [y.tolist() for _, y in data.minibatches(7, 3, 16, torch.float32)]
-    other = [y.tolist() for _, y in data.minibatches(7, 4, 16, torch.float32)]
+    data = device_data()
+    first = [y.tolist() for _, y in _minibatches(config(), data, 3)]
+    again = [y.tolist() for _, y in _minibatches(config(dropout=0.5, depth=3), data, 3)]
+    other = [y.tolist() for _, y in _minibatches(config(), data, 4)]
     assert first == again != other
     assert [len(y) for y in first] == [16, 16, 16, 16, 6]
 

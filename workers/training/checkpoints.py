@@ -11,7 +11,6 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor
 
 from workers.messages import CheckpointSlice
 from workers.training.stack import Stack
@@ -86,11 +85,7 @@ def _read_rows(stack: Stack, rows: slice, source: CheckpointSlice, epoch: int) -
                 raise CheckpointError(f"{source.file} is not a checkpoint of epoch {epoch}")
             stored = slice(source.row * folds, (source.row + 1) * folds)
             for name in stack.rows.keys() & names:
-                stack.rows[name][rows].copy_(_rows(file.get_slice(name), stored))
+                stack.rows[name][rows].copy_(file.get_slice(name)[stored.start : stored.stop])
             return int(found["step"])
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{source.file} cannot be read: {error}") from error
-
-
-def _rows(stored: object, rows: slice) -> Tensor:
-    return stored[rows.start : rows.stop]  # type: ignore[index,no-any-return] - untyped library

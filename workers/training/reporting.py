@@ -70,18 +70,23 @@ def _on_device(
     folds = stack.num_folds
     states_M = divergence.watch(stack, metrics, chance)
     trials = {
-        name: tensor.to(stack.device).double().unflatten(0, (-1, folds)).mean(1)
+        name: _by_trial(tensor.to(stack.device).double(), folds).mean(1)
         for name, tensor in metrics.items()
     }
     value_T = trials[group.metric]
     if folds > 1:
-        trials["spread"] = metrics[group.metric].double().unflatten(0, (-1, folds)).std(1)
+        trials["spread"] = _by_trial(metrics[group.metric].double(), folds).std(1)
     stops_M = stopping.advance(
         stack.rows, stack.columns, value_T.repeat_interleave(folds), group.mode
     )
-    trials[STATE] = states_M.unflatten(0, (-1, folds)).amax(1)
-    trials[STOPS] = stops_M.unflatten(0, (-1, folds))[:, 0]
+    trials[STATE] = _by_trial(states_M, folds).amax(1)
+    trials[STOPS] = _by_trial(stops_M, folds)[:, 0]
     return trials
+
+
+def _by_trial(of_rows: Tensor, folds: int) -> Tensor:
+    """[M, ...] as [T, folds, ...]."""
+    return of_rows.view(-1, folds, *of_rows.shape[1:])
 
 
 def _read(trials: dict[str, Tensor]) -> Epoch:

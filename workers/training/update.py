@@ -125,7 +125,7 @@ class Update:
             return
         for spec, place in self._specs:
             if spec.kind == "weight":
-                weights_MHF = self._weights_MP[:, place].unflatten(1, (spec.shape[0], -1))
+                weights_MHF = torch.unflatten(self._weights_MP[:, place], 1, (spec.shape[0], -1))
                 norm_MH1 = weights_MHF.norm(dim=2, keepdim=True)
                 limit_M11 = self._max_norm_M1[:, None]
                 # A norm within the limit stays to the last bit; the rest as torch.renorm.

@@ -93,5 +93,5 @@ def _of_checkpoint(
                 raise CheckpointError(f"{source.file} has no row {source.row}")
             parts = torch.split(whole, [prod(shape) for _, shape in layout], dim=1)
             named = zip(layout, parts, strict=True)
-            tensors |= {name: part.unflatten(1, shape or (1,)) for (name, shape), part in named}
+            tensors |= {name: torch.unflatten(part, 1, shape) for (name, shape), part in named}
     return tensors
