@@ -16,6 +16,7 @@ from hpsearch.coordinator.events import Observer
 from hpsearch.coordinator.heartbeat import heartbeat
 from hpsearch.coordinator.loop import Coordinator
 from hpsearch.coordinator.resources import check_same_data, prepared_folder
+from hpsearch.coordinator.warm_starts import resolve_warm_starts
 from hpsearch.errors import Stopped
 from hpsearch.executors.base import Executor
 from hpsearch.settings import checkpoint_root, database_url
@@ -120,6 +121,8 @@ def run(
     watch = Watch(on_start=on_start, observer=observer)
     if found is not None and found.state == "complete":
         return _read_only(repository, found, watch)
+    own_id = None if found is None else found.id
+    resolve_warm_starts(repository, search, checkpoint_root(database_url(db)), own_id)
     cluster = _connect_ray(ray, search.name)  # nor does a cluster that does not answer
     namesake = None if found else repository.newest_of_name(search.name)
     record = found or repository.create_search(search, Provenance.collect())

@@ -17,7 +17,7 @@ from hpsearch.storage.leases import Owner
 from hpsearch.storage.provenance import Provenance
 from hpsearch.storage.records import TrialRecord
 from hpsearch.storage.repository import Repository
-from workers.messages import Member
+from workers.messages import Member, Metric
 
 PROVENANCE = Provenance(hpsearch_version="0", git_commit=None, host="h", user="u", packages={})
 STAGES = [
@@ -57,7 +57,7 @@ def a_record(**changes: Any) -> TrialRecord:
     return TrialRecord(**given | changes)
 
 
-def curve(member: Member, epoch: int) -> dict[str, float]:
+def curve(member: Member, epoch: int) -> dict[str, Metric]:
     """A bowl in log10 of the rate that deepens with epochs; rates above 1 diverge at epoch 2."""
     rate = member.config.learning_rate
     if rate > 1.0 and epoch >= 2:
@@ -94,6 +94,7 @@ def finished_table(repository: Repository, ref: str = "simulated") -> list[tuple
     numbers = {trial.id: trial.number for trial in trials}
     curves = frames.curves(record.id).drop(columns=["seconds"])
     curves["trial"] = curves["trial"].map(numbers)
+    curves["layer_gradient_norms"] = curves["layer_gradient_norms"].map(repr)  # nan is not nan
     rows = curves.sort_values(["trial", "epoch"]).astype(object).where(curves.notna(), None)
     return [
         *((s.position, s.name, s.branches, s.state, [r.text for r in s.reasons]) for s in stages),
@@ -101,7 +102,7 @@ def finished_table(repository: Repository, ref: str = "simulated") -> list[tuple
             (
                 *(t.number, t.branch, t.generation, t.params, t.seed, t.replicate, t.start_epoch),
                 *(t.target_epochs, numbers.get(t.parent_id or -1), t.state, t.failure_kind),
-                *(t.value, t.best_epoch, t.epochs, t.checkpoint_epoch, t.checkpoint_row),
+                *(t.value, t.spread, t.best_epoch, t.epochs, t.checkpoint_epoch, t.checkpoint_row),
             )
             for t in trials
         ),

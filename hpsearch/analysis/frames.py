@@ -17,6 +17,7 @@ from hpsearch.storage import codec, queries, trials
 from hpsearch.storage.records import StageRecord
 from hpsearch.storage.reports import METRIC_COLUMNS
 from hpsearch.storage.repository import Repository
+from workers.metrics import PER_LAYER
 
 TIME = "datetime64[us, UTC]"
 TRIALS = {
@@ -26,6 +27,7 @@ TRIALS = {
     "branch": "category",
     "state": "category",
     "value": "float64",
+    "spread": "float64",
     "best_epoch": "Int64",
     "epochs": "Int64",
     "seed": "Int64",
@@ -43,6 +45,7 @@ CURVES = {
     "number": "Int64",
     "epoch": "Int64",
     **dict.fromkeys(METRIC_COLUMNS, "float64"),
+    **dict.fromkeys(PER_LAYER, "object"),
 }
 STAGES = {
     "stage": "category",
@@ -133,11 +136,13 @@ class Frames:
     def curves(self, search: SearchRef) -> pd.DataFrame:
         """One row per trial and epoch: the metrics, and the epoch's seconds.
 
-        A trial that continues another one has the epochs of that one too, under its own id.
+        What training did not report is NaN; what it reports of each layer is a list, or None. A
+        trial that continues another one has the epochs of that one too, under its own id.
         """
         record = self.repository.find_search(search)
         with _no_collection(), self.repository.database.read() as connection:
-            return _frame(queries.curves(connection, record.id), CURVES)
+            frame = _frame(queries.curves(connection, record.id), CURVES)
+            return frame.assign(**{name: _lists(frame[name]) for name in PER_LAYER})
 
     def stages(self, search: SearchRef) -> pd.DataFrame:
         """One row per stage, branch and parameter: its range, and why it is so.
@@ -199,9 +204,9 @@ def _dtype(parameter: Parameter) -> DType:
     """The narrowest that holds every value of the parameter, and NA where it is not active."""
     if not isinstance(parameter, Choice):
         return "Int64" if parameter.is_int else "float64"
-    kinds = {type(value) for value in parameter.choices}
+    kinds = {type(value) for value in parameter.choices if value is not None}
     if kinds == {str}:
-        return pd.CategoricalDtype(list(parameter.choices))
+        return pd.CategoricalDtype([value for value in parameter.choices if value is not None])
     if kinds == {bool}:
         return "boolean"
     if kinds == {int}:
@@ -270,6 +275,13 @@ def _frame(rows: Sequence[Sequence[Any]], dtypes: Mapping[str, DType]) -> pd.Dat
         for place, (name, dtype) in enumerate(dtypes.items())
     }
     return pd.DataFrame(columns)
+
+
+def _lists(texts: pd.Series) -> pd.Series:
+    """The lists that a column holds as JSON; None stays None."""
+    found = codec.decode_all("null" if text is None else text for text in texts)
+    lists = [None if values is None else list(values) for values in found]
+    return pd.Series(lists, index=texts.index, dtype="object")
 
 
 def _series(values: list[Any], dtype: DType) -> pd.Series:

@@ -17,6 +17,7 @@ from rich.text import Text
 from hpsearch.coordinator.events import Advanced, Event, Finished, StageOpened, Troubled
 from hpsearch.coordinator.view import SearchView
 from hpsearch.spec.preview import plan_summary
+from hpsearch.storage.records import FINISHED
 
 REFRESH_S = 0.25  # of the live line
 PLAIN_S = 5.0  # between plain lines
@@ -115,7 +116,7 @@ def _left_s(view: SearchView, rate: float) -> float:
         for branch in stage.branches
     )
     spent = sum(
-        (trial.target_epochs if trial.state == "failed" else trial.epochs) - trial.start_epoch
+        (trial.target_epochs if trial.state in FINISHED else trial.epochs) - trial.start_epoch
         for trial in view.trials.values()
     )
     return max(0, planned + extended - spent) / rate if rate else 0.0

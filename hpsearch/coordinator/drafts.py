@@ -34,6 +34,7 @@ def continued(parent: TrialRecord, epochs: int) -> NewTrial:
         start_epoch=parent.epochs,
         parent_id=parent.id,
         value=parent.value,
+        spread=parent.spread,
         best_epoch=parent.best_epoch,
         epochs=parent.epochs,
         checkpoint_file=parent.checkpoint_file,

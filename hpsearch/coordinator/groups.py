@@ -10,10 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from hpsearch.coordinator.packing import train_config
+from hpsearch.coordinator.warm_starts import WarmStarts
 from hpsearch.spec.search import Search
 from hpsearch.storage.records import FINISHED, StageRecord, TrialRecord
 from workers.keys import key
 from workers.messages import CheckpointSlice, Member, TrialGroup
+
+TYPICAL_ROWS = 10_000  # of training data: how many there are matters only to full batches
 
 
 def to_train(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
@@ -44,7 +47,11 @@ def from_the_start(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
 
 
 def build_group(
-    spec: Search, stage: StageRecord, trials: Sequence[TrialRecord], folder: Path
+    spec: Search,
+    stage: StageRecord,
+    trials: Sequence[TrialRecord],
+    folder: Path,
+    warm_starts: WarmStarts,
 ) -> TrialGroup:
     """The group of ``trials`` (see :func:`to_train`), going on from their common checkpoint."""
     first = trials[0]
@@ -52,29 +59,36 @@ def build_group(
     name = f"{spec.name}/{stage.name} group {first.group}, {len(trials)} trials, to epoch {end}"
     return TrialGroup(
         name=name,
-        members=tuple(_member(spec, trial, folder) for trial in trials),
+        members=tuple(_member(spec, trial, folder, warm_starts) for trial in trials),
         order_seed=key(spec.seed, "order", first.replicate),
         start_epoch=start,
         end_epoch=end,
+        metric=spec.objective.metric,
+        mode=spec.objective.mode,
         checkpoint_stem=str(folder / f"group-{first.group}"),
         checkpoint_every=spec.resources.checkpoint_every,
     )
 
 
 def cost(spec: Search, trials: Sequence[TrialRecord]) -> float:
-    """Relative time of a group, to start the longest first: its member-updates."""
+    """Relative time of a group, to start the longest first: the updates of all its rows."""
     config = train_config(spec.train, trials[0].params)
-    epochs = trials[0].target_epochs - trials[0].checkpoint_epoch
-    return len(trials) * epochs / config.batch_size
+    epochs = range(trials[0].checkpoint_epoch, trials[0].target_epochs)
+    updates = sum(TYPICAL_ROWS / config.minibatch_size(epoch, TYPICAL_ROWS) for epoch in epochs)
+    return spec.data.rows_per_trial * len(trials) * updates
 
 
-def _member(spec: Search, trial: TrialRecord, folder: Path) -> Member:
-    resume = None
+def _member(spec: Search, trial: TrialRecord, folder: Path, warm_starts: WarmStarts) -> Member:
+    config = train_config(spec.train, trial.params)
+    resume = warm_start = None
     if trial.checkpoint_file is not None and trial.checkpoint_row is not None:
         resume = CheckpointSlice(file=str(folder / trial.checkpoint_file), row=trial.checkpoint_row)
+    elif config.warm_start is not None:
+        warm_start = warm_starts[config.warm_start]
     return Member(
         trial=trial.id,
         seed=trial.seed,
-        config=train_config(spec.train, trial.params),
+        config=config,
         resume=resume,
+        warm_start=warm_start,
     )

@@ -25,6 +25,7 @@ from hpsearch.coordinator.packing import halve, pack
 from hpsearch.coordinator.planning import next_stage
 from hpsearch.coordinator.verdict import final_diagnoses
 from hpsearch.coordinator.view import SearchView
+from hpsearch.coordinator.warm_starts import resolve_warm_starts
 from hpsearch.errors import HpsearchError
 from hpsearch.executors.base import Ended, Executor, Lost, Raised, Reported, Update
 from hpsearch.storage.leases import Lease
@@ -55,6 +56,8 @@ class Coordinator:
         stages, trials = repository.load(search.id)
         self._view.stages.extend(stages)
         self._view.add(trials)
+        root, spec = checkpoints.parent, search.spec
+        self._warm_starts = resolve_warm_starts(repository, spec, root, search.id)
         self._asker = Asker(self._view)
         self._queue = self._longest_first(self._view.unfinished_groups())
         self._running: set[int] = set()
@@ -76,7 +79,8 @@ class Coordinator:
             number = self._queue.pop(0)
             members = self._members(number)
             stage = next(s for s in self._view.stages if s.id == members[0].stage_id)
-            group = build_group(self._view.search.spec, stage, members, self._folder)
+            spec = self._view.search.spec
+            group = build_group(spec, stage, members, self._folder, self._warm_starts)
             worker = self._executor.start(number, group)
             waiting = [trial for trial in members if trial.state not in FINISHED]
             self._repository.start_group(self._lease, [trial.id for trial in waiting], worker)
@@ -116,19 +120,22 @@ class Coordinator:
         changed = progress.advance(self._view.trials, report, objective)
         if not changed:
             return
-        self._repository.commit_report(
-            self._lease, progress.commit(self._view.trials, changed, report)
-        )
+        commit = progress.commit(self._view.trials, changed, report)
+        self._repository.commit_report(self._lease, commit)
         self._drop_passed_checkpoint(number, report)
         self._view.update(changed)
-        self._observer(Advanced(view=self._view, trial_epochs=len(changed)))
+        self._observer(Advanced(view=self._view, trial_epochs=len(commit.metrics)))
 
     def _drop_passed_checkpoint(self, number: int, report: Report) -> None:
-        """Delete the group's checkpoint before this one; nothing refers to it any more."""
-        if report.checkpoint is not None and report.trials:
-            passed = self._view.trials[report.trials[0]].checkpoint_file
-            if passed is not None and passed.startswith(f"group-{number}-"):
-                (self._folder / passed).unlink(missing_ok=True)
+        """Delete the group's checkpoint before this one, unless it is a complete trial's last."""
+        if report.checkpoint is None or not report.trials:
+            return
+        passed = self._view.trials[report.trials[0]].checkpoint_file
+        if passed is None or not passed.startswith(f"group-{number}-"):
+            return
+        members = self._view.of_group(number)
+        if not any(t.checkpoint_file == passed and t.state == "complete" for t in members):
+            (self._folder / passed).unlink(missing_ok=True)
 
     def _lost(self, number: int, message: str) -> None:
         """Train the group again; part it when that does not help; give up a trial alone."""
@@ -219,6 +226,7 @@ class Coordinator:
             first_group=self._view.next_group,
             num_slots=self._executor.num_slots,
             width=spec.resources.width,
+            rows_per_trial=spec.data.rows_per_trial,
         )
 
     def _adopt(self, trials: Sequence[TrialRecord]) -> None:
@@ -232,7 +240,8 @@ class Coordinator:
     def _finish(self) -> SearchView:
         search = self._view.search.id
         if not self._repository.diagnoses(search):  # one that died after this stored them already
-            self._repository.add_diagnoses(self._lease, search, final_diagnoses(self._view))
+            found = final_diagnoses(self._repository, self._view)
+            self._repository.add_diagnoses(self._lease, search, found)
         self._observer(Finished(view=self._view))
         return self._view
 

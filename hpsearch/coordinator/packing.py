@@ -14,7 +14,7 @@ from typing import Any
 from hpsearch.storage.records import NewTrial
 from workers.config import TrainConfig
 
-LEAST_WIDTH = 32  # below this a member costs clearly more (benchmarks/stacking.py)
+LEAST_WIDTH = 32  # rows; below this one costs clearly more (benchmarks/stacking.py)
 
 
 def train_config(train: Mapping[str, Any], params: Mapping[str, Any]) -> TrainConfig:
@@ -29,14 +29,16 @@ def pack(
     first_group: int,
     num_slots: int,
     width: int,
+    rows_per_trial: int = 1,
 ) -> list[NewTrial]:
-    """Give every trial its group number, from ``first_group`` on; at most ``width`` a group.
+    """Give every trial its group number, from ``first_group`` on; at most ``width`` rows a group.
 
     Groups are small enough that every slot gets one, and about two for balance unless that makes
-    them narrower than LEAST_WIDTH.
+    them narrower than LEAST_WIDTH. A trial whose own rows are more than ``width`` is alone.
     """
-    balanced = max(LEAST_WIDTH, math.ceil(len(trials) / (2 * num_slots)))
-    target = max(1, min(width, balanced, math.ceil(len(trials) / num_slots)))
+    least = math.ceil(LEAST_WIDTH / rows_per_trial)
+    balanced = max(least, math.ceil(len(trials) / (2 * num_slots)))
+    target = max(1, min(width // rows_per_trial, balanced, math.ceil(len(trials) / num_slots)))
     packed: list[NewTrial] = []
     number = first_group
     for bucket in _buckets(trials, train).values():

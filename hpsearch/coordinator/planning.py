@@ -142,8 +142,8 @@ def _refined(view: SearchView, planned: int, stage: Stage) -> StagePlan:
 def _to_continue(
     view: SearchView, trials: Sequence[TrialRecord], stage: Stage
 ) -> list[TrialRecord]:
-    """The best trials that have epochs to go."""
-    able = [trial for trial in trials if trial.epochs < stage.epochs]
+    """The best trials that have epochs to go; one that stopped early has not."""
+    able = [trial for trial in trials if trial.epochs == trial.target_epochs < stage.epochs]
     return rank(able, view.search.spec.objective.mode)[: stage.continued]
 
 

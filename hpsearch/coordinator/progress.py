@@ -19,21 +19,27 @@ from hpsearch.storage.records import (
     TrialRecord,
 )
 from hpsearch.storage.reports import METRIC_COLUMNS
-from workers.messages import Divergence, Report
+from workers.messages import Divergence, Metric, Refusal, Report
+
+SPREAD = "spread"  # the metric: the standard deviation of the objective over the folds
 
 
 def advance(
     trials: Mapping[int, TrialRecord], report: Report, objective: Objective
 ) -> list[TrialRecord]:
     """The new records of all trials that ``report`` changes."""
-    values = _objective_values(report, objective)
     share_s = _share_s(report)
     return [
-        *_advanced(trials, report, values, objective, share_s),
+        *_advanced(trials, report, objective, share_s),
         *(
             _diverged(trials[end.trial], end, share_s)
             for end in report.diverged
             if trials[end.trial].state not in FINISHED
+        ),
+        *(
+            _refused(trials[refusal.trial], refusal)
+            for refusal in report.refused
+            if trials[refusal.trial].state not in FINISHED
         ),
     ]
 
@@ -70,16 +76,18 @@ def _share_s(report: Report) -> float:
 def _advanced(
     trials: Mapping[int, TrialRecord],
     report: Report,
-    values: list[float],
     objective: Objective,
     share_s: float,
 ) -> Iterator[TrialRecord]:
+    values = _objective_values(report, objective)
+    spreads = report.metrics.get(SPREAD, [None] * len(values))
     for row, id in enumerate(report.trials):
         trial = trials[id]
         if trial.state in FINISHED:
             continue
         if report.epoch > trial.epochs:
-            trial = _one_epoch_on(trial, report.epoch, values[row], objective.mode, share_s)
+            trial = _one_epoch_on(trial, report.epoch, share_s, id in report.stopped)
+            trial = _with_value(trial, values[row], spreads[row], objective.mode)
         if report.checkpoint is not None and report.epoch > trial.checkpoint_epoch:
             trial = replace(
                 trial,
@@ -91,20 +99,26 @@ def _advanced(
             yield trial
 
 
-def _one_epoch_on(
-    trial: TrialRecord, epoch: int, value: float, mode: str, share_s: float
-) -> TrialRecord:
-    better = math.isfinite(value) and (
-        trial.value is None or (value > trial.value if mode == "max" else value < trial.value)
-    )
+def _one_epoch_on(trial: TrialRecord, epoch: int, share_s: float, stopped: bool) -> TrialRecord:
+    """A trial that stopped early is complete with the epochs that it has."""
     return replace(
         trial,
         epochs=epoch,
-        value=value if better else trial.value,
-        best_epoch=epoch if better else trial.best_epoch,
         seconds=trial.seconds + share_s,
-        state="complete" if epoch == trial.target_epochs else "running",
+        state="complete" if stopped or epoch == trial.target_epochs else "running",
     )
+
+
+def _with_value(trial: TrialRecord, value: Metric, spread: Metric | None, mode: str) -> TrialRecord:
+    """``trial`` with the objective of its last epoch, if that is its best; and the spread then."""
+    assert isinstance(value, float | int)
+    assert not isinstance(spread, list)
+    better = math.isfinite(value) and (
+        trial.value is None or (value > trial.value if mode == "max" else value < trial.value)
+    )
+    if not better:
+        return trial
+    return replace(trial, value=value, spread=spread, best_epoch=trial.epochs)
 
 
 def _diverged(trial: TrialRecord, end: Divergence, share_s: float) -> TrialRecord:
@@ -118,7 +132,11 @@ def _diverged(trial: TrialRecord, end: Divergence, share_s: float) -> TrialRecor
     )
 
 
-def _objective_values(report: Report, objective: Objective) -> list[float]:
+def _refused(trial: TrialRecord, refusal: Refusal) -> TrialRecord:
+    return replace(trial, state="failed", failure_kind="error", failure_message=refusal.message)
+
+
+def _objective_values(report: Report, objective: Objective) -> list[Metric]:
     if not report.trials:
         return []
     if objective.metric not in report.metrics:
@@ -134,6 +152,7 @@ def _progress(trial: TrialRecord) -> TrialProgress:
         trial_id=trial.id,
         epochs=trial.epochs,
         value=trial.value,
+        spread=trial.spread,
         best_epoch=trial.best_epoch,
         seconds=trial.seconds,
         state=trial.state,

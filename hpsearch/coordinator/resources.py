@@ -16,13 +16,20 @@ from workers.data import Dataset
 DATA_READ = "data_read"  # the event that tells which data a search began with
 
 
-def prepared_folder(root: Path, record: SearchRecord) -> Path:
-    """The search's own folder for checkpoints, tried and cleared of what killed workers left.
+def checkpoint_folder(root: Path, record: SearchRecord) -> Path:
+    """The search's own folder for checkpoints.
 
-    Named after the search's id and time, so that two databases do not share one. Raises
-    HpsearchError if it cannot be written.
+    Named after the search's id and time, so that two databases do not share one.
     """
-    folder = root / f"search-{record.id}-{record.created_at:%Y%m%dT%H%M%S}"
+    return root / f"search-{record.id}-{record.created_at:%Y%m%dT%H%M%S}"
+
+
+def prepared_folder(root: Path, record: SearchRecord) -> Path:
+    """:func:`checkpoint_folder`, made, tried and cleared of what killed workers left.
+
+    Raises HpsearchError if it cannot be written.
+    """
+    folder = checkpoint_folder(root, record)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "probe.tmp").write_bytes(b"x")
@@ -39,7 +46,11 @@ def prepared_folder(root: Path, record: SearchRecord) -> Path:
 def check_same_data(repository: Repository, lease: Lease, dataset: Dataset) -> None:
     """Refuse to mix two data sets in one table; the first time, note what the data are."""
     read = [event for event in repository.events(lease.search_id) if event.kind == DATA_READ]
-    now = {"rows": len(dataset.x_train), "fingerprint": dataset.fingerprint()}
+    now = {
+        "rows": len(dataset.x_train),
+        "classes": len(dataset.class_names),  # for the diagnoses: what guessing would reach
+        "fingerprint": dataset.fingerprint(),
+    }
     if not read:
         repository.add_event(lease, DATA_READ, now)
     elif read[0].data["fingerprint"] != now["fingerprint"]:

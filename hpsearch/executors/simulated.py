@@ -13,9 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hpsearch.executors.base import Ended, Lost, Raised, Reported, Update
-from workers.messages import Divergence, Member, Report, TrialGroup
+from workers.messages import Divergence, Member, Metric, Refusal, Report, TrialGroup
 
-Curve = Callable[[Member, int], dict[str, float]]
+Curve = Callable[[Member, int], dict[str, Metric]]
+Stops = Callable[[Member, int], bool]
+Refuses = Callable[[Member], str | None]
 Fault = Callable[[TrialGroup, int, int], str | None]
 
 
@@ -31,9 +33,11 @@ class SimulatedExecutor:
     """Runs groups on ``num_slots`` imaginary workers.
 
     ``curve(member, epoch)`` gives a member's metrics at an epoch (from 1); a NaN among them ends
-    the member as diverged. ``fault(group, epoch, attempt)`` may answer "lost" or "raise" to let the
-    group's worker die, or its training raise, instead of reporting that epoch (attempts count the
-    group's starts from 1). ``epoch_s`` is the virtual time of one epoch; ``now_s`` the clock.
+    the member as diverged. ``stops(member, epoch)`` says whether it ends early there in good
+    health, and ``refuses(member)`` may answer why it cannot be trained at all. ``fault(group,
+    epoch, attempt)`` may answer "lost" or "raise" to let the group's worker die, or its training
+    raise, instead of reporting that epoch (attempts count the group's starts from 1). ``epoch_s``
+    is the virtual time of one epoch; ``now_s`` the clock.
     """
 
     def __init__(
@@ -43,10 +47,13 @@ class SimulatedExecutor:
         num_slots: int = 2,
         epoch_s: Callable[[TrialGroup], float] = lambda group: 1.0,
         fault: Fault = lambda group, epoch, attempt: None,
+        stops: Stops = lambda member, epoch: False,
+        refuses: Refuses = lambda member: None,
     ) -> None:
         self._num_slots = num_slots
         self.now_s = 0.0
         self._curve, self._epoch_s, self._fault = curve, epoch_s, fault
+        self._stops, self._refuses = stops, refuses
         self._events: list[_Event] = []
         self._groups: dict[int, tuple[TrialGroup, list[Member]]] = {}
         self._attempts: dict[int, int] = {}
@@ -86,23 +93,37 @@ class SimulatedExecutor:
             del self._groups[number]
             yield _fail(number, fault)
             return
-        report = self._report(group, members, epoch)
-        yield Reported(group=number, report=report)
-        if epoch == group.end_epoch or not report.trials:
+        refused = self._refused(members)
+        if refused:
+            report = Report(epoch=epoch, trials=(), metrics={}, seconds=0.0, refused=refused)
+            yield Reported(group=number, report=report)
+        if members:
+            yield Reported(group=number, report=self._report(group, members, epoch))
+        if epoch == group.end_epoch or not members:
             del self._groups[number]
             yield Ended(group=number)
         else:
             self._schedule(number, epoch + 1)
 
+    def _refused(self, members: list[Member]) -> tuple[Refusal, ...]:
+        """Those that cannot be trained, which are taken out of ``members``."""
+        found = [(member, self._refuses(member)) for member in members]
+        members[:] = [member for member, why in found if why is None]
+        return tuple(
+            Refusal(trial=member.trial, message=why) for member, why in found if why is not None
+        )
+
     def _report(self, group: TrialGroup, members: list[Member], epoch: int) -> Report:
+        """The Report of ``epoch``; those that ended with it are taken out of ``members``."""
         found = [(member, self._curve(member, epoch)) for member in members]
         alive = [(m, metrics) for m, metrics in found if not _has_nan(metrics)]
         diverged = [(m, metrics) for m, metrics in found if _has_nan(metrics)]
-        members[:] = [member for member, _ in alive]
+        stopped = tuple(member.trial for member, _ in alive if self._stops(member, epoch))
+        members[:] = [member for member, _ in alive if member.trial not in stopped]
         names = list(found[0][1])
         return Report(
             epoch=epoch,
-            trials=tuple(member.trial for member in members),
+            trials=tuple(member.trial for member, _ in alive),
             metrics={name: [metrics[name] for _, metrics in alive] for name in names},
             seconds=self._epoch_s(group),
             diverged=tuple(
@@ -111,12 +132,13 @@ class SimulatedExecutor:
                 )
                 for member, metrics in diverged
             ),
-            checkpoint=_write_checkpoint(group, epoch) if members else None,
+            stopped=stopped,
+            checkpoint=_write_checkpoint(group, epoch) if alive else None,
         )
 
 
-def _has_nan(metrics: dict[str, float]) -> bool:
-    return any(math.isnan(value) for value in metrics.values())
+def _has_nan(metrics: dict[str, Metric]) -> bool:
+    return any(isinstance(value, float) and math.isnan(value) for value in metrics.values())
 
 
 def _fail(number: int, fault: str) -> Update:

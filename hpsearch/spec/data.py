@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from hpsearch.spec.combinations import refused_values
 from hpsearch.spec.problem import Problem, Problems, SpecError, shown
 from hpsearch.spec.search import Search
 from hpsearch.spec.space import Choice
@@ -30,13 +31,20 @@ def load_data(search: Search) -> Dataset:
 
 
 def check_data(search: Search, dataset: Dataset) -> None:
-    """Raises SpecError if a batch could have more members than there are training rows."""
+    """Raises SpecError for what the data make impossible, each with its key.
+
+    A minibatch cannot have more examples than a trial has training rows; and no value may be left
+    with which every trial breaks a rule of ``workers.config.combination``: a kernel larger than
+    all images, groups that divide no layer.
+    """
     problems = Problems(file=search.name)
-    num_rows = len(dataset.x_train)
+    num_rows = dataset.num_train
     for key, batch_size in _batch_sizes(search):
         if batch_size > num_rows:
             rule = f"must be at most {num_rows}, the number of training rows"
             problems.add(key, rule, shown(batch_size))
+    for key, rule in refused_values(search, dataset.shape()):
+        problems.add(key, rule)
     problems.raise_if_any()
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from hpsearch.spec.auto import auto_stages, full_epochs
 from hpsearch.spec.document import Source, read_document
@@ -16,7 +16,6 @@ from hpsearch.spec.problem import Problems, shown
 from hpsearch.spec.rules import (
     COUNT,
     POSITIVE,
-    Fraction,
     ListOf,
     Name,
     OrAuto,
@@ -24,15 +23,18 @@ from hpsearch.spec.rules import (
     Section,
     StageList,
     Text,
+    Validation,
     read_fields,
 )
-from hpsearch.spec.search import METRICS, SAMPLERS, Data, Objective, Resources, Search, Stage
+from hpsearch.spec.search import SAMPLERS, Data, Objective, Resources, Search, Stage
 from hpsearch.spec.space import Space
 from hpsearch.spec.space_section import read_space
 from hpsearch.spec.stages_section import StageDefaults, check_order, check_space, read_stages
+from hpsearch.spec.warm_start import RULE, parse_warm_start, warm_starts
 from workers.config import DOMAINS
-from workers.data.config import PREPROCESS, SOURCES, DataConfig, DataError
 from workers.config.domain import Domain
+from workers.data.config import PREPROCESS, SOURCES, TASKS, DataConfig, DataError
+from workers.metrics import CLASS_OBJECTIVES, OBJECTIVES, REGRESSION_OBJECTIVES
 
 TOP: dict[str, Rule] = {
     "name": Name(),
@@ -47,17 +49,19 @@ TOP: dict[str, Rule] = {
     "seed": COUNT,
 }
 OBJECTIVE: dict[str, Rule] = {
-    "metric": Domain(names=METRICS),
+    "metric": Domain(names=tuple(OBJECTIVES)),
     "mode": Domain(names=("max", "min")),
 }
 DATA: dict[str, Rule] = {
     "source": Domain(names=SOURCES),
     "path": Text("the path of a file or folder"),
     "target": Text("the name of a column"),
-    "validation": Fraction(),
+    "validation": Validation(),
     "preprocess": ListOf(Domain(names=PREPROCESS)),
     "limit": Domain(low=2, integer=True),
+    "task": Domain(names=TASKS),
 }
+VALIDATION: dict[str, Rule] = {"folds": Domain(low=2, integer=True)}
 # How long a training lasts is said here or with a stage; it is no field of TrainConfig.
 TRAIN: dict[str, Rule] = {**DOMAINS, "epochs": POSITIVE}
 BUDGET: dict[str, Rule] = {"epochs": POSITIVE}
@@ -95,8 +99,8 @@ class _Reader:
     def read(self) -> Search | None:
         required = ("name", "data", "space", "stages")
         top = self._fields(self.tree, "", TOP, "a key of a spec", required)
-        objective = self._objective(top.get("objective", {}))
         data = self._data(top["data"]) if "data" in top else None
+        objective = self._objective(top.get("objective", {}), data)
         train = self._fields(top.get("train", {}), "train", TRAIN, "a parameter of the training")
         resources = self._fields(
             top.get("resources", {}), "resources", RESOURCES, "a key of resources"
@@ -107,7 +111,7 @@ class _Reader:
             return None
         assert data is not None  # it is required
         assert space is not None  # likewise
-        return Search(
+        search = Search(
             name=top["name"],
             objective=objective,
             data=data,
@@ -117,6 +121,13 @@ class _Reader:
             resources=Resources(**resources),
             seed=top.get("seed", 0),
         )
+        self._check_warm_starts(search)
+        return search
+
+    def _check_warm_starts(self, search: Search) -> None:
+        for key, text in warm_starts(search):
+            if parse_warm_start(text) is None:
+                self.problems.add(key, RULE, shown(text))
 
     def _fields(
         self,
@@ -128,10 +139,15 @@ class _Reader:
     ) -> dict[str, Any]:
         return read_fields(section, path, table, self.problems, what=what, required=required)
 
-    def _objective(self, section: Mapping[Any, Any]) -> Objective:
+    def _objective(self, section: Mapping[Any, Any], data: Data | None) -> Objective:
         fields = self._fields(section, "objective", OBJECTIVE, "a key of objective")
-        metric = fields.get("metric", Objective().metric)
-        good: Literal["max", "min"] = "min" if metric.endswith("loss") else "max"
+        task = data.task if data is not None else None
+        of_task = REGRESSION_OBJECTIVES if task == "regression" else CLASS_OBJECTIVES
+        metric = fields.get("metric", next(iter(of_task)))
+        if task is not None and metric not in of_task:
+            rule = f"must be one of {', '.join(of_task)} for data of task {task}"
+            self.problems.add("objective.metric", rule, shown(metric))
+        good = OBJECTIVES[metric]
         if fields.get("mode", good) != good:
             rule = f"must be {good} for {metric}; correct it or leave it out"
             self.problems.add("objective.mode", rule, fields["mode"])
@@ -142,6 +158,11 @@ class _Reader:
         fields = self._fields(section, "data", DATA, "a key of data", ("source",))
         if len(self.problems.found) > num_before:
             return None
+        validation = fields.get("validation")
+        if isinstance(validation, Mapping):
+            what, place = "a key of validation", "data.validation"
+            del fields["validation"]
+            fields |= self._fields(validation, place, VALIDATION, what, ("folds",))
         try:
             DataConfig(**fields)
         except DataError as error:

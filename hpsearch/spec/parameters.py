@@ -117,7 +117,7 @@ class _Reader:
 
     def _fits_field(self, kind: str) -> bool:
         domain = self.domain or NUMBER
-        if domain.names or domain.boolean:
+        if domain.names or domain.boolean or domain.text:
             self._refuse(kind, f"is no way to vary {domain.rule()}; write choice: [...]")
             return False
         if domain.integer and not kind.endswith("int"):

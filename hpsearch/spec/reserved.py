@@ -13,6 +13,7 @@ RESERVED = (
     "branch",
     "state",
     "value",
+    "spread",
     "best_epoch",
     "epochs",
     "seed",

@@ -1,7 +1,8 @@
 """What a key of a spec may hold: rules that say themselves in words, and the reading of a section.
 
-Each section of a spec is a table of rules, ``workers.config.domain.Domain`` among them; ``read_fields``
-holds what the user wrote against the table. Called by the other modules of this room.
+Each section of a spec is a table of rules, ``workers.config.domain.Domain`` among them;
+``read_fields`` holds what the user wrote against the table. Called by the other modules of this
+room.
 """
 
 from __future__ import annotations
@@ -70,13 +71,15 @@ class StageList:
         return value == "auto" or isinstance(value, list)
 
 
-class Fraction:
-    """How much of the data: a share of it, or a number of rows."""
+class Validation:
+    """How much of the data: a share of it, a number of rows, or folds (with rules of their own)."""
 
     def rule(self) -> str:
-        return "a fraction in (0, 1) or a whole number of rows >= 1"
+        return "a fraction in (0, 1), a whole number of rows >= 1, or {folds: 5}"
 
     def admits(self, value: object) -> bool:
+        if isinstance(value, Mapping):
+            return True
         if isinstance(value, bool) or not isinstance(value, int | float):
             return False
         return value >= 1 if isinstance(value, int) else 0 < value < 1

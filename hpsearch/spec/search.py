@@ -13,7 +13,6 @@ from pydantic import Field
 from hpsearch.spec.space import Frozen, Space, Value
 
 SAMPLERS = ("random", "qmc", "grid", "tpe", "gp", "cmaes")
-METRICS = ("val_accuracy", "val_loss", "train_accuracy", "train_loss")
 SamplerName = Literal["random", "qmc", "grid", "tpe", "gp", "cmaes"]
 
 
@@ -48,7 +47,10 @@ class Stage(Frozen):
 
 
 class Resources(Frozen):
-    """What a search may use: how many Ray actors, and at most ``width`` members in a group."""
+    """What a search may use: how many Ray actors, and at most ``width`` rows in a group.
+
+    A trial is a row, or with k folds k rows.
+    """
 
     workers: int | Literal["auto"] = "auto"
     gpus_per_worker: float | Literal["auto"] = "auto"
@@ -57,7 +59,11 @@ class Resources(Frozen):
 
 
 class Data(Frozen):
-    """Where the examples come from; see ``workers.data``."""
+    """Where the examples come from; see ``workers.data``.
+
+    With ``folds`` (YAML: ``validation: {folds: k}``) each trial is trained k times, and
+    ``validation`` is unused.
+    """
 
     source: str
     path: str | None = None
@@ -65,6 +71,13 @@ class Data(Frozen):
     validation: int | float = 0.2
     preprocess: tuple[str, ...] = ()
     limit: int | None = None
+    task: Literal["classification", "regression"] = "classification"
+    folds: int | None = None
+
+    @property
+    def rows_per_trial(self) -> int:
+        """How many rows of a stack a trial takes."""
+        return self.folds or 1
 
 
 class Search(Frozen):

@@ -40,6 +40,8 @@ def decode_all(texts: Iterable[str]) -> tuple[Any, ...]:
 
 
 def _plain(value: Any) -> Any:
+    if type(value) is float and math.isfinite(value):  # the norms of all layers, every epoch
+        return value
     if value is None or isinstance(value, str | bool):
         return value
     if isinstance(value, Mapping):

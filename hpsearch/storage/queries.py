@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 from sqlalchemy import (
     CTE,
+    JSON,
+    ColumnElement,
     Connection,
     Integer,
     Row,
@@ -24,7 +26,7 @@ from sqlalchemy import (
     or_,
     select,
 )
-from sqlalchemy.orm import aliased
+from sqlalchemy.orm import InstrumentedAttribute, aliased
 
 from hpsearch.storage.reports import METRIC_COLUMNS
 from hpsearch.storage.tables import DiagnosisRow, MetricRow, SearchRow, StageRow, TrialRow
@@ -56,9 +58,12 @@ def best(
 
 
 def curves(connection: Connection, search_id: int) -> Sequence[Row[Any]]:
-    """One row per trial and epoch, by number; a continued trial has its parent's epochs too."""
+    """One row per trial and epoch, by number; a continued trial has its parent's epochs too.
+
+    Lists come as their JSON, for ``codec.decode_all``.
+    """
     lineage = _lineage(search_id)
-    metrics = (getattr(MetricRow, name) for name in METRIC_COLUMNS)
+    metrics = (_as_read(getattr(MetricRow, name)) for name in METRIC_COLUMNS)
     within = and_(
         MetricRow.trial_id == lineage.c.source,
         MetricRow.epoch > lineage.c.after,
@@ -133,6 +138,11 @@ def status(
     return connection.execute(query).all()
 
 
+def _as_read(column: InstrumentedAttribute[Any]) -> ColumnElement[Any]:
+    is_list = isinstance(column.type, JSON)
+    return cast(column, Text).label(column.key) if is_list else column.expression
+
+
 def _trials(search_id: int) -> Select[*tuple[Any, ...]]:
     return (
         select(
@@ -142,6 +152,7 @@ def _trials(search_id: int) -> Select[*tuple[Any, ...]]:
             TrialRow.branch,
             TrialRow.state,
             TrialRow.value,
+            TrialRow.spread,
             TrialRow.best_epoch,
             TrialRow.epochs,
             TrialRow.seed,

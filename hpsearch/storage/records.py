@@ -69,8 +69,10 @@ class TrialRecord:
     stage and branch; ``group`` the number, within the search, of the TrialGroup it belongs to.
     ``parent_id`` is the trial that it continues or repeats, ``start_epoch`` the parent's epochs if
     it continues. ``replicate`` keys the minibatch order: 0 but for the repeats of confirm stages.
-    ``epochs`` counts completed ones, ``value`` is the best objective over them (the inherited ones
-    too) and ``best_epoch`` its epoch. ``checkpoint_epoch`` is 0 while there is no checkpoint.
+    ``epochs`` counts completed ones: a trial that stopped early is complete with fewer than
+    ``target_epochs``. ``value`` is the best objective over them (the inherited ones too),
+    ``best_epoch`` its epoch and ``spread`` its standard deviation over the folds there, None
+    without folds. ``checkpoint_epoch`` is 0 while there is no checkpoint.
     """
 
     id: int
@@ -90,6 +92,7 @@ class TrialRecord:
     failure_kind: FailureKind | None = None
     failure_message: str | None = None
     value: float | None = None
+    spread: float | None = None
     best_epoch: int | None = None
     epochs: int = 0
     checkpoint_file: str | None = None
@@ -118,6 +121,7 @@ class NewTrial:
     target_epochs: int
     parent_id: int | None = None
     value: float | None = None
+    spread: float | None = None
     best_epoch: int | None = None
     epochs: int = 0
     checkpoint_file: str | None = None
@@ -138,6 +142,7 @@ class TrialProgress:
     best_epoch: int | None
     seconds: float
     state: TrialState
+    spread: float | None = None
     failure_kind: FailureKind | None = None
     failure_message: str | None = None
     checkpoint_file: str | None = None

@@ -41,7 +41,7 @@ _PROGRESS = (
     .values(
         **{
             name: bindparam(f"new_{name}")
-            for name in ("epochs", "value", "best_epoch", "seconds", "state")
+            for name in ("epochs", "value", "spread", "best_epoch", "seconds", "state")
         },
         **_kept("failure_kind", "new_failure_kind"),
         **_kept("failure_message", "new_failure_message"),
@@ -148,6 +148,7 @@ def _progress(trial: TrialProgress, search_id: int, now: datetime) -> dict[str, 
         "search": search_id,
         "new_epochs": trial.epochs,
         "new_value": trial.value,
+        "new_spread": trial.spread,
         "new_best_epoch": trial.best_epoch,
         "new_seconds": trial.seconds,
         "new_state": trial.state,

@@ -51,10 +51,13 @@ class Repository:
         with self.database.write() as connection:
             return searches.create(connection, spec, provenance)
 
-    def find_search(self, ref: str | int) -> SearchRecord:
-        """The search with that id, or the newest with that name; StorageError if there is none."""
+    def find_search(self, ref: str | int, before: int | None = None) -> SearchRecord:
+        """The search with that id, or the newest with that name; StorageError if there is none.
+
+        ``before`` leaves only searches with a smaller id.
+        """
         with self.database.read() as connection:
-            return searches.find(connection, ref)
+            return searches.find(connection, ref, before)
 
     def newest_of_name(self, name: str) -> int | None:
         """The id of the newest search of that name, if there is one."""
@@ -98,6 +101,11 @@ class Repository:
         """The search's stages by position and its trials by number, of one moment."""
         with self.database.read() as connection:
             return trials.load(connection, search_id)
+
+    def find_trial(self, search_id: int, number: int) -> TrialRecord | None:
+        """The trial of a search with that number."""
+        with self.database.read() as connection:
+            return trials.find(connection, search_id, number)
 
     def open_stage(
         self, lease: Lease, stage: NewStage, new_trials: Sequence[NewTrial]

@@ -9,7 +9,7 @@ import hashlib
 from difflib import get_close_matches
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, insert, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, insert, select, true
 
 from hpsearch.spec.search import Search
 from hpsearch.storage import codec
@@ -46,16 +46,20 @@ def create(connection: Connection, spec: Search, provenance: Provenance) -> Sear
     return SearchRecord(id=search_id, name=spec.name, spec=spec, state="submitted", created_at=now)
 
 
-def find(connection: Connection, ref: str | int) -> SearchRecord:
-    """By id, or the newest of that name; a name of digits only is taken for an id first."""
+def find(connection: Connection, ref: str | int, before: int | None = None) -> SearchRecord:
+    """By id, or the newest of that name; a name of digits only is taken for an id first.
+
+    ``before`` leaves only searches with a smaller id.
+    """
     found = None
+    is_admitted = true() if before is None else SearchRow.id < before
     id = int(ref) if isinstance(ref, int) or (ref.isascii() and ref.isdigit()) else None
     if id is not None and id <= LARGEST_ID:
-        found = _first(connection, _records().where(SearchRow.id == id))
+        found = _first(connection, _records().where(SearchRow.id == id, is_admitted))
     if found is None and isinstance(ref, str):
-        found = _first(connection, _newest(SearchRow.name == ref))
+        found = _first(connection, _newest((SearchRow.name == ref) & is_admitted))
     if found is None:
-        raise StorageError(_unknown(connection, ref))
+        raise StorageError(_unknown(connection, ref, is_admitted))
     return found
 
 
@@ -105,8 +109,8 @@ def _record(row: Row[Any]) -> SearchRecord:
     return SearchRecord(**{**row._mapping, "spec": Search.model_validate(row.spec)})
 
 
-def _unknown(connection: Connection, ref: str | int) -> str:
-    names = list(connection.scalars(select(SearchRow.name).distinct()))
+def _unknown(connection: Connection, ref: str | int, is_admitted: ColumnElement[bool]) -> str:
+    names = list(connection.scalars(select(SearchRow.name).where(is_admitted).distinct()))
     if not names:
         return (
             f"there is no search {ref!r}: this database holds none yet, "

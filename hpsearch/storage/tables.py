@@ -105,6 +105,7 @@ class TrialRow(Base):
     failure_kind: Mapped[str | None]
     failure_message: Mapped[str | None] = mapped_column(Message)
     value: Mapped[float | None]
+    spread: Mapped[float | None]
     best_epoch: Mapped[int | None]
     epochs: Mapped[int]
     checkpoint_file: Mapped[str | None]
@@ -119,7 +120,10 @@ class TrialRow(Base):
 
 
 class MetricRow(Base):
-    """What a trial measured in one epoch; epochs count from 1, seconds are the epoch's own."""
+    """What a trial measured in one epoch; epochs count from 1, seconds are the epoch's own.
+
+    A column for each name in ``workers.metrics``; NULL where training does not report it.
+    """
 
     __tablename__ = "metrics"
     __table_args__ = {"sqlite_with_rowid": False}  # noqa: RUF012 - SQLAlchemy's own pattern
@@ -128,9 +132,20 @@ class MetricRow(Base):
     epoch: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     train_loss: Mapped[float | None]
     train_accuracy: Mapped[float | None]
+    train_r2: Mapped[float | None]
     val_loss: Mapped[float | None]
     val_accuracy: Mapped[float | None]
+    val_balanced_accuracy: Mapped[float | None]
+    val_f1: Mapped[float | None]
+    val_r2: Mapped[float | None]
+    val_mae: Mapped[float | None]
+    spread: Mapped[float | None]
     learning_rate: Mapped[float | None]
+    gradient_norm: Mapped[float | None]
+    update_ratio: Mapped[float | None]
+    dead_fraction: Mapped[float | None]
+    saturated_fraction: Mapped[float | None]
+    layer_gradient_norms: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))
     seconds: Mapped[float | None]
 
 

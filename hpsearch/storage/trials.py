@@ -81,6 +81,14 @@ def load(connection: Connection, search_id: int) -> tuple[list[StageRecord], lis
     return stages(connection, search_id), [TrialRecord(**row._mapping) for row in trials]
 
 
+def find(connection: Connection, search_id: int, number: int) -> TrialRecord | None:
+    """The trial of that number."""
+    row = connection.execute(
+        select(*_TRIAL).where(TrialRow.search_id == search_id, TrialRow.number == number)
+    ).first()
+    return None if row is None else TrialRecord(**row._mapping)
+
+
 def stages(connection: Connection, search_id: int) -> list[StageRecord]:
     """The stages by position."""
     rows = connection.execute(

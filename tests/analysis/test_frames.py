@@ -13,11 +13,12 @@ from hpsearch.analysis.frames import CURVES, DIAGNOSES, SEARCHES, STAGES, TIME, 
 from hpsearch.spec.reason import Reason
 from hpsearch.spec.reserved import RESERVED
 from hpsearch.spec.search import Objective
-from hpsearch.spec.space import Branch, Choice, Range
+from hpsearch.spec.space import Branch, Choice, Range, Space
 from hpsearch.storage.database import Database
 from hpsearch.storage.errors import StorageError
-from hpsearch.storage.records import NewDiagnosis
+from hpsearch.storage.records import NewDiagnosis, ReportCommit
 from hpsearch.storage.repository import Repository
+from workers.metrics import OBJECTIVES, WATCHED
 
 PARAMETERS = {
     "learning_rate": "float64",
@@ -203,6 +204,62 @@ def test_a_continued_trial_has_the_epochs_of_its_ancestors_under_its_own_id(
     assert found[third][:4] == inherited
     assert found[third][4][0] == 5
     assert math.isnan(found[third][4][1])
+
+
+def test_curves_have_every_metric_in_its_own_column_and_lists_of_layers(
+    database: Database,
+) -> None:
+    writer = begin(database, num_trials=2)
+    first, second = writer.ids
+    numbers = {name: float(place) for place, name in enumerate([*OBJECTIVES, *WATCHED])}
+    rows = [
+        {"trial_id": first, **numbers, "layer_gradient_norms": [0.5, math.inf, math.nan]},
+        {"trial_id": second},
+    ]
+    writer.repository.commit_report(writer.lease, ReportCommit(epoch=1, metrics=rows, progress=()))
+    curves = Frames(writer.repository).curves("digits")
+    assert {name: curves[name][0] for name in numbers} == numbers
+    assert curves[list(numbers)].loc[1].isna().all()
+    assert isinstance(curves["layer_gradient_norms"][0], list)
+    assert str(curves["layer_gradient_norms"][0]) == "[0.5, inf, nan]"
+    assert curves["layer_gradient_norms"][1] is None
+
+
+def test_a_trial_of_folds_has_its_spread_beside_its_value(database: Database) -> None:
+    writer = begin(database, num_trials=2)
+    folded, plain = writer.ids
+    report = a_report(5, {folded: 0.9}, state="complete", spread=0.03)
+    writer.repository.commit_report(writer.lease, report)
+    finish(writer, {plain: 0.8})
+    best = Frames(writer.repository).best("digits").set_index("trial")
+    assert best["spread"][folded] == 0.03
+    assert math.isnan(best["spread"][plain])
+
+
+@pytest.mark.parametrize(
+    ("choices", "dtype"),
+    [
+        ((None, 0.5), "float64"),
+        ((None, "mse"), "category"),
+        ((True, False), "boolean"),
+        ((None, 3), "Int64"),
+        (((1.0, 0.5), ()), "object"),
+        ((None,), "object"),
+    ],
+)
+def test_a_choice_of_nothing_is_missing_and_changes_no_dtype(
+    sqlite_url: str, choices: tuple[object, ...], dtype: str
+) -> None:
+    space = Space(parameters={"parameter": Choice(choices=choices)})
+    writer = begin(Database(sqlite_url), num_trials=0, spec=a_spec(space=space))
+    drawn = [
+        a_trial(number, stage_id=writer.stage_id, params={"parameter": choice})
+        for number, choice in enumerate(choices)
+    ]
+    writer.repository.add_trials(writer.lease, drawn)
+    column = Frames(writer.repository).trials("digits")["parameter"]
+    assert str(column.dtype) == dtype
+    assert list(column.astype(object).where(column.notna(), None)) == list(choices)
 
 
 def test_a_repeated_trial_has_its_own_epochs_only(database: Database) -> None:

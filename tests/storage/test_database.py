@@ -22,7 +22,7 @@ from hpsearch.storage import revisions
 from hpsearch.storage.database import Database
 from hpsearch.storage.errors import StorageError
 from hpsearch.storage.repository import Repository
-from hpsearch.storage.tables import Base, EventRow
+from hpsearch.storage.tables import Base, EventRow, MetricRow
 from hpsearch.storage.urls import masked_url, parse_url
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -57,17 +57,46 @@ def test_every_revision_has_a_fixture() -> None:
 @pytest.mark.parametrize("fixture", sorted(FIXTURES.glob("*.sql")), ids=lambda path: path.stem)
 def test_an_old_database_is_upgraded_with_its_data(fixture: Path, tmp_path: Path) -> None:
     """To add a revision's fixture: ``sqlite3 search.db .dump`` of a small search."""
-    path = tmp_path / "old.db"
-    with sqlite3.connect(path) as connection:
-        connection.executescript(fixture.read_text())
-    database = Database(f"sqlite:///{path}")
-    database.upgrade()
-    repository = Repository(database)
+    repository = _upgraded(fixture, tmp_path)
     stages, trials = repository.load(repository.find_search("fixture").id)
     assert [stage.name for stage in stages] == ["coarse"]
     assert [trial.state for trial in trials] == ["complete", "failed", "waiting"]
     assert str(trials[1].value) == "nan"
     assert trials[0].params["hidden_units"] == (64, 32)
+
+
+def test_an_old_spec_is_found_again_as_it_would_be_written_today(tmp_path: Path) -> None:
+    repository = _upgraded(FIXTURES / "0001.sql", tmp_path)
+    (record,) = repository.list_searches()
+    assert (record.spec.data.task, record.spec.data.folds) == ("classification", None)
+    assert record.spec == a_spec("fixture")
+    assert repository.find_same(a_spec("fixture")) == record
+
+
+def test_what_an_old_database_did_not_measure_is_null(tmp_path: Path) -> None:
+    repository = _upgraded(FIXTURES / "0001.sql", tmp_path)
+    assert [trial.spread for trial in repository.load(1)[1]] == [None, None, None]
+    with repository.database.read() as connection:
+        row = connection.execute(select(MetricRow.__table__)).first()
+    assert (row.val_accuracy, row.val_f1, row.layer_gradient_norms) == (0.75, None, None)
+
+
+def test_what_is_watched_is_kept_since_the_second_revision(tmp_path: Path) -> None:
+    repository = _upgraded(FIXTURES / "0002.sql", tmp_path)
+    assert [trial.spread for trial in repository.load(1)[1]] == [0.02, None, None]
+    with repository.database.read() as connection:
+        row = connection.execute(select(MetricRow.__table__)).first()
+    assert (row.val_f1, row.gradient_norm, row.train_r2) == (0.88, 1.5, None)
+    assert str(row.layer_gradient_norms) == "(0.5, inf, nan)"
+
+
+def _upgraded(fixture: Path, folder: Path) -> Repository:
+    path = folder / "old.db"
+    with sqlite3.connect(path) as connection:
+        connection.executescript(fixture.read_text())
+    database = Database(f"sqlite:///{path}")
+    database.upgrade()
+    return Repository(database)
 
 
 def test_upgrading_twice_changes_nothing(database: Database) -> None:
@@ -87,8 +116,8 @@ def test_an_older_database_is_refused_until_upgraded(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     database.upgrade()
-    monkeypatch.setattr(revisions, "HEAD", "0002")
-    with pytest.raises(StorageError, match=r"has schema 0001.*needs 0002: run `hpsearch db upgr"):
+    monkeypatch.setattr(revisions, "HEAD", "0003")
+    with pytest.raises(StorageError, match=r"has schema 0002.*needs 0003: run `hpsearch db upgr"):
         Database(reopened(database)).check_revision()
 
 

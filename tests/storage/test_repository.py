@@ -15,8 +15,10 @@ from hpsearch.storage.database import Database
 from hpsearch.storage.errors import StorageError
 from hpsearch.storage.provenance import Provenance
 from hpsearch.storage.records import NewDiagnosis, ReportCommit
+from hpsearch.storage.reports import METRIC_COLUMNS
 from hpsearch.storage.repository import Repository
 from hpsearch.storage.tables import MetricRow, SearchRow, TrialRow
+from workers.metrics import OBJECTIVES, PER_LAYER, WATCHED
 
 REASON = Reason(
     branch="optimizer=sgd",
@@ -53,6 +55,23 @@ def test_a_name_means_the_newest_search_and_digits_an_id_first(database: Databas
     assert repository.find_search(str(first.id)) == first
     assert repository.find_search(str(third.id)) == third
     assert repository.find_search(fourth.name) == fourth
+
+
+def test_a_name_may_be_asked_for_among_older_searches(database: Database) -> None:
+    repository = Repository(database)
+    first = repository.create_search(a_spec("digits"), PROVENANCE)
+    second = repository.create_search(a_spec("digits"), PROVENANCE)
+    assert repository.find_search("digits", before=second.id) == first
+    for ref in ("digits", str(first.id), second.id):
+        with pytest.raises(StorageError, match="holds none yet"):
+            repository.find_search(ref, before=first.id)
+
+
+def test_a_trial_is_found_by_its_search_and_number(database: Database) -> None:
+    one, other = begin(database), begin(database)
+    assert one.repository.find_trial(one.search.id, 2) == one.trials[2]
+    assert one.repository.find_trial(other.search.id, 2) == other.trials[2]
+    assert one.repository.find_trial(one.search.id, 4) is None
 
 
 def test_an_unknown_search_is_told_with_the_closest_name(database: Database) -> None:
@@ -183,6 +202,38 @@ def test_a_report_stores_metrics_and_progress(database: Database) -> None:
     assert (stored.epochs, stored.value, stored.best_epoch, stored.seconds) == (1, 0.5, 1, 0.5)
     assert (stored.checkpoint_file, stored.checkpoint_row, stored.state) == ("f", 3, "running")
     assert math.isnan(writer.stored()[1].value or 0.0)
+
+
+def test_the_tables_have_a_column_for_every_metric_that_training_may_report() -> None:
+    assert set(METRIC_COLUMNS) == {*OBJECTIVES, *WATCHED, *PER_LAYER, "seconds"}
+    assert len(METRIC_COLUMNS) == len(set(METRIC_COLUMNS))
+
+
+def test_every_metric_comes_back_and_what_is_not_reported_is_null(database: Database) -> None:
+    writer = begin(database)
+    a, b, *_ = writer.ids
+    numbers = {name: 0.5 + i for i, name in enumerate([*OBJECTIVES, *WATCHED])}
+    whole = {**numbers, "layer_gradient_norms": [1e-3, math.inf, math.nan], "seconds": 2.0}
+    rows = [{"trial_id": a, **whole}, {"trial_id": b, "val_mae": math.nan}]
+    commit = ReportCommit(epoch=1, metrics=rows, progress=())
+    writer.repository.commit_report(writer.lease, commit)
+    with database.read() as connection:
+        first, second = connection.execute(
+            select(MetricRow.__table__).order_by(MetricRow.trial_id)
+        ).all()
+    assert {name: getattr(first, name) for name in numbers} == numbers
+    assert str(first.layer_gradient_norms) == "(0.001, inf, nan)"
+    assert math.isnan(second.val_mae)
+    others = set(METRIC_COLUMNS) - {"val_mae"}
+    assert {getattr(second, name) for name in others} == {None}
+
+
+def test_the_spread_belongs_to_the_value(database: Database) -> None:
+    writer = begin(database)
+    a, b, *_ = writer.ids
+    writer.repository.commit_report(writer.lease, a_report(1, {a: 0.5, b: 0.4}, spread=0.02))
+    writer.repository.commit_report(writer.lease, a_report(2, {a: 0.6}, spread=0.01))
+    assert [trial.spread for trial in writer.stored()] == [0.01, 0.02, None, None]
 
 
 def test_the_first_metrics_of_an_epoch_stay(database: Database) -> None:

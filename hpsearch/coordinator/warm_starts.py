@@ -1,0 +1,84 @@
+"""Warm starts: from what a spec says to the checkpoint that new trials take their weights from.
+
+Called by ``hpsearch.api`` before anything is stored, and by the loop when it begins; only trials
+that are complete count, whose checkpoints change no more, so a restart finds the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from hpsearch.coordinator.resources import checkpoint_folder
+from hpsearch.errors import HpsearchError
+from hpsearch.spec.search import Search
+from hpsearch.spec.warm_start import RULE, FileSource, TrialSource, parse_warm_start, warm_starts
+from hpsearch.storage.errors import StorageError
+from hpsearch.storage.records import SearchRecord, TrialRecord
+from hpsearch.storage.repository import Repository
+from workers.messages import CheckpointSlice
+
+WarmStarts = Mapping[str, CheckpointSlice]
+
+
+def resolve_warm_starts(
+    repository: Repository, spec: Search, root: Path, own_id: int | None = None
+) -> WarmStarts:
+    """The checkpoint that each warm start of ``spec`` means; ``root`` holds all searches' folders.
+
+    A name means the newest search of that name before this one, whose id is ``own_id`` once it has
+    one. Raises HpsearchError, with the key at fault, for what cannot be started from.
+    """
+    found: dict[str, CheckpointSlice] = {}
+    for key, text in warm_starts(spec):
+        try:
+            found[text] = _resolved(repository, text, root, own_id)
+        except (ValueError, StorageError) as error:
+            raise HpsearchError(f"{spec.name}: {key}: {error} (got {text!r})") from error
+    return found
+
+
+def _resolved(repository: Repository, text: str, root: Path, own_id: int | None) -> CheckpointSlice:
+    source = parse_warm_start(text)
+    if source is None:
+        raise ValueError(RULE)
+    if isinstance(source, FileSource):
+        return _of_file(source)
+    if source.search == str(own_id):
+        raise ValueError("must name a trial of another search, but this is its own")
+    record = repository.find_search(source.search, before=own_id)
+    return _of_trial(record, _trial(repository, record, source), root)
+
+
+def _of_file(source: FileSource) -> CheckpointSlice:
+    path = Path(source.file).expanduser().resolve()  # workers have a working folder of their own
+    if not path.is_file():
+        raise ValueError(f"must name a file, but there is none at {path}; correct the path")
+    return CheckpointSlice(file=str(path), row=source.row)
+
+
+def _trial(repository: Repository, record: SearchRecord, source: TrialSource) -> TrialRecord:
+    trial = repository.find_trial(record.id, source.number)
+    if trial is None:
+        raise ValueError(
+            f"must name a trial, but search {record.id} has no number {source.number}; "
+            f"`hpsearch trials {record.id}` shows all"
+        )
+    if trial.state != "complete":
+        raise ValueError(
+            f"must name a trial that is complete, but number {source.number} of search {record.id} "
+            f"is {trial.state}; choose another one"
+        )
+    return trial
+
+
+def _of_trial(record: SearchRecord, trial: TrialRecord, root: Path) -> CheckpointSlice:
+    name, row = trial.checkpoint_file, trial.checkpoint_row
+    path = None if name is None else checkpoint_folder(root, record) / name
+    if path is None or row is None or not path.is_file():
+        missing = "none was written" if path is None else f"{path} is gone"
+        raise ValueError(
+            f"must name a trial with a checkpoint, but number {trial.number} of search {record.id} "
+            f"has none ({missing}); choose another one"
+        )
+    return CheckpointSlice(file=str(path), row=row)

@@ -1,0 +1,60 @@
+"""Columns for all that is watched while a trial trains, the spread over folds, tasks and folds.
+
+Run by ``hpsearch db upgrade``, and on the first use of an empty database.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+branch_labels = None
+depends_on = None
+
+METRICS = (
+    "train_r2",
+    "val_balanced_accuracy",
+    "val_f1",
+    "val_r2",
+    "val_mae",
+    "spread",
+    "gradient_norm",
+    "update_ratio",
+    "dead_fraction",
+    "saturated_fraction",
+)
+# What a spec says of its data since this revision; all before it were so.
+DATA = {"task": "classification", "folds": None}
+SEARCHES = sa.table(
+    "searches",
+    sa.column("id", sa.Integer()),
+    sa.column("spec", sa.JSON()),
+    sa.column("spec_hash", sa.Text()),
+)
+
+
+def upgrade() -> None:
+    """Add columns, NULL in all rows, and write old specs as they would be written today."""
+    for name in METRICS:
+        op.add_column("metrics", sa.Column(name, sa.Double(), nullable=True))
+    op.add_column("metrics", sa.Column("layer_gradient_norms", sa.JSON(), nullable=True))
+    op.add_column("trials", sa.Column("spread", sa.Double(), nullable=True))
+    _complete_specs()
+
+
+def _complete_specs() -> None:
+    """By its hash the same spec is found again: a search begun before can be gone on with."""
+    connection = op.get_bind()
+    rows = connection.execute(sa.select(SEARCHES.c.id, sa.cast(SEARCHES.c.spec, sa.Text()))).all()
+    for id, text in rows:
+        spec = json.loads(text)
+        spec["data"] = {**spec["data"], **DATA}
+        digest = hashlib.sha256(json.dumps(spec).encode()).hexdigest()
+        connection.execute(
+            sa.update(SEARCHES).where(SEARCHES.c.id == id).values(spec=spec, spec_hash=digest)
+        )
