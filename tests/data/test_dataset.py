@@ -161,6 +161,13 @@ def test_the_same_seed_loads_the_same_dataset() -> None:
     assert one.transforms[2].shift.tobytes() == other.transforms[2].shift.tobytes()
 
 
+def test_the_seed_deals_the_folds() -> None:
+    one, other = (load(DataConfig(source="digits", folds=3), seed).fold_rows for seed in (5, 6))
+    assert one is not None
+    assert other is not None
+    assert one.tolist() != other.tolist()
+
+
 @pytest.mark.parametrize(
     "change",
     [
