@@ -1,0 +1,89 @@
+"""``Curve``: all that is stored of a trial's epochs, as arrays; ``Context``: what others reached.
+
+Made by ``reading`` from the database; every rule of this package looks at these two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float64]
+
+BEHIND = 2.0  # times the error of the stage's best trial: no matter of luck any more
+LEAST_BEHIND = 0.02  # and by so much: 0.999 is not far behind 0.9996
+NOTHING: Array = np.empty(0)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Curve:
+    """The N epochs of a trial, those that it inherited too.
+
+    ``series[name]`` [N] is a metric of ``workers.metrics``, NaN where nothing is stored;
+    ``layers_NL`` are the gradient norms of the L layers, first to last, or [N, 0]. ``settings`` are
+    the fields of TrainConfig that the trial was given; ``objective`` is what ranks it.
+    """
+
+    series: Mapping[str, Array]
+    layers_NL: Array = field(default_factory=lambda: np.empty((0, 0)))
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    objective: str = "val_accuracy"
+    mode: Literal["max", "min"] = "max"
+    diverged: bool = False
+
+    def __len__(self) -> int:
+        return len(self.series["train_loss"])
+
+    def whole(self, name: str, epochs: int = 1) -> Array | None:
+        """The metric [N], or None unless it is finite in all of at least ``epochs`` epochs."""
+        values = self.series.get(name, NOTHING)
+        return values if len(values) >= epochs and np.isfinite(values).all() else None
+
+    def known(self, name: str) -> Array:
+        """The epochs of a metric that are stored and finite."""
+        values = self.series.get(name, NOTHING)
+        return values[np.isfinite(values)]
+
+    def score(self, part: Literal["train", "val"]) -> Array | None:
+        """Accuracy, or R² of a regression: 1 is perfect; [N], or None if it is not whole."""
+        accuracy = self.whole(f"{part}_accuracy")
+        return self.whole(f"{part}_r2") if accuracy is None else accuracy
+
+    @property
+    def value(self) -> float | None:
+        """The best objective of all epochs, as it ranks the trial."""
+        known = self.known(self.objective)
+        if not len(known):
+            return None
+        return float(known.max() if self.mode == "max" else known.min())
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Context:
+    """What a curve is compared with: trials of the same stage, which have the same epochs.
+
+    ``best`` is the best value of the stage's complete trials; ``num_classes`` C of the data, None
+    for a regression or where it was not noted.
+    """
+
+    best: float | None = None
+    num_classes: int | None = None
+
+    def is_behind(self, curve: Curve) -> bool:
+        """Whether a trial of the same stage has less than half of this one's error.
+
+        The error is 1 - value for scores that are 1 at best, and the value of a loss.
+        """
+        if self.best is None or curve.value is None:
+            return False
+        mine, least = (_error(value, curve.mode) for value in (curve.value, self.best))
+        margin = LEAST_BEHIND if curve.mode == "max" else 0.0
+        return mine >= BEHIND * least and mine - least > margin
+
+
+def _error(value: float, mode: str) -> float:
+    return 1.0 - value if mode == "max" else value

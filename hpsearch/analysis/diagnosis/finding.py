@@ -1,0 +1,82 @@
+"""``Finding``: what one rule says of one curve; and the numbers that several rules measure.
+
+Used by the rules of this package and by ``diagnose``, which applies them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from hpsearch.analysis.diagnosis.curve import Array, Context, Curve
+
+SYMMETRIC = ("zeros", "constant")  # initializations under which a layer's units stay the same
+SETTLED = 3  # epochs that stand for "at the end" or "at the start"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finding:
+    """A diagnosis of a curve: its kind, the evidence in words with advice, and in numbers."""
+
+    kind: str
+    message: str
+    evidence: Mapping[str, float]
+
+
+Rule = Callable[[Curve, Context], Finding | None]
+
+
+def at_end(values: Array) -> float:
+    """The median of the last epochs: one odd epoch says nothing."""
+    return float(np.median(values[-SETTLED:]))
+
+
+def at_start(values: Array) -> float:
+    """The median of the first epochs."""
+    return float(np.median(values[:SETTLED]))
+
+
+@dataclass(frozen=True, slots=True)
+class Trend:
+    """A straight line through the logarithm of a loss: relative, so that its scale is no matter.
+
+    ``fall`` is how much of the logarithm the line goes down from the first epoch to the last,
+    ``jitter`` the standard deviation of the epochs around it; ``level`` the median loss.
+    """
+
+    fall: float
+    jitter: float
+    level: float
+
+    @property
+    def stands(self) -> bool:
+        """Whether the loss went nowhere: the line falls by less than 3 standard deviations."""
+        return self.fall < 3 * self.jitter
+
+
+def trend(loss: Array) -> Trend:
+    """The trend of n >= 3 positive losses, by least squares."""
+    logs = np.log(np.maximum(loss, np.finfo(float).tiny))
+    steps = np.arange(len(loss)) - (len(loss) - 1) / 2
+    slope = float(steps @ logs / (steps @ steps))
+    residuals = logs - logs.mean() - slope * steps
+    jitter = float(np.sqrt(residuals @ residuals / (len(loss) - 2)))
+    return Trend(-slope * (len(loss) - 1), jitter, float(np.median(loss)))
+
+
+def percent(share: float) -> str:
+    """0.123 as 12 %."""
+    return f"{100 * share:.3g} %"
+
+
+def named_rate(curve: Curve) -> str:
+    """The learning rate at the end, as a phrase, or nothing if it is not stored."""
+    rates = curve.known("learning_rate")
+    return f" at a learning rate of {rates[-1]:.3g}" if len(rates) else ""
+
+
+def starts_symmetric(curve: Curve) -> bool:
+    """Whether all units of a layer begin alike, and so stay alike (Goodfellow et al., 8.4)."""
+    return curve.settings.get("initialization") in SYMMETRIC

@@ -1,0 +1,76 @@
+"""Diagnoses of a whole search: each finished trial's, and whether its best trials differ at all.
+
+Called by ``hpsearch.coordinator.verdict`` at the end of a search, and by ``hpsearch diagnose``
+before it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+
+from hpsearch.analysis.diagnosis.curve import Context, Curve
+from hpsearch.analysis.diagnosis.noise import too_close
+from hpsearch.analysis.diagnosis.reading import read_curves
+from hpsearch.analysis.diagnosis.rules import diagnose
+from hpsearch.storage.records import NewDiagnosis, SearchRecord, TrialRecord
+from hpsearch.storage.repository import Repository
+
+DATA_READ = "data_read"  # the event that notes the data of a search
+
+
+def curve_diagnoses(
+    repository: Repository, search: SearchRecord, trials: Sequence[TrialRecord]
+) -> list[NewDiagnosis]:
+    """First what is said of the search, then of its trials by number.
+
+    Trials count when they are complete or diverged. A pure function of what is stored: the same
+    after any crash.
+    """
+    curves = read_curves(repository, search.id, search.spec, trials)
+    close = too_close(trials, curves, search.spec.objective.mode)
+    contexts = _contexts(trials, search.spec.objective.mode, _num_classes(repository, search.id))
+    found = [] if close is None else [close]
+    for trial in sorted(trials, key=lambda trial: trial.number):
+        if trial.id in curves and is_diagnosed(trial):
+            found += _of_trial(trial, curves[trial.id], contexts[trial.stage_id])
+    return found
+
+
+def is_diagnosed(trial: TrialRecord) -> bool:
+    """Whether a trial has ended in a way that its curve can speak of."""
+    return trial.state == "complete" or trial.failure_kind == "diverged"
+
+
+def _of_trial(trial: TrialRecord, curve: Curve, context: Context) -> Iterator[NewDiagnosis]:
+    for finding in diagnose(curve, context):
+        yield NewDiagnosis(
+            kind=finding.kind,
+            message=finding.message,
+            evidence=finding.evidence,
+            trial_id=trial.id,
+            stage_id=trial.stage_id,
+        )
+
+
+def _contexts(
+    trials: Sequence[TrialRecord], mode: str, num_classes: int | None
+) -> Mapping[int, Context]:
+    """What each stage's trials are compared with, by the stage's id."""
+    values: dict[int, list[float]] = defaultdict(list)
+    for trial in trials:
+        if trial.state == "complete" and trial.value is not None:
+            values[trial.stage_id].append(trial.value)
+    choose = max if mode == "max" else min
+    return {
+        stage: Context(
+            best=choose(values[stage]) if values[stage] else None, num_classes=num_classes
+        )
+        for stage in {trial.stage_id for trial in trials}
+    }
+
+
+def _num_classes(repository: Repository, search_id: int) -> int | None:
+    """C of the data that the search began with, if it was noted and they have classes."""
+    noted = [event.data for event in repository.events(search_id) if event.kind == DATA_READ]
+    return (noted[0].get("classes") or None) if noted else None

@@ -1,0 +1,95 @@
+"""Findings as frames for people: with the trials' numbers, summed up by kind, or of one trial.
+
+Called by ``hpsearch diagnose`` and by what ``hpsearch run`` prints at its end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from hpsearch.analysis.diagnosis.searching import curve_diagnoses, is_diagnosed
+from hpsearch.errors import HpsearchError
+from hpsearch.storage.records import NewDiagnosis, TrialRecord
+
+if TYPE_CHECKING:
+    from hpsearch.analysis.frames import Frames, SearchRef
+
+COLUMNS = ["number", "stage", "kind", "message", "evidence"]
+
+
+def findings(frames: Frames, search: SearchRef) -> pd.DataFrame:
+    """All findings about a search, a row each; ``number`` is NA for those about no single trial.
+
+    Those that were stored at its end; before it, those about the trials that have ended so far.
+    """
+    record = frames.repository.find_search(search)
+    stages, trials = frames.repository.load(record.id)
+    numbers = {trial.id: trial.number for trial in trials}
+    stored = frames.diagnoses(record.id)
+    if record.state != "complete" and stored.empty:
+        names = {stage.id: stage.name for stage in stages}
+        stored = _frame(curve_diagnoses(frames.repository, record, trials), names)
+    return stored.assign(number=stored["trial"].map(numbers).astype("Int64"))[COLUMNS]
+
+
+def of_trial(frames: Frames, search: SearchRef, found: pd.DataFrame, number: int) -> pd.DataFrame:
+    """The findings about one trial. Raises HpsearchError if there is no trial of that number."""
+    trials = _trials(frames, search)
+    if number not in {trial.number for trial in trials}:
+        last = max((trial.number for trial in trials), default=-1)
+        raise HpsearchError(
+            f"--trial must be a trial's number, 0 to {last}, but got {number}; `hpsearch trials "
+            f"{search}` lists them"
+        )
+    return found[found["number"] == number].reset_index(drop=True)
+
+
+def by_kind(frames: Frames, search: SearchRef, found: pd.DataFrame) -> pd.DataFrame:
+    """One row a kind: in how many trials it was found, and the best of these as the example."""
+    record, total = frames.repository.find_search(search), num_diagnosed(frames, search)
+    sign = -1.0 if record.spec.objective.mode == "max" else 1.0
+    values = {t.number: sign * t.value for t in _trials(frames, search) if t.value is not None}
+    about = found[found["number"].notna()]
+    ranked = about.assign(rank=about["number"].map(values)).sort_values(["rank", "number"])
+    examples = ranked.drop_duplicates("kind").set_index("kind")
+    counted = [
+        (kind, f"{n} of {total}", examples.loc[kind, "number"], examples.loc[kind, "message"])
+        for kind, n in counts(found).items()
+    ]
+    general = found[found["number"].isna()]
+    rows = [(row.kind, None, None, row.message) for row in general.itertuples()]
+    frame = pd.DataFrame([*rows, *counted], columns=["kind", "trials", "number", "message"])
+    return frame.astype({"number": "Int64"})
+
+
+def counts(found: pd.DataFrame) -> dict[str, int]:
+    """How many trials each kind was found in, the most frequent first."""
+    about = found[found["number"].notna()]
+    pairs = [(str(kind), int(n)) for kind, n in about["kind"].value_counts().items() if n]
+    return dict(sorted(pairs, key=lambda pair: (-pair[1], pair[0])))
+
+
+def num_diagnosed(frames: Frames, search: SearchRef) -> int:
+    """Of how many trials the curves were looked at."""
+    return sum(is_diagnosed(trial) for trial in _trials(frames, search))
+
+
+def words(kind: str) -> str:
+    """The kind as it is read: rate too high."""
+    return kind.replace("_", " ")
+
+
+def _frame(found: Sequence[NewDiagnosis], stages: Mapping[int, str]) -> pd.DataFrame:
+    """Findings that are not stored, with their trial's id and their stage's name."""
+    rows: list[tuple[object, ...]] = [
+        (d.trial_id, stages.get(d.stage_id or -1), d.kind, d.message, dict(d.evidence))
+        for d in found
+    ]
+    return pd.DataFrame(rows, columns=["trial", "stage", "kind", "message", "evidence"])
+
+
+def _trials(frames: Frames, search: SearchRef) -> list[TrialRecord]:
+    return frames.repository.load(frames.repository.find_search(search).id)[1]
