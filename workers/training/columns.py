@@ -31,6 +31,7 @@ class Columns:
         self.seeds_M = torch.tensor(list(seeds), dtype=torch.int64, device=device)
         self.folds_M = torch.tensor(list(folds), dtype=torch.int64, device=device)
         self._vectors: dict[tuple[str, torch.dtype, float], Tensor] = {}
+        self._are_active: dict[tuple[str, float], bool] = {}
 
     def __len__(self) -> int:
         return len(self.configs)
@@ -59,7 +60,8 @@ class Columns:
 
     def active(self, name: str, *, off: float = 0.0) -> Tensor | None:
         """The same, or None where no row has it: all are None, False or ``off``."""
-        values = (getattr(config, name) for config in self.configs)
-        if all(value is None or float(value) == off for value in values):
-            return None
-        return self.number(name, off=off)
+        place = (name, off)
+        if place not in self._are_active:  # asked for in every step
+            values = [getattr(config, name) for config in self.configs]
+            self._are_active[place] = any(v is not None and float(v) != off for v in values)
+        return self.number(name, off=off) if self._are_active[place] else None
