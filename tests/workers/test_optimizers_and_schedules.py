@@ -1,4 +1,4 @@
-"""Every schedule against PyTorch's own, and the scale of initial weights."""
+"""The names that a spec may use, and the scale of initial weights."""
 
 from __future__ import annotations
 
@@ -8,40 +8,15 @@ from training_cases import CPU, config
 
 from workers.config import INITIALIZATIONS as INITIALIZATION_NAMES
 from workers.config import MODELS as MODEL_NAMES
-from workers.config import SCHEDULES as SCHEDULE_NAMES
 from workers.messages import Member
 from workers.training.initialization import INITIALIZATIONS
 from workers.training.models import ACTIVATIONS, MODELS, build_model
-from workers.training.schedules import SCHEDULES, learning_rate
 from workers.training.stack import Stack
-
-
-@pytest.mark.parametrize(
-    ("name", "make"),
-    [
-        ("constant", lambda o: torch.optim.lr_scheduler.LambdaLR(o, lambda epoch: 1.0)),
-        ("step", lambda o: torch.optim.lr_scheduler.StepLR(o, 7, gamma=0.8)),
-        ("exponential", lambda o: torch.optim.lr_scheduler.ExponentialLR(o, gamma=0.8)),
-        (
-            "inverse_time",
-            lambda o: torch.optim.lr_scheduler.LambdaLR(o, lambda epoch: 1 / (1 + 0.8 * epoch)),
-        ),
-    ],
-)
-def test_fifty_epochs_of_a_schedule_equal_torch(name: str, make: object) -> None:
-    c = config(lr_schedule=name, lr_decay=0.8, lr_step_size=7, learning_rate=0.3)
-    optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.3)
-    scheduler = make(optimizer)
-    for epoch in range(50):
-        assert learning_rate(c, epoch) == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-10)
-        optimizer.step()
-        scheduler.step()
 
 
 def test_every_name_that_a_spec_may_use_is_implemented_and_the_other_way_round() -> None:
     from workers.config import ACTIVATIONS as ACTIVATION_NAMES
 
-    assert set(SCHEDULES) == set(SCHEDULE_NAMES)
     assert set(INITIALIZATIONS) == set(INITIALIZATION_NAMES)
     assert set(MODELS) == set(MODEL_NAMES)
     assert set(ACTIVATIONS) == set(ACTIVATION_NAMES)

@@ -52,9 +52,11 @@ class CrossEntropy:
         return outputs_MBC.transpose(1, 2).log_softmax(1)
 
     def each(self, log_p_MCB: Tensor, y_mB: Tensor) -> Tensor:
-        return -_of_class(log_p_MCB, y_mB)
+        return -_of_class(log_p_MCB, y_mB).squeeze(1)
 
     def mean(self, log_p_MCB: Tensor, y_mB: Tensor) -> Tensor:
+        if self._weights_MC is None and self._smoothing_M is None:
+            return -_of_class(log_p_MCB, y_mB).mean((1, 2))  # the step's usual path: fewest kernels
         each_MB = self.each(log_p_MCB, y_mB)
         if self._weights_MC is None:
             return self._smoothed(each_MB, log_p_MCB).mean(1)
@@ -83,8 +85,8 @@ class Hinge:
         return outputs_MBC.transpose(1, 2)
 
     def each(self, x_MCB: Tensor, y_mB: Tensor) -> Tensor:
-        own_M1B = y_mB.unsqueeze(1).expand(len(x_MCB), 1, -1)
-        excess_MCB = (self._margin_M11 - x_MCB.gather(1, own_M1B) + x_MCB).clamp(min=0)
+        own_M1B = _as_index(y_mB, len(x_MCB))
+        excess_MCB = (self._margin_M11 - _of_class(x_MCB, y_mB) + x_MCB).clamp(min=0)
         return excess_MCB.scatter(1, own_M1B, 0.0).mean(1)
 
     def mean(self, x_MCB: Tensor, y_mB: Tensor) -> Tensor:
@@ -132,26 +134,22 @@ class Criterion:
     """The loss named ``loss`` for a stack's rows; made anew whenever the rows change.
 
     ``class_counts_kC`` are the training rows of each class by fold, None where there are none.
-    Outputs in a smaller type, as of autocast, are taken in the rows' own.
     """
 
     def __init__(self, loss: str, columns: Columns, class_counts_kC: Tensor | None) -> None:
         self._loss = LOSSES[loss](columns, class_weights(columns, class_counts_kC))
-        self._dtype = columns.dtype
 
-    def training(
-        self, outputs_MBC: Tensor, batch: Batch, *, each: bool = False
-    ) -> tuple[Tensor, Tensor | None]:
-        """What is minimized, [M], differentiable; and if ``each``, the plain losses [M, B] of y.
+    def training(self, outputs_MBC: Tensor, batch: Batch) -> Tensor:
+        """What is minimized, [M], differentiable.
 
         Mixup: share L(y) + (1 - share) L(partner) (Zhang et al. 2018), each with its own weights.
         """
-        prepared = self._loss.prepare(outputs_MBC.to(self._dtype))
+        prepared = self._loss.prepare(outputs_MBC)
         loss_M = self._loss.mean(prepared, batch.y_mB)
-        if batch.partner_mB is not None and batch.share_M is not None:
-            partner_M = self._loss.mean(prepared, batch.partner_mB)
-            loss_M = torch.lerp(partner_M, loss_M, batch.share_M.to(loss_M))
-        return loss_M, self._loss.each(prepared.detach(), batch.y_mB) if each else None
+        if batch.partner_mB is None or batch.share_M is None:
+            return loss_M
+        partner_M = self._loss.mean(prepared, batch.partner_mB)
+        return torch.lerp(partner_M, loss_M, batch.share_M.to(loss_M))
 
     def plain(self, outputs_MBC: Tensor, y_mB: Tensor) -> Tensor:
         """The loss of each example [M, B] without smoothing, weights and mixup: trials compare.
@@ -159,7 +157,7 @@ class Criterion:
         A hinge has its row's margin and a Huber loss its delta, which nothing else defines: trials
         that differ in them compare by another metric.
         """
-        return self._loss.each(self._loss.prepare(outputs_MBC.to(self._dtype)), y_mB)
+        return self._loss.each(self._loss.prepare(outputs_MBC), y_mB)
 
 
 def class_weights(columns: Columns, class_counts_kC: Tensor | None) -> Tensor | None:
@@ -213,6 +211,9 @@ def _huber(error: Tensor, delta: Tensor) -> Tensor:
 
 
 def _of_class(scores_MCB: Tensor, y_mB: Tensor) -> Tensor:
-    """The scores of each example's class, [M, B]."""
-    y_M1B = y_mB.unsqueeze(1).expand(len(scores_MCB), 1, -1)
-    return scores_MCB.gather(1, y_M1B).squeeze(1)
+    """The scores of each example's class, [M, 1, B]."""
+    return scores_MCB.gather(1, _as_index(y_mB, len(scores_MCB)))
+
+
+def _as_index(y_mB: Tensor, num_rows: int) -> Tensor:
+    return y_mB.unsqueeze(1).expand(num_rows, 1, -1)

@@ -61,30 +61,29 @@ class _Classes:
     """Counts right guesses; detailed, also by the class that was guessed."""
 
     def __init__(self, like_M: Tensor, num_classes: int, detailed: bool) -> None:
+        self._num_classes, self._detailed = num_classes, detailed
         self._correct_M = torch.zeros_like(like_M, dtype=torch.int64)
-        self._tables = (
-            torch.zeros(3, len(like_M), num_classes, dtype=torch.int64, device=like_M.device)
-            if detailed
-            else None
-        )
+        # By class guessed, the wrong guesses and then the right ones: one scatter fills both.
+        self._guesses_MC = self._correct_M.new_zeros(len(like_M), 2 * num_classes)
+        self._there_MC = self._correct_M.new_zeros(len(like_M), num_classes)
 
     def add(self, outputs_MBC: Tensor, y_mB: Tensor) -> None:
         guess_MB = _guesses(outputs_MBC)
         correct_MB = guess_MB == y_mB
         self._correct_M += correct_MB.sum(1)
-        if self._tables is not None:
-            right_MC, guessed_MC, there_MC = self._tables
-            right_MC.scatter_add_(1, guess_MB, correct_MB.long())
-            guessed_MC.scatter_add_(1, guess_MB, torch.ones_like(guess_MB))
-            there_mC = there_MC.new_zeros(len(y_mB), there_MC.shape[1])
-            there_MC += there_mC.scatter_add_(1, y_mB, torch.ones_like(y_mB))
+        if self._detailed:
+            place_MB = guess_MB.add_(correct_MB, alpha=self._num_classes)
+            self._guesses_MC.scatter_add_(1, place_MB, torch.ones_like(place_MB))
+            there_mC = self._there_MC.new_zeros(len(y_mB), self._num_classes)
+            self._there_MC += there_mC.scatter_add_(1, y_mB, torch.ones_like(y_mB))
 
     def metrics(self, count: int) -> dict[str, Tensor]:
         accuracy = {"accuracy": self._correct_M.double() / count}
-        if self._tables is None:
+        if not self._detailed:
             return accuracy
-        right_MC, guessed_MC, there_MC = self._tables.double()
-        either_MC = guessed_MC + there_MC
+        wrong_MC, right_MC = self._guesses_MC.double().chunk(2, dim=1)
+        there_MC = self._there_MC.double()
+        either_MC = wrong_MC + right_MC + there_MC
         return accuracy | {
             "balanced_accuracy": _mean_where(there_MC > 0, right_MC / there_MC),
             "f1": _mean_where(either_MC > 0, 2 * right_MC / either_MC),
