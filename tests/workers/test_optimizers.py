@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from optimizer_cases import differing, noise, starts, updated
+from optimizer_cases import FIELDS, differing, noise, starts, updated
 from torch import Tensor
 
 from workers.config import TrainConfig
@@ -90,6 +90,12 @@ def test_eighty_steps_equal_torch_optim_row_by_row(name: str, dtype: torch.dtype
             twin.grad = gradient[row].to(dtype)
             optimizer.step()
         _assert_close(w_MP[row], twin.detach())
+
+
+@pytest.mark.parametrize("name", TORCH)
+def test_an_eps_left_open_is_torchs_default(name: str) -> None:
+    defaults = TORCH[name]([torch.zeros(1)], TrainConfig(**FIELDS[name])).defaults
+    assert VARIANTS[name].eps == defaults.get("eps", 1e-8)
 
 
 def _assert_close(w_P: Tensor, expected_P: Tensor) -> None:
@@ -238,24 +244,28 @@ def test_swats_that_never_settles_is_adam() -> None:
     assert error.abs().max() < 1e-12
 
 
-def test_swats_does_not_climb_where_the_projected_rate_is_negative() -> None:
-    config = TrainConfig(optimizer="swats", learning_rate=1e-3, beta1=0.999, beta2=0.5)
-    # Momentum of the first steps points against all later gradients, which rest.
-    gradients = [torch.full((1, 1), g, dtype=torch.float64) for g in (-1, -2, -3, *[1e-3] * 90)]
-    w_MP = updated([config], torch.zeros(1, 1, dtype=torch.float64), gradients)
-    as_adam = replace(config, optimizer="adam")
-    expected = updated([as_adam], torch.zeros(1, 1, dtype=torch.float64), gradients)
-    assert torch.allclose(w_MP, expected, rtol=1e-10)
+def test_swats_does_not_switch_while_its_average_says_to_climb() -> None:
+    """A rate this small is always settled; the first step's momentum points uphill ever after."""
+    config = TrainConfig(optimizer="swats", learning_rate=1e-12, beta2=0.5)
+    gradients = [torch.full((1, 1), g, dtype=torch.float64) for g in (-1, 0.1, 0.1, 0.1)]
+    origin = torch.zeros(1, 1, dtype=torch.float64)
+    w_MP = updated([config], origin, gradients)
+    assert w_MP > 1e-12
+    as_adam = updated([replace(config, optimizer="adam")], origin, gradients)
+    assert w_MP.item() == pytest.approx(as_adam.item(), rel=1e-10)
 
 
-def test_swats_waits_while_a_warm_up_holds_the_rate_at_zero() -> None:
-    config = TrainConfig(optimizer="swats", learning_rate=1e-3)
-    resting = noise(1, 1).expand(20, -1, -1)
-    warm_up = [*[0.0] * 10, 1.0]
-    as_adam = replace(config, optimizer="adam")
-    for steps in (10, 11):
-        w_MP = updated([config], starts(1), resting[:steps], warm_up)
-        assert torch.allclose(w_MP, updated([as_adam], starts(1), resting[:steps], warm_up))
+def test_swats_learns_nothing_from_a_warm_up_that_holds_the_rate_at_zero() -> None:
+    config = TrainConfig(optimizer="swats", learning_rate=1e-3, beta1=0.5, beta2=0.5)
+    gradients = noise(60, 1)
+    gradients[:50] = gradients[0]
+    factors = [0.0] * 10 + [1.0] * 50
+    rates = [1e-3 * factor for factor in factors]
+    expected, switched = swats(config, starts(1)[0].tolist(), gradients[:, 0].tolist(), rates)
+    assert switched is not None
+    assert 20 < switched < 50
+    w_MP = updated([config], starts(1), gradients, factors)
+    _assert_close(w_MP[0], torch.tensor(expected, dtype=torch.float64))
 
 
 def test_a_gain_grows_by_its_step_up_to_a_hundred() -> None:
