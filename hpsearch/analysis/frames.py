@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from hpsearch.spec.space import Choice, Parameter, Space
+from hpsearch.spec.space import Choice, Definition, Parameter, Space, Value
 from hpsearch.storage import codec, queries, trials
 from hpsearch.storage.records import StageRecord
 from hpsearch.storage.reports import METRIC_COLUMNS
@@ -200,13 +200,19 @@ def _trials_frame(space: Space, rows: Sequence[Any]) -> pd.DataFrame:
     return pd.concat([frame, pd.DataFrame(columns, index=frame.index)], axis="columns")
 
 
+def _examples(definition: Definition) -> Sequence[Value]:
+    """Values of every type that the parameter takes."""
+    if isinstance(definition, Choice):
+        return [value for value in definition.choices if value is not None]
+    return [int(definition.low) if definition.is_int else float(definition.low)]
+
+
 def _dtype(parameter: Parameter) -> DType:
     """The narrowest that holds every value of the parameter, and NA where it is not active."""
-    if not isinstance(parameter, Choice):
-        return "Int64" if parameter.is_int else "float64"
-    kinds = {type(value) for value in parameter.choices if value is not None}
+    values = [value for each in parameter.definitions for value in _examples(each)]
+    kinds = {type(value) for value in values}
     if kinds == {str}:
-        return pd.CategoricalDtype([value for value in parameter.choices if value is not None])
+        return pd.CategoricalDtype(list(dict.fromkeys(values)))
     if kinds == {bool}:
         return "boolean"
     if kinds == {int}:
@@ -248,7 +254,7 @@ def _stage_row(
     return (*place, *limits, *why, num_trials, stage.epochs, stage.sampler)
 
 
-def _range(parameter: Parameter) -> tuple[Any, Any, Any]:
+def _range(parameter: Definition) -> tuple[Any, Any, Any]:
     if isinstance(parameter, Choice):
         return None, None, parameter.choices
     return parameter.low, parameter.high, None

@@ -13,8 +13,8 @@ from hpsearch.executors.base import Ended, Raised, Reported, Update
 from workers.data import Dataset
 from workers.messages import Report, TrialGroup
 from workers.training.device import prepared_device
-from workers.training.loop import train
 from workers.training.feed import DeviceData
+from workers.training.loop import train
 
 NAME = "in-process"
 

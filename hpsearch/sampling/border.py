@@ -20,7 +20,7 @@ from hpsearch.sampling.refiner import Refinement
 from hpsearch.sampling.standing import standings
 from hpsearch.sampling.statistics import upward_p
 from hpsearch.spec.reason import Reason
-from hpsearch.spec.space import Branch, Parameter, Range
+from hpsearch.spec.space import Branch, Definition, Range
 from workers.config.domain import Domain
 
 _ELITE_SHARE = 0.1
@@ -134,7 +134,7 @@ def merge(branches: Sequence[Branch], extension: Sequence[Branch]) -> tuple[Bran
     )
 
 
-def _union(one: Parameter, other: Parameter) -> Parameter:
+def _union(one: Definition, other: Definition) -> Definition:
     if not (isinstance(one, Range) and isinstance(other, Range)):
         return one
     return one.model_copy(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hpsearch.spec.space import Branch, Choice, Parameter, Params, Range, Value
+from hpsearch.spec.space import Branch, Choice, Definition, Params, Range, Value
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -25,7 +25,7 @@ def exponents(parameter: Range) -> tuple[int, int]:
     return math.ceil(low - 1e-9), math.floor(high + 1e-9)
 
 
-def distribution(parameter: Parameter) -> BaseDistribution:
+def distribution(parameter: Definition) -> BaseDistribution:
     """Optuna's distribution: an index for a choice, an exponent for a range with a base."""
     from optuna.distributions import (
         CategoricalDistribution,
@@ -42,7 +42,7 @@ def distribution(parameter: Parameter) -> BaseDistribution:
     return FloatDistribution(parameter.low, parameter.high, log=parameter.is_log)
 
 
-def decode(parameter: Parameter, drawn: Any) -> Value:
+def decode(parameter: Definition, drawn: Any) -> Value:
     """The parameter's value for what Optuna drew from :func:`distribution`."""
     if isinstance(parameter, Choice):
         return parameter.choices[int(drawn)]
@@ -54,7 +54,7 @@ def decode(parameter: Parameter, drawn: Any) -> Value:
     return min(max(float(drawn), parameter.low), parameter.high)
 
 
-def encode(parameter: Parameter, value: Value) -> Any:
+def encode(parameter: Definition, value: Value) -> Any:
     """The inverse of :func:`decode`; the value must be one that :func:`admits`."""
     if isinstance(parameter, Choice):
         return _choices(parameter).index(_typed(value))
@@ -63,7 +63,7 @@ def encode(parameter: Parameter, value: Value) -> Any:
     return int(value) if parameter.is_int else float(value)
 
 
-def admits(parameter: Parameter, value: Value) -> bool:
+def admits(parameter: Definition, value: Value) -> bool:
     """Whether ``value`` is one of the parameter's choices or lies within its range."""
     if isinstance(parameter, Choice):
         return _typed(value) in _choices(parameter)
@@ -79,7 +79,7 @@ def holds(branch: Branch, params: Mapping[str, Value]) -> bool:
     )
 
 
-def from_unit(parameter: Parameter, place: float) -> Value:
+def from_unit(parameter: Definition, place: float) -> Value:
     """The value at ``place`` in [0, 1), even on the parameter's own scale."""
     if isinstance(parameter, Choice):
         return parameter.choices[int(place * len(parameter.choices))]

@@ -15,7 +15,7 @@ from hpsearch.sampling.ranges import clipped
 from hpsearch.sampling.ranking import LEAST_JUDGED, Ranking, rank_branch
 from hpsearch.sampling.standing import Standing, allocated_reason, dropped_reason, standings
 from hpsearch.spec.reason import Reason
-from hpsearch.spec.space import Branch, Choice, Parameter
+from hpsearch.spec.space import Branch, Choice, Definition
 from workers.config.domain import Domain
 
 _ELITE_SHARE = 0.15
@@ -68,8 +68,8 @@ def refine(
     return Refinement(branches=tuple(refined), reasons=tuple(reasons))
 
 
-def _narrow(ranking: Ranking, seed: int) -> tuple[dict[str, Parameter], list[Reason]]:
-    parameters: dict[str, Parameter] = {}
+def _narrow(ranking: Ranking, seed: int) -> tuple[dict[str, Definition], list[Reason]]:
+    parameters: dict[str, Definition] = {}
     reasons: list[Reason] = []
     for name, old in ranking.branch.parameters.items():
         if isinstance(old, Choice):

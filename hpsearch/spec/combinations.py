@@ -11,10 +11,20 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hpsearch.spec.search import Search
-from hpsearch.spec.space import Choice, Parameter, Params, Space, Value, is_active
+from hpsearch.spec.space import (
+    Cases,
+    Choice,
+    Definition,
+    Params,
+    Space,
+    Value,
+    active_definitions,
+    parents,
+)
 from workers.config import TrainConfig
 from workers.config.combination import ConfigError, DataShape, check_combination
 
+When = Mapping[str, tuple[Value, ...]]
 MOST_TRIED = 2000  # combinations for one value; what takes more to refuse is left to its trials
 
 
@@ -51,8 +61,8 @@ def refused_values(search: Search, data: DataShape) -> Iterator[tuple[str, str]]
         return
     found = [
         (name, path, error)
-        for name, path, value in _values(search.space)
-        if (error := _Tree(search, data, _needed(search.space, name)).error({name: value}))
+        for name, path, value, when in _values(search.space)
+        if (error := _Tree(search, data, _needed(search.space, when)).error({name: value}))
     ]
     to_blame = {name for name, _, error in found if error.key == name}
     for name, path, error in found:
@@ -97,16 +107,16 @@ class _Tree:
 
     def _first(self, name: str, undecided: frozenset[str]) -> str:
         """``name``, or what decides whether it is active."""
-        parents = self.search.space.parameters[name].when or {}
-        waiting = [parent for parent in parents if parent in undecided]
+        deciding = parents(self.search.space.parameters[name])
+        waiting = sorted(parent for parent in deciding if parent in undecided)
         return self._first(waiting[0], undecided) if waiting else name
 
     def _decide(self, name: str, decided: Params, inactive: frozenset[str]) -> ConfigError | None:
-        parameter = self.search.space.parameters[name]
-        if not is_active(parameter, decided):
+        active = active_definitions(self.search.space.parameters[name], decided)
+        if not active:
             return self._error(decided, inactive | {name})
         first: ConfigError | None = None
-        for value in self.needed.get(name) or _tried_values(parameter):
+        for value in self.needed.get(name) or _tried_values(active[0]):
             error = self._error({**decided, name: value}, inactive)
             if error is None:
                 return None
@@ -114,31 +124,37 @@ class _Tree:
         return first
 
 
-def _needed(space: Space, name: str) -> dict[str, tuple[Value, ...]]:
-    """The values of other choices under which the parameter ``name`` is active."""
+def _needed(space: Space, when: When) -> dict[str, tuple[Value, ...]]:
+    """The values of choices under which a definition with the conditions ``when`` is active."""
     needed: dict[str, tuple[Value, ...]] = {}
-    open_names = [name]
-    while open_names:
-        for parent, values in (space.parameters[open_names.pop()].when or {}).items():
+    waiting = [when]
+    while waiting:
+        for parent, values in waiting.pop().items():
             kept = tuple(value for value in needed.get(parent, values) if value in values)
             needed[parent] = kept
-            open_names.append(parent)
+            waiting += [choice.when or {} for choice in space.parameters[parent].definitions]
     return needed
 
 
-def _values(space: Space) -> Iterator[tuple[str, str, Value]]:
-    """(name, key path, value) of each choice and each end of a range."""
+def _values(space: Space) -> Iterator[tuple[str, str, Value, When]]:
+    """(name, key path, value, its conditions) of each choice and each end of a range."""
     for name, parameter in space.parameters.items():
-        if isinstance(parameter, Choice):
-            for i, value in enumerate(parameter.choices):
-                yield name, f"space.{name}.choice[{i}]", value
-        else:
-            for i, end in enumerate((parameter.low, parameter.high)):
-                value = int(end) if parameter.is_int else end
-                yield name, f"space.{name}.{parameter.kind}[{i}]", value
+        for number, definition in enumerate(parameter.definitions):
+            place = f"{name}[{number}]" if isinstance(parameter, Cases) else name
+            for path, value in _ends(definition):
+                yield name, f"space.{place}.{path}", value, definition.when or {}
 
 
-def _tried_values(parameter: Parameter) -> Sequence[Value]:
+def _ends(definition: Definition) -> Iterator[tuple[str, Value]]:
+    if isinstance(definition, Choice):
+        for i, value in enumerate(definition.choices):
+            yield f"choice[{i}]", value
+        return
+    for i, end in enumerate((definition.low, definition.high)):
+        yield f"{definition.kind}[{i}]", int(end) if definition.is_int else end
+
+
+def _tried_values(parameter: Definition) -> Sequence[Value]:
     """All choices and whole numbers; of a real range its ends and the middle of its scale."""
     if isinstance(parameter, Choice):
         return parameter.choices

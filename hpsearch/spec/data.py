@@ -51,10 +51,12 @@ def check_data(search: Search, dataset: Dataset) -> None:
 def _batch_sizes(search: Search) -> Iterator[tuple[str, int]]:
     """(key path, batch size) of each choice, or of the largest size."""
     parameter = search.space.parameters.get("batch_size")
-    if isinstance(parameter, Choice):
-        for i, value in enumerate(parameter.choices):
-            yield f"space.batch_size.choice[{i}]", value
-    elif parameter is not None:
-        yield f"space.batch_size.{parameter.kind}[1]", int(parameter.high)
-    else:
+    if parameter is None:
         yield "train.batch_size", search.train.get("batch_size", TrainConfig().batch_size)
+        return
+    for definition in parameter.definitions:
+        if isinstance(definition, Choice):
+            for i, value in enumerate(definition.choices):
+                yield f"space.batch_size.choice[{i}]", value
+        else:
+            yield f"space.batch_size.{definition.kind}[1]", int(definition.high)

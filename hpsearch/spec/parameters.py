@@ -12,7 +12,7 @@ from typing import Any
 
 from hpsearch.spec.problem import Problems, closest, shown
 from hpsearch.spec.rules import NUMBER, Section, join, obeys, settled
-from hpsearch.spec.space import RANGE_KINDS, Choice, Parameter, Range, Value
+from hpsearch.spec.space import RANGE_KINDS, Cases, Choice, Definition, Parameter, Range, Value
 from workers.config import DOMAINS
 from workers.config.domain import Domain
 
@@ -28,6 +28,30 @@ def read_parameter(name: str, definition: object, problems: Problems) -> Paramet
     Of a name that the training does not know, what can be checked without a domain is checked.
     """
     path = join("space", name)
+    if isinstance(definition, list):
+        return _read_cases(name, definition, path, problems)
+    return _read_definition(name, definition, path, problems)
+
+
+def _read_cases(name: str, definitions: list[Any], path: str, problems: Problems) -> Cases | None:
+    if len(definitions) < 2:
+        rule = "must be a mapping, or a list of at least two, each with a when"
+        problems.add(path, rule, shown(definitions))
+        return None
+    cases = [
+        _read_definition(name, definition, f"{path}[{i}]", problems)
+        for i, definition in enumerate(definitions)
+    ]
+    for i, case in enumerate(cases):
+        if case is not None and case.when is None:
+            problems.add(f"{path}[{i}]", "is one of several definitions and needs a when")
+    read = tuple(case for case in cases if case is not None)
+    return Cases(cases=read) if len(read) == len(cases) else None
+
+
+def _read_definition(
+    name: str, definition: object, path: str, problems: Problems
+) -> Definition | None:
     if not isinstance(definition, Mapping):
         problems.add(path, f"must be a mapping with one of {', '.join(KINDS)}", shown(definition))
         return None
@@ -41,7 +65,7 @@ class _Reader:
     domain: Domain | None
     problems: Problems
 
-    def read(self) -> Parameter | None:
+    def read(self) -> Definition | None:
         kind, when = self._kind(), self._when()
         if "base" in self.definition and kind not in ("log_int", None):
             self._refuse("base", f"is for log_int alone, not {kind}; leave it out")

@@ -39,6 +39,11 @@ class Range(Frozen):
     when: dict[str, tuple[Value, ...]] | None = None
 
     @property
+    def definitions(self) -> tuple[Definition, ...]:
+        """Itself; of a parameter with several ranges, all of them."""
+        return (self,)
+
+    @property
     def is_log(self) -> bool:
         return self.kind.startswith("log")
 
@@ -61,8 +66,30 @@ class Choice(Frozen):
     choices: tuple[Value, ...]
     when: dict[str, tuple[Value, ...]] | None = None
 
+    @property
+    def definitions(self) -> tuple[Definition, ...]:
+        """Itself."""
+        return (self,)
 
-Parameter = Range | Choice
+
+Definition = Range | Choice
+
+
+class Cases(Frozen):
+    """One parameter defined several times, under conditions of which one holds at most.
+
+    So each optimizer can begin with a range of rates of its own.
+    """
+
+    cases: tuple[Definition, ...]
+
+    @property
+    def definitions(self) -> tuple[Definition, ...]:
+        """All cases."""
+        return self.cases
+
+
+Parameter = Range | Choice | Cases
 
 
 class Branch(Frozen):
@@ -73,7 +100,7 @@ class Branch(Frozen):
 
     key: str
     fixed: dict[str, Value] = {}
-    parameters: dict[str, Parameter] = {}
+    parameters: dict[str, Definition] = {}
     trials: int = 0
 
 
@@ -84,7 +111,7 @@ class Space(Frozen):
 
     def structural(self) -> tuple[str, ...]:
         """Names of the choices that part branches: those in a ``when``, and the optimizer."""
-        named = {name for p in self.parameters.values() for name in (p.when or {})}
+        named = {name for parameter in self.parameters.values() for name in parents(parameter)}
         return tuple(
             name
             for name, parameter in self.parameters.items()
@@ -104,7 +131,7 @@ class Space(Frozen):
         ready = [
             name
             for name in pending
-            if not any(other in pending for other in (self.parameters[name].when or {}))
+            if not any(other in pending for other in parents(self.parameters[name]))
         ]
         if not ready:
             yield fixed
@@ -121,16 +148,32 @@ class Space(Frozen):
 
     def _branch(self, fixed: Params) -> Branch:
         active = {
-            name: parameter
+            name: definition
             for name, parameter in self.parameters.items()
-            if name not in fixed and name not in self.structural() and is_active(parameter, fixed)
+            if name not in fixed and name not in self.structural()
+            for definition in active_definitions(parameter, fixed)
         }
         key = ",".join(f"{name}={value}" for name, value in fixed.items()) or "all"
         return Branch(key=key, fixed=fixed, parameters=active)
 
 
+def parents(parameter: Parameter) -> set[str]:
+    """The names of the choices that decide whether, or how, ``parameter`` is active."""
+    return {name for definition in parameter.definitions for name in (definition.when or {})}
+
+
 def is_active(parameter: Parameter, fixed: Mapping[str, Value]) -> bool:
-    """Whether every condition of ``parameter`` holds under the assignment ``fixed``."""
-    return all(
-        name in fixed and fixed[name] in values for name, values in (parameter.when or {}).items()
-    )
+    """Whether ``parameter`` is varied under the assignment ``fixed``."""
+    return bool(active_definitions(parameter, fixed))
+
+
+def active_definitions(parameter: Parameter, fixed: Mapping[str, Value]) -> list[Definition]:
+    """The definitions of ``parameter`` all of whose conditions hold: one, or none."""
+    return [
+        definition
+        for definition in parameter.definitions
+        if all(
+            name in fixed and fixed[name] in values
+            for name, values in (definition.when or {}).items()
+        )
+    ]

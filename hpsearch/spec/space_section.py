@@ -5,7 +5,7 @@ Called by ``hpsearch.spec.loading``.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 from itertools import islice
 from typing import Any
@@ -14,7 +14,17 @@ from hpsearch.spec.parameters import read_parameter
 from hpsearch.spec.problem import Problems, closest, shown
 from hpsearch.spec.reserved import RESERVED
 from hpsearch.spec.rules import join
-from hpsearch.spec.space import Choice, Parameter, Space, Value, is_active
+from hpsearch.spec.space import (
+    Cases,
+    Choice,
+    Parameter,
+    Range,
+    Space,
+    Value,
+    active_definitions,
+    is_active,
+    parents,
+)
 from workers.config import DOMAINS
 
 MOST_BRANCHES = 1000  # each needs trials of its own, enough of them to learn something
@@ -59,23 +69,33 @@ def _check_parents(
     fixed: Collection[str],
     problems: Problems,
 ) -> None:
+    for path, parent, values in _conditions(parameters):
+        if parent in parameters:
+            _check_condition(parameters[parent], values, path, problems)
+        elif parent in fixed and parent not in names:
+            problems.add(path, "is fixed under train; a condition needs a choice of the space")
+        elif parent not in names:
+            near = closest(parent, names)
+            problems.add(path, "is not a parameter of the space", closest=near)
+
+
+def _conditions(
+    parameters: Mapping[str, Parameter],
+) -> Iterator[tuple[str, str, tuple[Value, ...]]]:
+    """(key path, choice, values) of every condition."""
     for name, parameter in parameters.items():
-        for parent, values in (parameter.when or {}).items():
-            path = f"space.{name}.when.{parent}"
-            if parent in parameters:
-                _check_condition(parameters[parent], values, path, problems)
-            elif parent in fixed and parent not in names:
-                problems.add(path, "is fixed under train; a condition needs a choice of the space")
-            elif parent not in names:
-                near = closest(parent, names)
-                problems.add(path, "is not a parameter of the space", closest=near)
+        for i, definition in enumerate(parameter.definitions):
+            place = f"space.{name}[{i}]" if isinstance(parameter, Cases) else f"space.{name}"
+            for parent, values in (definition.when or {}).items():
+                yield f"{place}.when.{parent}", parent, values
 
 
 def _check_condition(
     parent: Parameter, values: tuple[Value, ...], path: str, problems: Problems
 ) -> None:
     if not isinstance(parent, Choice):
-        problems.add(path, "is a range; a condition needs a choice")
+        has = "is a range" if isinstance(parent, Range) else "has several definitions"
+        problems.add(path, f"{has}; a condition needs a choice")
         return
     for value in values:
         if value not in parent.choices:
@@ -85,7 +105,7 @@ def _check_condition(
 
 
 def _check_circles(parameters: Mapping[str, Parameter], problems: Problems) -> None:
-    graph = {name: set(parameter.when or {}) for name, parameter in parameters.items()}
+    graph = {name: parents(parameter) for name, parameter in parameters.items()}
     while True:
         try:
             TopologicalSorter(graph).prepare()
@@ -114,4 +134,12 @@ def _branches_well(space: Space, problems: Problems) -> bool:
     ]
     for name in never:
         problems.add(f"space.{name}.when", "can never hold: its conditions exclude each other")
-    return not never
+    twice = [
+        name
+        for name, parameter in space.parameters.items()
+        if any(len(active_definitions(parameter, fixed)) > 1 for fixed in assignments)
+    ]
+    for name in twice:
+        rule = "has two definitions whose conditions can hold at once; part them"
+        problems.add(f"space.{name}", rule)
+    return not (never or twice)

@@ -176,7 +176,8 @@ def check_space(
     if stages[0].kind == "search" and stages[0].trials < num_branches:
         rule = f"must give each of the {num_branches} branches of the space a trial"
         problems.add(place(0, "trials"), rule, shown(stages[0].trials))
-    if any(isinstance(parameter, Range) for parameter in space.parameters.values()):
+    definitions = (d for parameter in space.parameters.values() for d in parameter.definitions)
+    if any(isinstance(definition, Range) for definition in definitions):
         return
     for i, stage in enumerate(stages):
         if stage.sampler in NEEDS_RANGE:

@@ -51,7 +51,7 @@ def warm_starts(search: Search) -> Iterator[tuple[str, str]]:
     fixed, parameter = search.train.get(FIELD), search.space.parameters.get(FIELD)
     if fixed is not None:
         yield f"train.{FIELD}", fixed
-    if isinstance(parameter, Choice):
-        for i, text in enumerate(parameter.choices):
+    for definition in parameter.definitions if parameter else ():
+        for i, text in enumerate(definition.choices if isinstance(definition, Choice) else ()):
             if text is not None:
                 yield f"space.{FIELD}.choice[{i}]", text
