@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
 from hpsearch.errors import HpsearchError
 from hpsearch.spec.search import Objective
@@ -17,6 +18,7 @@ from hpsearch.storage.records import (
     ReportCommit,
     TrialProgress,
     TrialRecord,
+    TrialState,
 )
 from hpsearch.storage.reports import METRIC_COLUMNS
 from workers.messages import Divergence, Metric, Refusal, Report
@@ -86,8 +88,13 @@ def _advanced(
         if trial.state in FINISHED:
             continue
         if report.epoch > trial.epochs:
-            trial = _one_epoch_on(trial, report.epoch, share_s, id in report.stopped)
-            trial = _with_value(trial, values[row], spreads[row], objective.mode)
+            changes = {
+                "epochs": report.epoch,
+                "seconds": trial.seconds + share_s,
+                "state": _state(trial, report),
+                **_best(trial, report.epoch, values[row], spreads[row], objective.mode),
+            }
+            trial = replace(trial, **changes)
         if report.checkpoint is not None and report.epoch > trial.checkpoint_epoch:
             trial = replace(
                 trial,
@@ -99,26 +106,21 @@ def _advanced(
             yield trial
 
 
-def _one_epoch_on(trial: TrialRecord, epoch: int, share_s: float, stopped: bool) -> TrialRecord:
+def _state(trial: TrialRecord, report: Report) -> TrialState:
     """A trial that stopped early is complete with the epochs that it has."""
-    return replace(
-        trial,
-        epochs=epoch,
-        seconds=trial.seconds + share_s,
-        state="complete" if stopped or epoch == trial.target_epochs else "running",
-    )
+    ended = report.epoch == trial.target_epochs or trial.id in report.stopped
+    return "complete" if ended else "running"
 
 
-def _with_value(trial: TrialRecord, value: Metric, spread: Metric | None, mode: str) -> TrialRecord:
-    """``trial`` with the objective of its last epoch, if that is its best; and the spread then."""
+def _best(
+    trial: TrialRecord, epoch: int, value: Metric, spread: Metric | None, mode: str
+) -> dict[str, Any]:
+    """The objective of this epoch, with its spread, if it is the trial's best so far."""
     assert isinstance(value, float | int)
-    assert not isinstance(spread, list)
     better = math.isfinite(value) and (
         trial.value is None or (value > trial.value if mode == "max" else value < trial.value)
     )
-    if not better:
-        return trial
-    return replace(trial, value=value, spread=spread, best_epoch=trial.epochs)
+    return {"value": value, "spread": spread, "best_epoch": epoch} if better else {}
 
 
 def _diverged(trial: TrialRecord, end: Divergence, share_s: float) -> TrialRecord:

@@ -84,7 +84,7 @@ def commit_report(
     connection: Connection, search_id: int, commit: ReportCommit, now: datetime
 ) -> None:
     """Store the metrics of one epoch and where the trials stand after it."""
-    metrics = [_metrics(row, commit.epoch) for row in commit.metrics]
+    metrics = _metrics(commit)
     if metrics:
         connection.execute(_INSERT_METRICS[connection.dialect.name], metrics)
     progress = [_progress(trial, search_id, now) for trial in commit.progress]
@@ -131,14 +131,23 @@ def regroup(
     add_event(connection, search_id, "regrouped", data, now)
 
 
-def _metrics(row: Mapping[str, Any], epoch: int) -> dict[str, Any]:
-    unknown = row.keys() - _ADMITTED
+def _metrics(commit: ReportCommit) -> list[dict[str, Any]]:
+    """Rows with the same columns: all that one of them has, as every column costs time."""
+    given = set().union(*commit.metrics)
+    unknown = given - _ADMITTED
     if unknown:
         raise ValueError(
             f"a metric must be one of {', '.join(METRIC_COLUMNS)}, but got {sorted(unknown)}"
         )
-    values = {name: row.get(name) for name in METRIC_COLUMNS}
-    return {"trial_id": row["trial_id"], "epoch": epoch, **values}
+    names = [name for name in METRIC_COLUMNS if name in given]
+    return [
+        {
+            "trial_id": row["trial_id"],
+            "epoch": commit.epoch,
+            **{name: row.get(name) for name in names},
+        }
+        for row in commit.metrics
+    ]
 
 
 def _progress(trial: TrialProgress, search_id: int, now: datetime) -> dict[str, Any]:

@@ -38,6 +38,8 @@ def _bind_float(value: Any) -> float | None:
 
 
 def _bind_text_nan(value: Any) -> float | str | None:
+    if type(value) is float and value == value:  # nearly all there are, and very many
+        return value
     number = _bind_float(value)
     return "nan" if number is not None and math.isnan(number) else number
 
