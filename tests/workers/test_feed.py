@@ -255,3 +255,20 @@ def test_what_the_data_say_of_themselves_is_counted_fold_by_fold() -> None:
     for fold, held_out in enumerate(dataset.fold_rows):
         counts = np.bincount(np.delete(dataset.y_train, held_out), minlength=4)
         assert data.class_counts_kC[fold].tolist() == counts.tolist()
+
+
+@pytest.mark.parametrize("folds", [1, FOLDS])
+def test_fewer_examples_are_those_at_the_given_places_of_each_fold(folds: int) -> None:
+    data = device_data(_numbered() if folds > 1 else None)
+    places = torch.stack([torch.tensor([4, 9, 30]) + fold for fold in range(folds)])
+    fewer = data.only(places)
+    assert (fewer.num_train, fewer.shape.num_train) == (3, 3)
+    columns, feed = _columns(list(range(folds))), Feed(fewer, 7)
+    seen = _epoch(feed, columns)
+    index = places.gather(1, seen.index_mB)
+    x_all, y_all = data.train.at(index, data.all_folds_k)
+    assert torch.equal(seen.x_mBF, x_all.double())
+    assert torch.equal(seen.y_mB, y_all)
+    assert seen.index_mB.sort(1).values.tolist() == [[0, 1, 2]] * folds
+    assert fewer.class_counts_kC is not None
+    assert fewer.class_counts_kC.sum(1).tolist() == [3] * folds

@@ -156,6 +156,12 @@ def test_hard_draws_for_a_row_do_not_depend_on_the_others() -> None:
     assert torch.equal(same[0], same[1])
 
 
+def test_hard_parts_the_unit_interval_at_the_cumulative_shares() -> None:
+    ends = torch.tensor([0.0, 0.25, 0.5, 1 - 2**-53], dtype=torch.float64)
+    order = torch.arange(4)[None]
+    assert hard(torch.ones(1, 4), torch.zeros(1), ends, order).tolist() == [[0, 1, 2, 3]]
+
+
 @pytest.mark.parametrize("loss", [math.nan, math.inf, 1e308, 1e-300])
 @pytest.mark.parametrize("emphasis", [0.0, 1.0, 80.0])
 def test_hard_gives_places_of_examples_whatever_the_losses(loss: float, emphasis: float) -> None:
@@ -164,6 +170,9 @@ def test_hard_gives_places_of_examples_whatever_the_losses(loss: float, emphasis
     drawn = _drawn(losses, [emphasis, emphasis])
     assert drawn.min() >= 0
     assert drawn.max() < 60
+    assert len(set(drawn[0].tolist())) > 30  # equal losses: all are drawn from
+    if loss > 1 and emphasis:
+        assert drawn[1].min() >= 30
 
 
 def test_hard_comes_back_to_examples_that_were_fitted_without_a_loss() -> None:

@@ -5,10 +5,11 @@ Built once per actor and shared by all groups; uint8 images stay uint8 until a m
 
 from __future__ import annotations
 
+import copy
 import math
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -33,12 +34,18 @@ class Part:
     def __len__(self) -> int:
         return self.targets_kN.shape[1]
 
+    def only(self, places_kN: Tensor) -> Part:
+        """Those at these places of each fold; rows stay where they are."""
+        rows_kN = places_kN if self.rows_kN is None else self.rows_kN.gather(1, places_kN)
+        return replace(self, rows_kN=rows_kN, targets_kN=self.targets_kN.gather(1, places_kN))
+
     def at(self, index_vB: Tensor, folds_v: Tensor) -> tuple[Tensor, Tensor]:
         """Rows [v, B, F] as stored and targets [v, B] of each view's examples in its fold."""
-        if self.rows_kN is None:
-            return self.x_RF[index_vB], self.targets_kN[0, index_vB]
-        place = folds_v[:, None], index_vB
-        return self.x_RF[self.rows_kN[place]], self.targets_kN[place]
+        place_vB = index_vB if self.rows_kN is None else folds_v[:, None] * len(self) + index_vB
+        rows_vB = index_vB if self.rows_kN is None else self.rows_kN.take(place_vB)
+        # A tenth of the time that ``x_RF[rows_vB]`` takes on a CPU.
+        x_vBF = self.x_RF.index_select(0, rows_vB.flatten()).view(*rows_vB.shape, -1)
+        return x_vBF, self.targets_kN.take(place_vB)
 
     def between(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
         """The same of the examples from ``start`` up to ``stop`` of all k folds."""
@@ -76,6 +83,23 @@ class DeviceData:
         self._shift_kF = self._stacked([fold.shift for fold in dataset.transforms])
         self._scale_kF = self._stacked([fold.scale for fold in dataset.transforms])
         self._projection_kFF = self._stacked([fold.projection for fold in dataset.transforms])
+
+    def only(self, places_kN: Tensor, num_validation: int | None = None) -> DeviceData:
+        """The same with fewer examples: those at these places of each fold's training part.
+
+        And the first ``num_validation`` of the validation part, by default all. Statistics that the
+        preprocessing measured stay those of all; no example is copied.
+        """
+        fewer = copy.copy(self)
+        fewer.train = self.train.only(places_kN.to(self.device))
+        if num_validation is not None and num_validation < self.num_validation:
+            first_n = torch.arange(num_validation, device=self.device)
+            fewer.held_out = self.held_out.only(first_n.expand(self.num_folds, -1))
+        fewer.num_train, fewer.num_validation = len(fewer.train), len(fewer.held_out)
+        fewer.shape = replace(self.shape, num_train=fewer.num_train)
+        fewer.targets_on_host_kN = fewer.train_targets_kN.cpu()
+        fewer.class_counts_kC = fewer._class_counts()
+        return fewer
 
     @property
     def train_targets_kN(self) -> Tensor:

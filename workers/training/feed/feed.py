@@ -32,7 +32,7 @@ class _Views:
     rows_M: Tensor | None
 
     def of_rows(self, of_views: Tensor) -> Tensor:
-        return of_views if self.rows_M is None else of_views[self.rows_M]
+        return of_views if self.rows_M is None else of_views.index_select(0, self.rows_M)
 
 
 class Feed:

@@ -86,8 +86,7 @@ def hard(losses_MN: Tensor, emphasis_M: Tensor, uniform_N: Tensor, shuffled_mN: 
     cumulative_MN = weights_MN.cumsum(1)
     places_MN = uniform_N * cumulative_MN[:, -1:]
     drawn_MN = torch.searchsorted(cumulative_MN, places_MN, right=True)
-    # A sum that rounds down would put the last place past the end.
-    return torch.where(mean_M1 > 0, drawn_MN.clamp(max=losses_MN.shape[1] - 1), shuffled_mN)
+    return torch.where(mean_M1 > 0, drawn_MN, shuffled_mN)
 
 
 ORDERS: dict[str, Order] = {
