@@ -31,12 +31,14 @@ format: $(INSTALLED)
 
 docs: $(INSTALLED)
 	$(BIN)/python docs/tools/make_cli_reference.py
+	$(BIN)/python docs/tools/make_training_reference.py
 
 # The numbers of README.md; each prints its record, benchmarks/results/ keeps the dated ones.
 # `make bench DATA=FOLDER` has the searches on MNIST and CIFAR-10 too.
 bench: $(INSTALLED)
 	$(BIN)/python benchmarks/stacking.py
 	$(BIN)/python benchmarks/layers.py
+	$(BIN)/python benchmarks/parts.py
 	$(BIN)/python benchmarks/searches.py $(DATA)
 	$(BIN)/python benchmarks/coordinator.py
 	$(BIN)/python benchmarks/reading.py

@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from dataclasses import Field, fields
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
 
 from hpsearch.cli.main import cli
 from hpsearch.spec import load
+from workers.config import TrainConfig
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -57,10 +60,18 @@ def test_the_command_reference_is_fresh() -> None:
     assert (ROOT / "docs" / "cli.md").read_text() == reference(), "run `make docs`"
 
 
-def test_the_table_of_training_fields_is_fresh() -> None:
-    from training_fields import table
+def test_the_training_reference_is_fresh() -> None:
+    from make_training_reference import page
 
-    assert table() in (ROOT / "docs" / "specs.md").read_text()
+    assert (ROOT / "docs" / "training.md").read_text() == page(), "run `make docs`"
+
+
+@pytest.mark.parametrize("field", fields(TrainConfig), ids=lambda field: field.name)
+def test_every_field_and_every_choice_says_what_it_is(field: Field[Any]) -> None:
+    from make_training_reference import formulas
+
+    assert len(field.metadata["help"]) > 10
+    assert all(formula for formula in formulas(field.name).values())
 
 
 def _code(page: Path) -> list[str]:

@@ -5,20 +5,24 @@ Used by the modules of this room; docs/training.md and ``hpsearch.spec`` read wh
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import field
 from typing import Any
 
 from workers.config.domain import Domain
 
+Names = tuple[str, ...] | Mapping[str, str]  # choices, with what each means where no code says it
 
-def named(names: tuple[str, ...], help: str, *, shapes: bool = False) -> Any:
+
+def named(names: Names, help: str, *, shapes: bool = False) -> Any:
     """One of ``names``, the first by default."""
-    return _declared(names[0], Domain(names=names), help, shapes)
+    first, *_ = names
+    return _declared(first, Domain(names=tuple(names)), help, shapes, names)
 
 
-def optional_name(names: tuple[str, ...], help: str, *, shapes: bool = False) -> Any:
+def optional_name(names: Names, help: str, *, shapes: bool = False) -> Any:
     """One of ``names``, none by default."""
-    return _declared(None, Domain(names=names, optional=True), help, shapes)
+    return _declared(None, Domain(names=tuple(names), optional=True), help, shapes, names)
 
 
 def real(default: float | None, help: str, *, shapes: bool = False, **domain: Any) -> Any:
@@ -47,5 +51,7 @@ def listed(default: tuple[Any, ...], help: str, *, shapes: bool = False, **domai
     return _declared(default, Domain(sequence=True, **domain), help, shapes)
 
 
-def _declared(default: object, domain: Domain, help: str, shapes: bool) -> Any:
-    return field(default=default, metadata={"domain": domain, "help": help, "shapes": shapes})
+def _declared(default: object, domain: Domain, help: str, shapes: bool, names: Names = ()) -> Any:
+    formulas = names if isinstance(names, Mapping) else {}
+    metadata = {"domain": domain, "help": help, "shapes": shapes, "formulas": formulas}
+    return field(default=default, metadata=metadata)

@@ -16,9 +16,11 @@ SAMPLINGS = ("shuffled", "replacement", "balanced", "interleaved", "hard")
 class InputFields:
     """Which examples, and how they are changed."""
 
-    sampling: str = named(SAMPLINGS, "in what order examples come", shapes=True)
+    sampling: str = named(
+        SAMPLINGS, "which training examples an epoch shows, in what order", shapes=True
+    )
     hard_emphasis: float = real(
-        1.0, "hard: examples are drawn in proportion to their last loss to this power", low=0
+        1.0, "hard: the power of the last loss that an example's chance is in proportion to", low=0
     )
     input_noise: float = real(
         0.0, "the standard deviation of Gaussian noise on the preprocessed inputs", low=0
@@ -32,14 +34,14 @@ class InputFields:
     )
     translation: float = real(
         0.0,
-        "images: shifted by up to this share of their side, in both directions",
+        "images: shifted by up to this share of their sides (LeCun et al. 1998)",
         low=0,
         high=1,
         high_open=True,
     )
     rotation: float = real(0.0, "images: turned by up to so many degrees", low=0, high=180)
     scaling: float = real(
-        0.0, "images: scaled by a factor in 1 ± this", low=0, high=1, high_open=True
+        0.0, "images: scaled by a factor in 1 ± this, even", low=0, high=1, high_open=True
     )
     flip: float = real(0.0, "images: the chance to be mirrored left to right", low=0, high=1)
     cutout: float = real(

@@ -24,7 +24,11 @@ SCHEDULES = (
     "plateau",
     "grow_batch",
 )
-LR_SCALINGS = ("none", "linear", "sqrt")
+LR_SCALINGS = {
+    "none": "1",
+    "linear": "B / reference_batch_size (Goyal et al. 2017)",
+    "sqrt": "the root of that (Hoffer et al. 2017)",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,15 +37,20 @@ class PaceFields:
 
     batch_size: int = count(32, "examples in a minibatch", low=1, shapes=True)
     accumulation_steps: int = count(
-        1, "minibatches whose gradients make one update", low=1, shapes=True
+        1,
+        "minibatches whose gradients make one update, each counting by its examples",
+        low=1,
+        shapes=True,
     )
     lr_scaling: str = named(
         LR_SCALINGS,
-        "times the rate by B / reference_batch_size (Goyal et al. 2017) or its root (Hoffer et al. "
-        "2017), B the examples of an update",
+        "what the rate is multiplied by, B the examples of an update: so that learning_rate means "
+        "the same at all batch sizes",
     )
     reference_batch_size: int = count(256, "the batch size that learning_rate is meant for", low=1)
-    lr_schedule: str = named(SCHEDULES, "the rate over time")
+    lr_schedule: str = named(
+        SCHEDULES, "what the rate is multiplied by, t epochs after the start of T"
+    )
     lr_decay: float = real(
         0.9,
         "the factor of step, exponential and plateau; the k of natural_exponential and "
@@ -73,7 +82,9 @@ class PaceFields:
         "plateau: the rate drops after more than so many epochs without a better objective",
         low=1,
     )
-    warmup_epochs: float = real(0.0, "linear warm-up before any schedule", low=0)
+    warmup_epochs: float = real(
+        0.0, "times min(1, t / warmup_epochs) on top of any schedule (Goyal et al. 2017)", low=0
+    )
     schedule_epochs: int | None = count(
         None,
         "the T of polynomial, cosine, cyclic and one_cycle; default: the trial's epochs",

@@ -66,7 +66,7 @@ OPTIMIZERS: dict[str, Optimizer] = {
         update=swats,
         state=_MOMENTS,
         scalars=(*_CORRECTIONS, "rate_average", "sgd_rate"),
-        reads=_ADAM,
+        reads=(*_ADAM, "swats_tolerance"),
     ),
     "lion": Optimizer(
         update=lion, state=("exp_avg",), beta2=0.99, decoupled=True, reads=("beta1", "beta2")

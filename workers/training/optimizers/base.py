@@ -21,8 +21,8 @@ class Hyper:
     """The numbers that rules read, as columns [m, 1] in the weights' type but for float64 ones.
 
     Float64 are ``beta1``, ``beta2`` and ``decay_factor`` (nadam's 0.96^psi), which enter 1 - beta^t
-    and would lose its digits in float32. ``rest_x`` is 1 - x, the share of what is new in a moving
-    average.
+    and would lose its digits in float32, and ``swats_tolerance``, which is compared in float64.
+    ``rest_x`` is 1 - x, the share of what is new in a moving average.
     """
 
     lr: Tensor
@@ -41,6 +41,7 @@ class Hyper:
     eta_minus: Tensor
     eta_plus: Tensor
     gain_step: Tensor
+    swats_tolerance: Tensor
 
     @classmethod
     def of(cls, columns: Columns, rows: slice, optimizer: Optimizer, lr_M1: Tensor) -> Hyper:
@@ -72,6 +73,7 @@ class Hyper:
             eta_minus=column("eta_minus"),
             eta_plus=column("eta_plus"),
             gain_step=column("gain_step"),
+            swats_tolerance=precise("swats_tolerance"),
         )
 
 

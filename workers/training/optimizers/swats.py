@@ -10,12 +10,10 @@ from torch import Tensor
 
 from workers.training.optimizers.base import Hyper, State, accumulate
 
-SETTLED = 1e-9  # the epsilon of the paper
-
 
 def swats(w: Tensor, g: Tensor, state: State, h: Hyper, step: int) -> None:
     """Adam's step p and the rate gamma = p'p / (-p'g) whose SGD step would have p for its
-    projection; Lambda, gamma's moving average over b2. Once |Lambda - gamma| < 1e-9:
+    projection; Lambda, gamma's moving average over b2. Once |Lambda - gamma| < swats_tolerance:
     v <- b1 v + g;  w <- w - (1-b1) Lambda v  (Keskar and Socher 2017, algorithm 1)
 
     Rows switch each at its own step. Two things are ours: Lambda must be positive, or SGD would
@@ -58,7 +56,7 @@ def _watch(
     """Average gamma = p'p / (-p'g), where p = -rate d; switch the rows where it has settled.
 
     A row whose step is zero, or across the gradient, keeps its average. Sums are float64: in
-    float32 they would be known to 1e-7 at best, and 1e-9 is asked.
+    float32 they would be known to 1e-7 at best, and the paper asks 1e-9.
     """
     descent_m1 = rate_m1 * (direction * g).sum(1, keepdim=True, dtype=torch.float64)
     square_m1 = rate_m1**2 * direction.square().sum(1, keepdim=True, dtype=torch.float64)
@@ -67,6 +65,6 @@ def _watch(
     gamma = torch.where(counts, square_m1 / descent_m1, average)
     average.lerp_(gamma, 1 - h.beta2)
     settled = average / state["correction2"]
-    switches = counts & ((settled - gamma).abs() < SETTLED) & (settled > 0) & (step > 1)
+    switches = counts & ((settled - gamma).abs() < h.swats_tolerance) & (settled > 0) & (step > 1)
     state["sgd_rate"].copy_(torch.where(switches, settled / h.lr, state["sgd_rate"]))
     state["exp_avg"].mul_((~switches).to(g))
