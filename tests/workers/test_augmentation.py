@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 from torch.nn.functional import affine_grid
+from torch.utils._python_dispatch import TorchDispatchMode
 from training_cases import CPU, config, device_data, folded, images
 
 from workers.data.dataset import Transform
@@ -272,6 +274,31 @@ def test_draws_differ_between_minibatches_epochs_and_seeds_and_repeat_with_their
     assert torch.equal(first, _batches(columns, Feed(data, 7))[0].x_mBF)
     assert not torch.equal(first, _batches(columns, Feed(data, 8))[0].x_mBF)
     assert not torch.equal(first, _batches(columns, Feed(data, 7), epoch=1)[0].x_mBF)
+
+
+class _Reads(TorchDispatchMode):
+    """Counts what would make a device wait for the host."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.operations: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.operations.append(str(func))
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_minibatch_with_everything_on_reads_nothing_from_the_device() -> None:
+    dataset = replace(folded(), x_train=images(90).x_train)
+    columns = _columns(*[{**AMOUNTS, "sampling": "hard"}] * 3, folds=[0, 1, 2])
+    losses = torch.rand(3, 60, generator=generator("losses"))
+    minibatches = Feed(device_data(dataset), 7).minibatches(columns, 0, DOUBLE, losses)
+    next(minibatches)  # what is read once an epoch is read by now
+    with _Reads() as reads:
+        next(minibatches)
+    assert "aten.grid_sampler_2d.default" in reads.operations
+    waits = ("_local_scalar_dense", "nonzero", "masked_select", "unique", "is_nonzero")
+    assert not [name for name in reads.operations if any(wait in name for wait in waits)]
 
 
 def test_validation_is_never_augmented() -> None:
