@@ -9,8 +9,9 @@ from torch import Tensor
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Batch:
-    """Inputs [m, B, F] and targets [m, B], m = M or 1 where all rows see the same.
+    """Inputs [m, B, F] and targets [m, B], each with m = M, or 1 where all rows have the same.
 
+    So rows that augment what they share have inputs [M, B, F] and targets [1, B].
     Targets are class codes (int64) or numbers. ``index_mB`` are the examples' places among the
     training rows. With mixup the target is ``share_M`` parts of ``y_mB`` and the rest of
     ``partner_mB``, and the inputs are mixed already.
