@@ -6,7 +6,7 @@ Plain frozen values of the standard library, so that either side can be tested w
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from workers.config import TrainConfig
 
@@ -99,4 +99,42 @@ class Report:
     checkpoint: str | None = None
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Probe:
+    """One configuration that stands for many; ``rates`` is the range of its learning rate.
+
+    ``rates`` is None where the rate is fixed.
+    """
+
+    label: str
+    config: TrainConfig
+    rates: tuple[float, float] | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CheckPlan:
+    """What is to be checked before a search: its probes, and ``width`` trials trained together."""
+
+    probes: tuple[Probe, ...]
+    seed: int
+    order_seed: int
+    width: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CheckResult:
+    """What a check found, in ``text`` with its numbers and, if it did not pass, what to do.
+
+    ``probe`` is the label of the probe, None of what concerns the data. A check is skipped where
+    there is nothing to check. ``evidence`` holds what JSON can: finite numbers, lists of them.
+    """
+
+    name: str
+    probe: str | None
+    verdict: Verdict
+    text: str
+    evidence: dict[str, Any]
+
+
+Verdict = Literal["pass", "warn", "fail", "skip"]
 Metric = float | list[float]  # a number, or one a layer

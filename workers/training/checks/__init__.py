@@ -1,0 +1,100 @@
+"""Checks before a GPU is spent: each looks at a probe, and says what it saw with a verdict.
+
+``check`` is called by the executors; a new check is one function and one line in ``CHECKS``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator
+from dataclasses import dataclass, fields
+
+from workers.config import TrainConfig
+from workers.config.combination import ConfigError, check_combination
+from workers.config.learning import LossFields, RegularizationFields
+from workers.config.model import ModelFields, StartFields
+from workers.messages import CheckPlan, CheckResult
+from workers.training.checks.cost import cost
+from workers.training.checks.fit_twenty import fit_twenty
+from workers.training.checks.gradients import gradients
+from workers.training.checks.initial import initial_loss, regularized_loss
+from workers.training.checks.inputs import inputs, targets
+from workers.training.checks.rate_range import rate_range
+from workers.training.checks.signals import signal
+from workers.training.checks.subject import Subject
+from workers.training.feed import DeviceData
+from workers.training.optimizers import VARIANTS, variant
+from workers.training.precision import check_precision, matrix_products
+
+__all__ = ["CHECKS", "check"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Check:
+    """``look`` at a probe; ``depends_on`` gives what is equal for probes that need one look."""
+
+    look: Callable[[Subject], CheckResult]
+    depends_on: Callable[[TrainConfig], Hashable]
+
+
+def _network(config: TrainConfig) -> Hashable:
+    return _values(config, ModelFields, StartFields, LossFields)
+
+
+def _penalty(config: TrainConfig) -> Hashable:
+    decoupled = VARIANTS[variant(config)].decoupled
+    return _network(config), _values(config, RegularizationFields), decoupled
+
+
+def _everything(config: TrainConfig) -> Hashable:
+    return config
+
+
+def _nothing(config: TrainConfig) -> Hashable:
+    return None
+
+
+def _values(config: TrainConfig, *sections: type) -> Hashable:
+    return tuple(getattr(config, f.name) for section in sections for f in fields(section))
+
+
+CHECKS: dict[str, Check] = {
+    "inputs": Check(look=inputs, depends_on=_nothing),
+    "targets": Check(look=targets, depends_on=_nothing),
+    "initial_loss": Check(look=initial_loss, depends_on=_network),
+    "regularized_loss": Check(look=regularized_loss, depends_on=_penalty),
+    "gradients": Check(look=gradients, depends_on=_network),
+    "signal": Check(look=signal, depends_on=_network),
+    "fit_twenty": Check(look=fit_twenty, depends_on=_everything),
+    "rate_range": Check(look=rate_range, depends_on=_everything),
+    "cost": Check(look=cost, depends_on=_everything),
+}
+
+
+def check(plan: CheckPlan, data: DeviceData) -> Iterator[CheckResult]:
+    """All checks of all probes, as they are made; what concerns equal networks is made once.
+
+    Every check is a pure function of ``plan`` and ``data``, but for the seconds of ``cost``.
+    """
+    seen: set[Hashable] = set()
+    for probe in plan.probes:
+        subject = Subject(probe=probe, plan=plan, data=data)
+        refusal = _refusal(subject)
+        if refusal is not None:
+            yield refusal
+            continue
+        for name, one in CHECKS.items():
+            place = name, one.depends_on(probe.config)
+            if place not in seen:
+                seen.add(place)
+                with matrix_products(probe.config.precision):
+                    yield one.look(subject)
+
+
+def _refusal(subject: Subject) -> CheckResult | None:
+    """What makes a trial with this configuration fail at once."""
+    try:
+        check_combination(subject.config, subject.data.shape)
+        check_precision(subject.config.precision, subject.data.device)
+    except ConfigError as error:
+        return subject.result("configuration", "fail", f"{error.key} {error}")
+    return None

@@ -1,0 +1,158 @@
+"""Subject: one probe on one data set, as the checks look at it; Network: rows of it, run by hand.
+
+Made by ``check``; nothing here changes the data, and all that is drawn is keyed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from workers.config import TrainConfig
+from workers.config.combination import loss_of
+from workers.keys import key
+from workers.messages import CheckPlan, CheckResult, Member, Probe, TrialGroup, Verdict
+from workers.training.columns import Columns
+from workers.training.dropout import drop_inputs, hidden_dropout
+from workers.training.feed import Batch, DeviceData
+from workers.training.keyed import generator
+from workers.training.loss import Criterion
+from workers.training.models import build_model
+from workers.training.models.base import Pass
+from workers.training.precision import autocast, dtype_of
+from workers.training.stack import Stack
+
+_REGULARIZATION: dict[str, Any] = {
+    **{"weight_decay": 0.0, "l1": 0.0, "dropout": 0.0, "input_dropout": 0.0, "max_norm": None},
+    **{"label_smoothing": 0.0, "class_weights": "none", "gradient_noise": 0.0},
+}
+_AUGMENTATION: dict[str, Any] = {
+    **{"input_noise": 0.0, "corruption": 0.0, "translation": 0.0, "rotation": 0.0},
+    **{"scaling": 0.0, "flip": 0.0, "cutout": 0.0, "mixup": 0.0, "sampling": "shuffled"},
+}
+
+
+def undisturbed(config: TrainConfig) -> TrainConfig:
+    """Without regularization and augmentation: nothing but the network and its loss."""
+    return replace(config, **_REGULARIZATION, **_AUGMENTATION)
+
+
+def steady(config: TrainConfig) -> TrainConfig:
+    """Its rate is learning_rate at every update, and every minibatch makes one."""
+    return replace(
+        config,
+        lr_schedule="constant",
+        lr_scaling="none",
+        warmup_epochs=0.0,
+        accumulation_steps=1,
+        patience=None,
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Subject:
+    """A probe, the data it is to learn, and the plan that both belong to."""
+
+    probe: Probe
+    plan: CheckPlan
+    data: DeviceData
+
+    @property
+    def config(self) -> TrainConfig:
+        return self.probe.config
+
+    def seeds(self, count: int) -> list[int]:
+        """Of ``count`` rows that differ in how they start."""
+        return [key(self.plan.seed, "check", row) for row in range(count)]
+
+    def order(self) -> Tensor:
+        """The places of the first fold's training examples in a keyed random order, [N]."""
+        keyed = generator(self.plan.order_seed, "check")
+        return torch.randperm(self.data.num_train, generator=keyed)
+
+    def batch(self, places_B: Tensor, dtype: torch.dtype) -> Batch:
+        """The first fold's training examples at these places, preprocessed."""
+        fold, index_1B = self.data.all_folds_k[:1], places_B.to(self.data.device)[None]
+        x_1BF, y_1B = self.data.train.at(index_1B, fold)
+        x_1BF = self.data.preprocessed(self.data.scaled(x_1BF, dtype), fold)
+        y_1B = y_1B.to(dtype) if y_1B.is_floating_point() else y_1B
+        return Batch(x_mBF=x_1BF, y_mB=y_1B, index_mB=index_1B)
+
+    def group(self, configs: Sequence[TrainConfig], seeds: Sequence[int]) -> TrialGroup:
+        """A group of new trials, for the training loop itself."""
+        rows = enumerate(zip(configs, seeds, strict=True))
+        members = tuple(Member(trial=i, seed=seed, config=config) for i, (config, seed) in rows)
+        return TrialGroup(
+            name="check",
+            members=members,
+            order_seed=self.plan.order_seed,
+            start_epoch=0,
+            end_epoch=1,
+        )
+
+    def result(self, name: str, verdict: Verdict, text: str, **evidence: Any) -> CheckResult:
+        """What check ``name`` found of this probe."""
+        return CheckResult(
+            name=name, probe=self.probe.label, verdict=verdict, text=text, evidence=evidence
+        )
+
+
+class Network:
+    """Rows of one configuration that start from ``seeds``, at their initialization."""
+
+    def __init__(self, subject: Subject, config: TrainConfig, seeds: Sequence[int]) -> None:
+        data = subject.data
+        members = subject.group([config] * len(seeds), seeds).members
+        model, dtype = build_model(config, data.shape), dtype_of(config.precision)
+        self._config, self._loss = config, loss_of(config, data.shape)
+        self._class_counts_kC = data.class_counts_kC
+        self.stack = Stack(model, members, data.device, dtype)
+        self.stack.initialize()
+
+    def outputs(
+        self,
+        batch: Batch,
+        *,
+        weights: Mapping[str, Tensor] | None = None,
+        columns: Columns | None = None,
+        watch: Callable[[Tensor, int], Tensor] | None = None,
+    ) -> Tensor:
+        """Outputs [M, B, C] as in training; the stack's own weights and columns by default.
+
+        ``watch(h, layer)`` stands in the way of each hidden layer's activations and gives them on.
+        Running statistics stay as they are.
+        """
+        weights = self.stack.views("weights") if weights is None else weights
+        num_rows = len(next(iter(weights.values())))
+        buffers = {
+            name: buffer[:1].repeat(num_rows, *[1] * (buffer.dim() - 1))
+            for name, buffer in (self.stack.buffers() if self.stack.model.buffers else {}).items()
+        }
+        given = Pass(
+            weights=weights,
+            buffers=buffers,
+            columns=columns or self.stack.columns,
+            training=True,
+            dropout=watch,
+        )
+        with autocast(self._config.precision, self.stack.device):
+            return self.stack.model.forward(given, batch.x_mBF).to(self.stack.dtype)
+
+    def criterion(self, columns: Columns | None = None) -> Criterion:
+        """The probe's loss, of the stack's rows by default."""
+        return Criterion(self._loss, columns or self.stack.columns, self._class_counts_kC)
+
+    def learn(self, batch: Batch, step: int) -> Tensor:
+        """One update on ``batch`` at the rates that are set; the losses [M] before it."""
+        stack, columns = self.stack, self.stack.columns
+        leaves = stack.leaves()
+        batch = replace(batch, x_mBF=drop_inputs(batch.x_mBF, columns, 0, step))
+        outputs_MBC = self.outputs(batch, weights=leaves, watch=hidden_dropout(columns, 0, step))
+        loss_M = self.criterion().training(outputs_MBC, batch)
+        stack.accumulate(torch.autograd.grad(loss_M.sum(), list(leaves.values())), len(batch))
+        stack.update()
+        return loss_M.detach()
