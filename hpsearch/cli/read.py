@@ -1,6 +1,6 @@
-"""Commands that read the database and print a table: list, status, best, trials, curves, stages.
+"""Commands that read the database and print a table: list, status, best, trials, curves, ...
 
-Each is the pandas frame of the same name in ``hpsearch.connect()``.
+Each is the pandas frame of the same name in ``hpsearch.connect()``; diagnose sums its frame up.
 """
 
 from __future__ import annotations
@@ -109,11 +109,24 @@ def stages(search: str, db: str | None, form: str) -> None:
 
 @click.command()
 @search_argument
+@click.option("--trial", "number", type=int, help="The findings about the trial of this number.")
 @db_option
 @format_option
-def diagnose(search: str, db: str | None, form: str) -> None:
-    """What a person should know before believing SEARCH, once it has ended."""
-    _echo(_open(db).diagnoses(search), form)
+def diagnose(search: str, number: int | None, db: str | None, form: str) -> None:
+    """What a person should know before believing SEARCH, and what is wrong with its trials.
+
+    The table has a line for each kind of finding, with the best trial that shows it; csv and json
+    have every finding about every trial. Before SEARCH has ended, they are of the trials so far.
+    """
+    from hpsearch.analysis.diagnosis import tables
+
+    frames = _open(db)
+    found = tables.findings(frames, search)
+    if number is not None:
+        found = tables.of_trial(frames, search, found, number)
+    elif form == "table":
+        found = tables.by_kind(frames, search, found)
+    _echo(found, form)
 
 
 COMMANDS = (list_searches, status, best, trials, curves, stages, diagnose)

@@ -34,25 +34,26 @@ def print_summary(result: Result, db: str | None) -> None:
     shown = [name for name in SHOWN if out.width >= WIDE or name in ("number", "value")]
     columns = [name for name in (*shown, *result.parameters) if found[name].notna().any()]
     out.print(rich_table(found[columns], f"{result.name}: the best trials"))
-    _print_repeats(result)
+    chosen = _print_repeats(result)
     _print_reasons(result.db.stages(result.id))
-    for message in result.db.diagnoses(result.id)["message"]:
-        click.echo(f"Warning: {message}")
+    _print_findings(result, int(found["number"].iloc[0]) if chosen is None else chosen)
     _print_where(result, db)
 
 
 def print_json(result: Result, db: str | None) -> None:
     """The result for a program, on stdout."""
+    from hpsearch.analysis.diagnosis import tables
     from hpsearch.storage.urls import masked_url
 
     best = json.loads(result.db.best(result.id).to_json(orient="records", date_format="iso"))
-    diagnoses = list(result.db.diagnoses(result.id)["message"])
+    found = tables.findings(result.db, result.id)
     document = {
         "search": result.id,
         "name": result.name,
         "database": masked_url(database_url(db)),
         "best": best,
-        "warnings": diagnoses,
+        "warnings": list(found.loc[found["number"].isna(), "message"]),
+        "findings": tables.counts(found),
     }
     click.echo(json.dumps(document, indent=1))
 
@@ -69,12 +70,28 @@ def _why_nothing(result: Result) -> str:
     )
 
 
-def _print_repeats(result: Result) -> None:
-    """Mean and spread over the seeds of a confirm stage, best first, and what to take from it."""
+def _print_findings(result: Result, chosen: int) -> None:
+    """What is said of the search and of the trial to take; of the others, how many have what."""
+    from hpsearch.analysis.diagnosis import tables
+
+    found = tables.findings(result.db, result.id)
+    for message in found.loc[found["number"].isna(), "message"]:
+        click.echo(f"Warning: {message}")
+    mine = found[found["number"] == chosen]
+    for kind, message in zip(mine["kind"], mine["message"], strict=True):
+        click.echo(f"Number {chosen}: {tables.words(kind)}: {message}")
+    total = tables.num_diagnosed(result.db, result.id)
+    counted = [f"{tables.words(kind)}: {n}" for kind, n in tables.counts(found).items()]
+    if counted:
+        click.echo(f"Of {total} trials, {', '.join(counted)} (`hpsearch diagnose {result.id}`)")
+
+
+def _print_repeats(result: Result) -> int | None:
+    """Mean and spread over the seeds of a confirm stage, best first; the number to take from it."""
     trials = result.db.trials(result.id).set_index("trial")
     repeats = trials[(trials["replicate"] > 0) & trials["value"].notna()]
     if repeats.empty:
-        return
+        return None
     found = repeats.groupby("parent")["value"].agg(["mean", "std", "min", "max", "size"])
     found = found.sort_values("mean", ascending=result.mode == "min")
     found["number"] = trials["number"].reindex(found.index)
@@ -85,7 +102,9 @@ def _print_repeats(result: Result) -> None:
         )
     best = trials.loc[found.index[0], list(result.parameters)].dropna()
     chosen = ", ".join(f"{name}={cell(value)}" for name, value in best.items())
-    click.echo(f"Best over seeds: number {found['number'].iloc[0]}: {chosen}")
+    number = int(found["number"].iloc[0])
+    click.echo(f"Best over seeds: number {number}: {chosen}")
+    return number
 
 
 def _print_reasons(stages: DataFrame) -> None:

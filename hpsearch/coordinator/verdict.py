@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
+from hpsearch.analysis.diagnosis.searching import curve_diagnoses
 from hpsearch.coordinator.planning import explored
 from hpsearch.coordinator.view import SearchView, observe
 from hpsearch.sampling.border import still_on_border
 from hpsearch.storage.records import NewDiagnosis, TrialRecord
+from hpsearch.storage.repository import Repository
 from workers.config import DOMAINS
 from workers.keys import key
 
@@ -19,9 +21,13 @@ MANY = 0.3  # of a branch's trials
 ENOUGH = 8  # trials to judge a branch by
 
 
-def final_diagnoses(view: SearchView) -> list[NewDiagnosis]:
-    """Best still on a border, many diverged, many failed; none for a healthy search."""
-    return [*_border(view), *_failed(view)]
+def final_diagnoses(repository: Repository, view: SearchView) -> list[NewDiagnosis]:
+    """Best still on a border, many diverged, many failed, and what the curves show of each trial.
+
+    None for a healthy search. A pure function of what is stored.
+    """
+    trials = list(view.trials.values())
+    return [*_border(view), *_failed(view), *curve_diagnoses(repository, view.search, trials)]
 
 
 def _border(view: SearchView) -> Iterator[NewDiagnosis]:

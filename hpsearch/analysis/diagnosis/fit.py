@@ -87,7 +87,7 @@ def underfitting(curve: Curve, context: Context) -> Finding | None:
     )
     if loss is None or train is None or validation is None or not _has_converged(loss):
         return None
-    is_low, least = _low(curve, context, at_end(train))
+    is_low, least = _low(curve, context, max(at_end(train), at_end(validation)))
     if not is_low or at_end(train - validation) > NO_GAP:
         return None
     return Finding(

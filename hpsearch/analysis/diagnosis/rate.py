@@ -112,13 +112,18 @@ def falls_steadily(loss: Array) -> bool:
 
 
 def _high(curve: Curve, context: Context, loss: Array) -> Trend | None:
-    """The trend of the last half of the epochs, if that is high up and under full steps."""
+    """The trend of the last half of the epochs, if that is high up and under full steps.
+
+    The lower of training and validation counts: dropout and augmentation raise the one, and mixup,
+    whose labels are blends, leaves it no meaning.
+    """
     last = _last_half(loss)
     if len(last) < 4 or _median(curve, "update_ratio", np.inf) < SMALL_STEPS:
         return None
     found = trend(last)
+    level = min([found.level, *curve.known("val_loss")[-1:]])
     share = HIGH_BEHIND if context.is_behind(curve) else HIGH
-    return found if found.level >= share * loss[0] else None
+    return None if curve.settings.get("mixup") or level < share * loss[0] else found
 
 
 def _stands(curve: Curve, found: Trend, jitter: float) -> bool:

@@ -35,6 +35,8 @@ OPTIMIZATION: tuple[Rule, ...] = (
     update_ratio,
 )
 GENERALIZATION: tuple[Rule, ...] = (stop_early, overfitting)
+# A loss that never settles says nothing of generalization: its validation jumps as well.
+UNSETTLED = ("rate_too_high", "exploding_gradients")
 KINDS = tuple(rule.__name__ for rule in (*OPTIMIZATION, *GENERALIZATION))
 
 
@@ -44,8 +46,11 @@ def diagnose(curve: Curve, context: Context) -> list[Finding]:
     None for a healthy curve, and little for one of a few epochs. A finding's kind is its rule's
     name. A pure function of what is stored.
     """
-    found = (_first(rules, curve, context) for rules in (OPTIMIZATION, GENERALIZATION))
-    return [finding for finding in found if finding is not None]
+    learns = _first(OPTIMIZATION, curve, context)
+    if learns is not None and learns.kind in UNSETTLED:
+        return [learns]
+    generalizes = _first(GENERALIZATION, curve, context)
+    return [finding for finding in (learns, generalizes) if finding is not None]
 
 
 def _first(rules: Sequence[Rule], curve: Curve, context: Context) -> Finding | None:
