@@ -209,6 +209,7 @@ def test_a_warm_up_may_end_within_an_epoch() -> None:
         ({"lr_scaling": "linear"}, 16 / 64),
         ({"lr_scaling": "sqrt"}, 0.5),
         ({"lr_scaling": "linear", "accumulation_steps": 3}, 48 / 64),
+        ({"lr_scaling": "linear", "accumulation_steps": 30}, NUM_TRAIN / 64),
         ({"lr_scaling": "linear", "batch_size": 500}, NUM_TRAIN / 64),
         ({"lr_scaling": "linear", "optimizer": "gradient_descent"}, NUM_TRAIN / 64),
         ({"lr_scaling": "linear", "lr_schedule": "grow_batch", "lr_decay": 0.5}, 16 / 64),

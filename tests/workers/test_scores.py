@@ -16,7 +16,7 @@ from training_cases import CPU
 
 from workers.config.combination import DataShape
 from workers.metrics import CLASS_OBJECTIVES, REGRESSION_OBJECTIVES
-from workers.training.scores import Scores, is_correct
+from workers.training.scores import Scores
 
 M = 3
 
@@ -166,8 +166,3 @@ def test_many_classes_take_memory_in_proportion_to_their_number() -> None:
     found = _scored(outputs, y_mN, torch.zeros(1, 5))
     assert found["val_balanced_accuracy"].item() == pytest.approx(4 / 5)
     assert found["val_f1"].item() == pytest.approx(4 / 6)
-
-
-def test_the_right_guess_is_the_largest_output() -> None:
-    outputs = torch.tensor([[[0.1, 0.9], [0.8, 0.2]], [[0.6, 0.4], [0.3, 0.7]]])
-    assert is_correct(outputs, torch.tensor([[1, 1]])).tolist() == [[True, False], [False, True]]

@@ -52,23 +52,20 @@ class Scores:
         return {f"{prefix}_{name}": value_M for name, value_M in named.items()}
 
 
-def is_correct(outputs_MBC: Tensor, y_mB: Tensor) -> Tensor:
-    """Boolean [M, B]: the largest output is that of the right class."""
-    return _guesses(outputs_MBC) == y_mB
-
-
 class _Classes:
     """Counts right guesses; detailed, also by the class that was guessed."""
 
     def __init__(self, like_M: Tensor, num_classes: int, detailed: bool) -> None:
         self._num_classes, self._detailed = num_classes, detailed
         self._correct_M = torch.zeros_like(like_M, dtype=torch.int64)
+        width = num_classes if detailed else 0
         # By class guessed, the wrong guesses and then the right ones: one scatter fills both.
-        self._guesses_MC = self._correct_M.new_zeros(len(like_M), 2 * num_classes)
-        self._there_MC = self._correct_M.new_zeros(len(like_M), num_classes)
+        self._guesses_MC = self._correct_M.new_zeros(len(like_M), 2 * width)
+        self._there_MC = self._correct_M.new_zeros(len(like_M), width)
 
     def add(self, outputs_MBC: Tensor, y_mB: Tensor) -> None:
-        guess_MB = _guesses(outputs_MBC)
+        # On the CPU max() finds its indices many times faster than argmax() over a short axis.
+        guess_MB = outputs_MBC.transpose(1, 2).max(1).indices
         correct_MB = guess_MB == y_mB
         self._correct_M += correct_MB.sum(1)
         if self._detailed:
@@ -120,11 +117,6 @@ class _Numbers:
         perfect_M = (self._squares_M == 0).double()
         r2_M = torch.where(spread_M > 0, 1 - self._squares_M / spread_M, perfect_M)
         return {"r2": r2_M} | ({"mae": self._sizes_M / count} if self._detailed else {})
-
-
-def _guesses(outputs_MBC: Tensor) -> Tensor:
-    # On the CPU max() finds its indices many times faster than argmax() does over a short axis.
-    return outputs_MBC.transpose(1, 2).max(1).indices
 
 
 def _mean_where(there_MC: Tensor, values_MC: Tensor) -> Tensor:
