@@ -1,0 +1,121 @@
+"""Starting from the weights of an earlier trial or of any file, whole or in part."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from training_cases import CPU, blobs, config, device_data, folded, group
+
+from workers.config import TrainConfig
+from workers.config.combination import ConfigError
+from workers.data import Dataset
+from workers.messages import CheckpointSlice, Report, TrialGroup
+from workers.training.checkpoints import CheckpointError
+from workers.training.feed import DeviceData
+from workers.training.group_training import GroupTraining
+from workers.training.loop import train
+
+
+def _trained(folder: Path, *configs: TrainConfig, dataset: Dataset | None = None) -> Report:
+    stem = str(folder / "first")
+    one = group(*configs, epochs=2, checkpoint_stem=stem)
+    return list(train(one, device_data(dataset)))[-1]
+
+
+def _started(
+    source: CheckpointSlice, c: TrainConfig, data: DeviceData | None = None
+) -> dict[str, torch.Tensor]:
+    """The weights and buffers of a group of one that starts from ``source``."""
+    training = GroupTraining(_group(source, c), data or device_data())
+    return training.stack.views("weights") | training.stack.buffers()
+
+
+def _group(source: CheckpointSlice, c: TrainConfig) -> TrialGroup:
+    one = group(c)
+    return replace(one, members=(replace(one.members[0], warm_start=source),))
+
+
+def _in_file(file: str, name: str) -> torch.Tensor:
+    from safetensors import safe_open
+
+    with safe_open(file, framework="pt") as opened:
+        return opened.get_tensor(name)
+
+
+def test_all_layers_and_running_statistics_are_those_of_the_trial(tmp_path: Path) -> None:
+    c = config(normalization="batch")
+    report = _trained(tmp_path, c, replace(c, learning_rate=0.05))
+    found = _started(CheckpointSlice(file=report.checkpoint, row=1), c)
+    weights = torch.cat([found[n].flatten() for n in found if "running" not in n])
+    buffers = torch.cat([found[n].flatten() for n in found if "running" in n])
+    assert torch.equal(weights, _in_file(report.checkpoint, "weights")[1])
+    assert torch.equal(buffers, _in_file(report.checkpoint, "buffers")[1])
+
+
+def test_all_but_the_head_takes_a_network_of_other_classes(tmp_path: Path) -> None:
+    report = _trained(tmp_path, config())
+    source = CheckpointSlice(file=report.checkpoint, row=0)
+    other = DeviceData(blobs(num_classes=3), CPU)
+    found = _started(source, config(warm_start_layers="all_but_head"), other)
+    fresh = GroupTraining(group(config()), other).stack.views("weights")
+    stored = _in_file(report.checkpoint, "weights")[0, : 9 * 12].view(9, 12)
+    assert torch.equal(found["0.weight"][0], stored)
+    assert torch.equal(found["1.weight"], fresh["1.weight"])
+    with pytest.raises(ConfigError, match="take over all_but_head"):
+        _started(source, config(), other)
+
+
+def test_a_plain_state_dict_is_taken_by_its_names(tmp_path: Path) -> None:
+    draw = torch.Generator().manual_seed(0)
+    shapes = {"0.weight": (9, 12), "0.bias": (9,), "1.weight": (4, 9), "1.bias": (4,)}
+    tensors = {n: torch.randn(s, generator=draw, dtype=torch.float32) for n, s in shapes.items()}
+    file = str(tmp_path / "mine.safetensors")
+    save_file(tensors, file)
+    found = _started(CheckpointSlice(file=file, row=0), config())
+    for name, tensor in tensors.items():
+        assert torch.equal(found[name][0].float(), tensor)
+
+
+def test_frozen_layers_keep_what_they_took_over(tmp_path: Path) -> None:
+    report = _trained(tmp_path, config())
+    source = CheckpointSlice(file=report.checkpoint, row=0)
+    training = GroupTraining(_group(source, config(frozen_layers=1)), device_data())
+    before = {name: view.clone() for name, view in training.stack.views("weights").items()}
+    training.train_epoch(0)
+    after = training.stack.views("weights")
+    assert torch.equal(after["0.weight"], before["0.weight"])
+    assert not torch.equal(after["1.weight"], before["1.weight"])
+
+
+def test_folds_go_on_from_the_same_folds(tmp_path: Path) -> None:
+    report = _trained(tmp_path, config(), config(learning_rate=0.05), dataset=folded())
+    source = CheckpointSlice(file=report.checkpoint, row=1)
+    stored = _in_file(report.checkpoint, "weights")
+    found = _started(source, config(), device_data(folded()))
+    assert torch.equal(found["0.weight"].flatten(1), stored[3:6, : 9 * 12])
+    alone = _started(source, config())
+    assert torch.equal(alone["0.weight"].flatten(1), stored[3:4, : 9 * 12])
+
+
+def test_a_file_that_is_no_checkpoint_is_refused_with_its_name(tmp_path: Path) -> None:
+    report = _trained(tmp_path, config())
+    broken = tmp_path / "broken.safetensors"
+    broken.write_bytes(Path(report.checkpoint).read_bytes()[:50])
+    for source, text in (
+        (CheckpointSlice(file=str(broken), row=0), "broken.safetensors cannot be read"),
+        (CheckpointSlice(file=report.checkpoint, row=7), "has no row 7"),
+        (CheckpointSlice(file=str(tmp_path / "none.safetensors"), row=0), "cannot be read"),
+    ):
+        with pytest.raises(CheckpointError, match=text):
+            _started(source, config())
+
+
+def test_a_network_of_other_layers_is_refused(tmp_path: Path) -> None:
+    report = _trained(tmp_path, config())
+    source = CheckpointSlice(file=report.checkpoint, row=0)
+    with pytest.raises(ConfigError, match=r"2\.weight of the model is .* has none"):
+        _started(source, config(hidden_units=(9, 4)))
