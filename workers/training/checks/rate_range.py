@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -106,7 +107,7 @@ def _compare(
     narrower = min(math.log10(high / low), math.log10(space[1] / space[0]))
     searched = f"{space[0]:.2g} to {space[1]:.2g}" if subject.probe.rates else f"{rate:.2g}"
     text = f"the loss falls at rates from {low:.1e} to {high:.1e}; searched: {searched}"
-    numbers = {"low": low, "high": high, "space": list(space), **evidence}
+    numbers: dict[str, Any] = {"low": low, "high": high, "space": list(space), **evidence}
     if common >= narrower / 2:
         return subject.result("rate_range", "pass", text, **numbers)
     side = "below" if space[0] * space[1] < low * high else "above"
