@@ -108,7 +108,9 @@ class GroupTraining:
         losses_MN = self.stack.rows.get("example_losses")
         if losses_MN is not None:
             each_MB = criterion.plain(outputs_MBC, batch.y_mB).to(losses_MN)
-            losses_MN.scatter_(1, batch.index_mB.expand_as(each_MB), each_MB)
+            # An example may come twice, under two masks: which one stays must not be chance.
+            index_MB = batch.index_mB.expand_as(each_MB)
+            losses_MN.scatter_reduce_(1, index_MB, each_MB, "amax", include_self=False)
 
     def _forward(self, x_mBF: Tensor, given: Pass) -> Tensor:
         with autocast(self._config.precision, self.stack.device):
