@@ -159,6 +159,20 @@ def test_logits_lie_with_the_examples_innermost(model: str) -> None:
     assert outputs_MBC.transpose(1, 2).is_contiguous()
 
 
+@pytest.mark.parametrize("num_seen", [1, 3], ids=["shared inputs", "own inputs"])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_images_keep_their_channels_innermost_in_memory(channels: int, num_seen: int) -> None:
+    data = replace(IMAGES, num_features=channels * 72, image=(channels, 9, 8))
+    configs = three(model="cnn", normalization="batch", precision="float32")
+    rows = Rows(build_model(configs[0], data), configs, dtype=torch.float32)
+    strides: list[int] = []
+    rows.forward(
+        normal(num_seen, 7, data.num_features).float(),
+        observe=lambda h, layer: strides.append(h.stride(2)) if h.dim() == 5 else None,
+    )
+    assert strides == [1, 1]
+
+
 def test_parameters_are_named_by_their_layer_first_to_last() -> None:
     fields = {"channels": 3, "hidden_units": 5, "normalization": "batch", "activation": "prelu"}
     model = build_model(config(model="cnn", **fields), IMAGES)

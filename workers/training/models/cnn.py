@@ -21,6 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -190,13 +191,13 @@ def _image_sizes(
 def _channels_last(x_mBF: Tensor, image: tuple[int, int, int]) -> Tensor:
     """Flat images in C, H, W order as [B, m*C, height, width], the channels innermost in memory.
 
-    By hand: ``.contiguous`` takes images of one channel for channels-last as they are, and the
-    convolution then takes them for channels-first.
+    The last step has an effect on images of one channel alone: they count as channels-first, and so
+    would all that a convolution makes of them, until their strides are spelt out.
     """
     channels, height, width = image
     x_mBCP = x_mBF.view(*x_mBF.shape[:2], channels, height * width)
-    x_BYXK = x_mBCP.permute(1, 3, 0, 2).reshape(x_mBF.shape[1], height, width, -1)
-    return x_BYXK.permute(0, 3, 1, 2)
+    x_BYXK = x_mBCP.permute(1, 3, 0, 2).reshape(x_mBF.shape[1], height, width, -1).contiguous()
+    return x_BYXK.permute(0, 3, 1, 2).to(memory_format=torch.channels_last)
 
 
 def _by_row(h_BKYX: Tensor, channels: int) -> Tensor:
