@@ -19,9 +19,13 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from workers.config import TrainConfig
+from workers.config.combination import DataShape
+from workers.training.columns import Columns
 from workers.training.device import prepared_device
-from workers.training.loss import cross_entropy
+from workers.training.feed import Batch
+from workers.training.loss import Criterion
 from workers.training.models import build_model
+from workers.training.models.base import Pass
 
 MEMBERS, BATCH, ROUNDS, STEPS = 128, 32, 9, 50
 STEP_ALONE = "--step-without-kept-memory"
@@ -45,14 +49,22 @@ def main() -> None:
 
 
 def _built_in(x_BF: Tensor, y_B: Tensor) -> Callable[[], object]:
-    model = build_model(TrainConfig(), num_features=64, num_classes=10)
+    shape = DataShape(
+        num_features=64, image=None, num_outputs=10, is_regression=False, num_train=BATCH
+    )
+    config, model = TrainConfig(), build_model(TrainConfig(), shape)
+    zeros = [0] * MEMBERS
+    columns = Columns([config] * MEMBERS, zeros, zeros, x_BF.device, x_BF.dtype)
+    criterion = Criterion("cross_entropy", columns, None)
+    batch = Batch(x_mBF=x_BF[None], y_mB=y_B[None], index_mB=torch.arange(BATCH)[None])
     leaves = {
         spec.name: torch.randn(MEMBERS, *spec.shape).mul_(0.1).requires_grad_()
         for spec in model.parameters
     }
 
     def step() -> object:
-        loss_M = cross_entropy(model.forward(leaves, x_BF, None), y_B)
+        given = Pass(weights=leaves, buffers={}, columns=columns, training=True)
+        loss_M = criterion.training(model.forward(given, batch.x_mBF), batch)
         return torch.autograd.grad(loss_M.sum(), list(leaves.values()))
 
     return step

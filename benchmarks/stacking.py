@@ -21,8 +21,8 @@ from workers.config import TrainConfig
 from workers.data import DataConfig, Dataset, load
 from workers.messages import Member, TrialGroup
 from workers.training.device import prepared_device
-from workers.training.loop import train
 from workers.training.feed import DeviceData
+from workers.training.loop import train
 
 TARGET = 20
 ROUNDS = 5

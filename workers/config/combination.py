@@ -118,11 +118,15 @@ def _loss(config: TrainConfig, data: DataShape) -> Problems:
         needs, has = ("classes", "numbers") if data.is_regression else ("numbers", "classes")
         fitting = "mse or huber" if data.is_regression else "cross_entropy or hinge"
         yield "loss", f"{loss} needs {needs} for targets, but the data have {has}; use {fitting}"
+    if config.class_weights != "none" and data.is_regression:
+        yield "class_weights", "needs classes, but the targets are numbers; use none"
 
 
 def _pace(config: TrainConfig, data: DataShape) -> Problems:
     if config.lr_schedule == "grow_batch" and not 0 < config.lr_decay <= 1:
         yield "lr_decay", f"must be in (0, 1] for grow_batch, but got {config.lr_decay:g}"
+    if config.lr_schedule == "plateau" and config.lr_decay >= 1:
+        yield "lr_decay", f"must be below 1 for plateau, but got {config.lr_decay:g}"
 
 
 def _inputs(config: TrainConfig, data: DataShape) -> Problems:

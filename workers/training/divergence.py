@@ -19,13 +19,10 @@ FALLING = 0.9  # a loss falls if an epoch takes it below this part of itself
 HEALTHY, BAD_TRAINING_LOSS, BAD_PARAMETER, BAD_VALIDATION_LOSS, STUCK = range(5)
 
 
-def watch(stack: Stack, metrics: Mapping[str, Tensor], chance: float) -> Tensor:
-    """Each row's state [M], on the device: HEALTHY, or the first thing that is wrong with it.
-
-    ``chance`` is the loss of guessing.
-    """
+def watch(stack: Stack, metrics: Mapping[str, Tensor]) -> Tensor:
+    """Each row's state [M], on the device: HEALTHY, or the first thing that is wrong with it."""
     train_loss_M = metrics["train_loss"]
-    strikes_M = _count_strikes(stack, train_loss_M, FAR_ABOVE_CHANCE * chance)
+    strikes_M = _count_strikes(stack, train_loss_M, FAR_ABOVE_CHANCE * stack.rows["chance"])
     states_M = torch.zeros_like(strikes_M)
     states_M[strikes_M >= PATIENCE] = STUCK
     states_M[~metrics["val_loss"].isfinite()] = BAD_VALIDATION_LOSS
@@ -37,7 +34,10 @@ def watch(stack: Stack, metrics: Mapping[str, Tensor], chance: float) -> Tensor:
 def describe(
     trial: int, epoch: int, state: int, metrics: Mapping[str, Metric], chance: float
 ) -> Divergence:
-    """What is told of a member that is not healthy after ``epoch`` (from 1)."""
+    """What is told of a member that is not healthy after ``epoch`` (from 1).
+
+    ``chance`` is its loss of guessing.
+    """
     loss, limit = metrics["train_loss"], FAR_ABOVE_CHANCE * chance
     message = {
         BAD_TRAINING_LOSS: f"the training loss is {loss}",
@@ -51,10 +51,10 @@ def describe(
     return Divergence(trial=trial, epoch=epoch, message=message, metrics=dict(metrics))
 
 
-def _count_strikes(stack: Stack, train_loss_M: Tensor, limit: float) -> Tensor:
+def _count_strikes(stack: Stack, train_loss_M: Tensor, limit_M: Tensor) -> Tensor:
     last_M, strikes_M = stack.rows["last_loss"], stack.rows["strikes"]
     # The first epoch far above chance is a strike too: there is nothing yet that it fell from.
     falls_M = (train_loss_M < FALLING * last_M) & last_M.isfinite()
-    strikes_M.copy_(torch.where((train_loss_M > limit) & ~falls_M, strikes_M + 1, 0))
+    strikes_M.copy_(torch.where((train_loss_M > limit_M) & ~falls_M, strikes_M + 1, 0))
     last_M.copy_(train_loss_M)
     return strikes_M

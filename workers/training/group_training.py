@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from workers.config import TrainConfig
 from workers.config.combination import loss_of
 from workers.messages import TrialGroup
 from workers.training import checkpoints
@@ -37,8 +38,6 @@ class GroupTraining:
         self.data, self._feed = data, Feed(data, group.order_seed)
         self._config = group.members[0].config  # for what all members have in common
         self._total_epochs = group.end_epoch
-        targets_N = data.train_targets_kN[0] if data.shape.is_regression else None
-        self.chance = chance_loss(self._config, data.shape, targets_N)
         self.stack = _build_stack(group, data)
 
     def train_epoch(self, epoch: int) -> dict[str, Tensor]:
@@ -145,6 +144,7 @@ def _build_stack(group: TrialGroup, data: DeviceData) -> Stack:
     config = group.members[0].config
     model, dtype = build_model(config, data.shape), dtype_of(config.precision)
     stack = Stack(model, group.members, data.device, dtype, data.num_folds)
+    stack.rows["chance"] = _chances(stack, data)
     if config.sampling == "hard":
         stack.keep_example_losses(data.num_train)
     if group.start_epoch == 0:
@@ -153,3 +153,17 @@ def _build_stack(group: TrialGroup, data: DeviceData) -> Stack:
     else:
         checkpoints.read(stack, group.start_epoch)
     return stack
+
+
+def _chances(stack: Stack, data: DeviceData) -> Tensor:
+    """Each row's loss of guessing, [M] float64."""
+    targets_N = data.train_targets_kN[0] if data.shape.is_regression else None
+    configs = [member.config for member in stack.members]
+    # Most rows have equal numbers, and those of huber take a search.
+    known = {_guessed(c): chance_loss(c, data.shape, targets_N) for c in configs}
+    chances = [known[_guessed(c)] for c in stack.columns.configs]
+    return stack.columns.vector(chances, torch.float64)
+
+
+def _guessed(config: TrainConfig) -> tuple[float, float]:
+    return config.hinge_margin, config.huber_delta

@@ -40,7 +40,7 @@ def _train(group: TrialGroup, data: DeviceData) -> Iterator[Report]:
     for epoch in range(group.start_epoch, group.end_epoch):
         started = time.perf_counter()
         metrics = training.train_epoch(epoch) | training.evaluate()
-        report = close_epoch(stack, group, metrics, epoch + 1, training.chance)
+        report = close_epoch(stack, group, metrics, epoch + 1)
         file = group.due_checkpoint(epoch + 1)
         if file is not None and stack.members:
             checkpoints.write(stack, file, epoch + 1)

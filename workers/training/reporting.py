@@ -6,69 +6,61 @@ Called by the loop; metrics of the folds of one trial become their mean and its 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from workers.messages import Divergence, Metric, Report, TrialGroup
+from workers.messages import Metric, Report, TrialGroup
 from workers.training import divergence, stopping
 from workers.training.stack import Stack
 
-STATE, STOPS = "state", "stops"
+STATE, STOPS, CHANCE = "state", "stops", "chance"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Epoch:
-    """What the device said: the metrics of each member, its divergence state, whether it stops."""
+class _End:
+    """One trial at the end of an epoch: its metrics, and what else the device said of it."""
 
-    rows: list[dict[str, Metric]]
-    states: list[int]
-    stops: list[bool]
+    def __init__(self, trial: int, metrics: dict[str, Metric]) -> None:
+        self.trial, self.metrics = trial, metrics
+        self.state, self.stops = int(_number(metrics.pop(STATE))), bool(metrics.pop(STOPS))
+        self.chance = _number(metrics.pop(CHANCE))
 
 
 def close_epoch(
-    stack: Stack, group: TrialGroup, metrics: Mapping[str, Tensor], epoch: int, chance: float
+    stack: Stack, group: TrialGroup, metrics: Mapping[str, Tensor], epoch: int
 ) -> Report:
     """The Report of ``epoch`` (from 1), without those that diverged, whose rows are dropped.
 
-    ``metrics`` are [M], or [M, L] with a number a layer; ``chance`` is the loss of guessing. The
-    rows of those in ``Report.stopped`` are still there, for the checkpoint of this epoch.
+    ``metrics`` are [M], or [M, L] with a number a layer. The rows of those in ``Report.stopped``
+    are still there, for the checkpoint of this epoch.
     """
-    end = _read(_on_device(stack, group, metrics, chance))
-    members = list(zip(stack.members, end.rows, end.states, end.stops, strict=True))
-    ended = tuple(
-        divergence.describe(member.trial, epoch, state, row, chance)
-        for member, row, state, _ in members
-        if state
+    ends = [
+        _End(trial=member.trial, metrics=row)
+        for member, row in zip(stack.members, _read(_on_device(stack, group, metrics)), strict=True)
+    ]
+    healthy = [end for end in ends if not end.state]
+    diverged = tuple(
+        divergence.describe(end.trial, epoch, end.state, end.metrics, end.chance)
+        for end in ends
+        if end.state
     )
-    healthy = [(member.trial, row, stops) for member, row, state, stops in members if not state]
-    stack.drop({end.trial for end in ended})
-    return _report(epoch, healthy, ended)
-
-
-def _report(
-    epoch: int,
-    healthy: Sequence[tuple[int, dict[str, Metric], bool]],
-    ended: tuple[Divergence, ...],
-) -> Report:
-    names = list(healthy[0][1]) if healthy else []
+    stack.drop({end.trial for end in diverged})
     return Report(
         epoch=epoch,
-        trials=tuple(trial for trial, _, _ in healthy),
-        metrics={name: [row[name] for _, row, _ in healthy] for name in names},
+        trials=tuple(end.trial for end in healthy),
+        metrics={n: [end.metrics[n] for end in healthy] for n in healthy[0].metrics}
+        if healthy
+        else {},
         seconds=0.0,
-        diverged=ended,
-        stopped=tuple(trial for trial, _, stops in healthy if stops),
+        diverged=diverged,
+        stopped=tuple(end.trial for end in healthy if end.stops),
     )
 
 
-def _on_device(
-    stack: Stack, group: TrialGroup, metrics: Mapping[str, Tensor], chance: float
-) -> dict[str, Tensor]:
+def _on_device(stack: Stack, group: TrialGroup, metrics: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """All that is read at the end of the epoch, by trial: [T] or [T, L] in float64."""
     folds = stack.num_folds
-    states_M = divergence.watch(stack, metrics, chance)
+    states_M = divergence.watch(stack, metrics)
     trials = {
         name: _by_trial(tensor.to(stack.device).double(), folds).mean(1)
         for name, tensor in metrics.items()
@@ -79,9 +71,8 @@ def _on_device(
     stops_M = stopping.advance(
         stack.rows, stack.columns, value_T.repeat_interleave(folds), group.mode
     )
-    trials[STATE] = _by_trial(states_M, folds).amax(1)
-    trials[STOPS] = _by_trial(stops_M, folds)[:, 0]
-    return trials
+    told_M = {STATE: states_M, STOPS: stops_M, CHANCE: stack.rows["chance"]}
+    return trials | {name: _by_trial(of_M, folds).amax(1) for name, of_M in told_M.items()}
 
 
 def _by_trial(of_rows: Tensor, folds: int) -> Tensor:
@@ -89,13 +80,11 @@ def _by_trial(of_rows: Tensor, folds: int) -> Tensor:
     return of_rows.view(-1, folds, *of_rows.shape[1:])
 
 
-def _read(trials: dict[str, Tensor]) -> Epoch:
-    """The epoch's one synchronization."""
+def _read(trials: Mapping[str, Tensor]) -> list[dict[str, Metric]]:
+    """What the device says of each trial: the epoch's one synchronization."""
     columns = {name: t.unsqueeze(1) if t.dim() == 1 else t for name, t in trials.items()}
     table = torch.cat([column.double() for column in columns.values()], dim=1).tolist()
-    rows = [_named(columns, numbers, trials) for numbers in table]
-    states = [int(_number(row.pop(STATE))) for row in rows]
-    return Epoch(rows=rows, states=states, stops=[bool(row.pop(STOPS)) for row in rows])
+    return [_named(columns, numbers, trials) for numbers in table]
 
 
 def _named(

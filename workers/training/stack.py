@@ -30,7 +30,8 @@ class Stack:
     Members are ordered by optimizer, so that each optimizer updates one slice of rows. ``rows``
     holds everything that belongs to a row: ``weights`` [M, P], ``buffers`` [M, Q], the optimizers'
     ``slot.0``, ... [M, P] and ``scalar.0``, ... [M, 1], and what other parts keep from one epoch to
-    the next. ``updates`` counts those that the rows have had.
+    the next, such as ``chance`` [M], the loss of guessing. ``updates`` counts those that the rows
+    have had.
     """
 
     def __init__(
