@@ -103,6 +103,7 @@ def finished_table(repository: Repository, ref: str = "simulated") -> list[tuple
                 *(t.number, t.branch, t.generation, t.params, t.seed, t.replicate, t.start_epoch),
                 *(t.target_epochs, numbers.get(t.parent_id or -1), t.state, t.failure_kind),
                 *(t.value, t.spread, t.best_epoch, t.epochs, t.checkpoint_epoch, t.checkpoint_row),
+                t.stopped_early,
             )
             for t in trials
         ),

@@ -39,8 +39,9 @@ class TrialGroup:
 
     All members have the same ``TrainConfig.stacking_key()`` and see the same minibatches, whose
     order is keyed by ``order_seed``. ``metric`` and ``mode`` are the objective, for what waits on
-    it (early stopping, plateau). A checkpoint is written every ``checkpoint_every`` epochs and at
-    the end, to a file whose name begins with ``checkpoint_stem``; no stem, none.
+    it (early stopping, plateau). A checkpoint is written after every epoch that
+    ``checkpoint_every`` divides, wherever the group starts, and after the last one, to a file whose
+    name begins with ``checkpoint_stem``; no stem, none.
     """
 
     name: str
@@ -55,7 +56,7 @@ class TrialGroup:
 
     def due_checkpoint(self, epoch: int) -> str | None:
         """The file to write after ``epoch`` (from 1), or None if none is due then."""
-        is_due = epoch == self.end_epoch or (epoch - self.start_epoch) % self.checkpoint_every == 0
+        is_due = epoch == self.end_epoch or epoch % self.checkpoint_every == 0
         if self.checkpoint_stem is None or not is_due:
             return None
         return f"{self.checkpoint_stem}-{epoch}.safetensors"

@@ -143,7 +143,7 @@ def _to_continue(
     view: SearchView, trials: Sequence[TrialRecord], stage: Stage
 ) -> list[TrialRecord]:
     """The best trials that have epochs to go; one that stopped early has not."""
-    able = [trial for trial in trials if trial.epochs == trial.target_epochs < stage.epochs]
+    able = [trial for trial in trials if not trial.stopped_early and trial.epochs < stage.epochs]
     return rank(able, view.search.spec.objective.mode)[: stage.continued]
 
 

@@ -92,6 +92,7 @@ def _advanced(
                 "epochs": report.epoch,
                 "seconds": trial.seconds + share_s,
                 "state": _state(trial, report),
+                "stopped_early": id in report.stopped,
                 **_best(trial, report.epoch, values[row], spreads[row], objective.mode),
             }
             trial = replace(trial, **changes)
@@ -158,6 +159,7 @@ def _progress(trial: TrialRecord) -> TrialProgress:
         best_epoch=trial.best_epoch,
         seconds=trial.seconds,
         state=trial.state,
+        stopped_early=trial.stopped_early,
         failure_kind=trial.failure_kind,
         failure_message=trial.failure_message,
         checkpoint_file=trial.checkpoint_file,

@@ -69,10 +69,11 @@ class TrialRecord:
     stage and branch; ``group`` the number, within the search, of the TrialGroup it belongs to.
     ``parent_id`` is the trial that it continues or repeats, ``start_epoch`` the parent's epochs if
     it continues. ``replicate`` keys the minibatch order: 0 but for the repeats of confirm stages.
-    ``epochs`` counts completed ones: a trial that stopped early is complete with fewer than
-    ``target_epochs``. ``value`` is the best objective over them (the inherited ones too),
-    ``best_epoch`` its epoch and ``spread`` its standard deviation over the folds there, None
-    without folds. ``checkpoint_epoch`` is 0 while there is no checkpoint.
+    ``epochs`` counts completed ones: a trial that was ``stopped_early`` is complete with what it
+    has, most often fewer than ``target_epochs``, and goes no further. ``value`` is the best
+    objective over them (the inherited ones too), ``best_epoch`` its epoch and ``spread`` its
+    standard deviation over the folds there, None without folds. ``checkpoint_epoch`` is 0 while
+    there is no checkpoint.
     """
 
     id: int
@@ -100,6 +101,7 @@ class TrialRecord:
     checkpoint_epoch: int = 0
     attempts: int = 0
     seconds: float = 0.0
+    stopped_early: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -142,6 +144,7 @@ class TrialProgress:
     best_epoch: int | None
     seconds: float
     state: TrialState
+    stopped_early: bool = False
     spread: float | None = None
     failure_kind: FailureKind | None = None
     failure_message: str | None = None

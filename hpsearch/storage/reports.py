@@ -41,7 +41,15 @@ _PROGRESS = (
     .values(
         **{
             name: bindparam(f"new_{name}")
-            for name in ("epochs", "value", "spread", "best_epoch", "seconds", "state")
+            for name in (
+                "epochs",
+                "value",
+                "spread",
+                "best_epoch",
+                "seconds",
+                "state",
+                "stopped_early",
+            )
         },
         **_kept("failure_kind", "new_failure_kind"),
         **_kept("failure_message", "new_failure_message"),
@@ -161,6 +169,7 @@ def _progress(trial: TrialProgress, search_id: int, now: datetime) -> dict[str, 
         "new_best_epoch": trial.best_epoch,
         "new_seconds": trial.seconds,
         "new_state": trial.state,
+        "new_stopped_early": trial.stopped_early,
         "new_failure_kind": trial.failure_kind,
         "new_failure_message": trial.failure_message,
         "new_checkpoint_file": trial.checkpoint_file,

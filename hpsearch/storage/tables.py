@@ -108,6 +108,7 @@ class TrialRow(Base):
     spread: Mapped[float | None]
     best_epoch: Mapped[int | None]
     epochs: Mapped[int]
+    stopped_early: Mapped[bool]
     checkpoint_file: Mapped[str | None]
     checkpoint_row: Mapped[int | None]
     checkpoint_epoch: Mapped[int]

@@ -20,7 +20,7 @@ from hpsearch.storage.tables import StageRow, TrialRow
 
 _STAGE = [StageRow.__table__.c[field.name] for field in fields(StageRecord)]
 _TRIAL = [TrialRow.__table__.c[field.name] for field in fields(TrialRecord)]
-_UNSTARTED = {"state": "waiting", "attempts": 0, "seconds": 0.0}
+_UNSTARTED = {"state": "waiting", "attempts": 0, "seconds": 0.0, "stopped_early": False}
 
 
 def open_stage(

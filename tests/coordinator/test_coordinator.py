@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -24,7 +25,7 @@ from hpsearch.storage.database import Database
 from hpsearch.storage.leases import Owner
 from hpsearch.storage.repository import Repository
 from workers.keys import key
-from workers.messages import Member, TrialGroup
+from workers.messages import Member, Metric, TrialGroup
 
 
 @pytest.fixture
@@ -94,11 +95,22 @@ WRITES = [
 CULPRIT = 13  # the id of a trial that raises, so that a crash meets groups that are being parted
 
 
-def _faulty() -> SimulatedExecutor:
+def _eventful() -> SimulatedExecutor:
+    """One trial raises, some stop early, some are refused; values have a spread, layers a norm."""
+
     def fault(group: TrialGroup, epoch: int, attempt: int) -> str | None:
         return "raise" if any(member.trial == CULPRIT for member in group.members) else None
 
-    return SimulatedExecutor(curve, fault=fault)
+    def detailed(member: Member, epoch: int) -> dict[str, Metric]:
+        norms = [0.5 / epoch, math.inf]
+        return {**curve(member, epoch), "spread": 0.1 / epoch, "layer_gradient_norms": norms}
+
+    return SimulatedExecutor(
+        detailed,
+        fault=fault,
+        stops=lambda member, epoch: member.seed % 3 == 0 and epoch == 2 + member.seed % 4,
+        refuses=lambda member: "depth must be 1" if member.seed % 7 == 0 else None,
+    )
 
 
 class _CrashingRepository(Repository):
@@ -133,7 +145,7 @@ def _crash(database: Database, folder: Path, after_writes: int, before: bool) ->
     dead = Owner(host=Owner.current().host, pid=2**22 + 1, started_s=1.0)
     lease = repository.acquire(record.id, dead)
     with contextlib.suppress(_Crash):
-        Coordinator(repository, lease, record, _faulty(), folder).run()
+        Coordinator(repository, lease, record, _eventful(), folder).run()
 
 
 def test_the_writes_that_a_crash_is_tried_at_are_all_there_are() -> None:
@@ -142,11 +154,16 @@ def test_the_writes_that_a_crash_is_tried_at_are_all_there_are() -> None:
 
 
 @pytest.fixture(scope="module")
-def undisturbed_but_for_the_culprit(
+def undisturbed_but_for_its_trials(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> list[tuple[object, ...]]:
     repository = _sqlite(tmp_path_factory.mktemp("culprit"))
-    coordinate(repository, a_search(), _faulty())
+    view = coordinate(repository, a_search(), _eventful())
+    trials = view.trials.values()
+    assert {t.failure_kind for t in trials} == {None, "error"}
+    assert len([t for t in trials if t.failure_message == "depth must be 1"]) >= 3
+    assert len([t for t in trials if t.stopped_early and t.epochs < t.target_epochs]) >= 5
+    assert any(t.stopped_early and t.epochs == t.target_epochs == 3 for t in trials)
     return finished_table(repository)
 
 
@@ -158,7 +175,7 @@ def undisturbed_but_for_the_culprit(
 def test_dying_before_or_after_any_write_leaves_the_same_finished_table(
     crashes: list[tuple[int, bool]],
     checkpoints_vanish: bool,
-    undisturbed_but_for_the_culprit: list[tuple[object, ...]],
+    undisturbed_but_for_its_trials: list[tuple[object, ...]],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     folder = tmp_path_factory.mktemp("crashed")
@@ -167,8 +184,105 @@ def test_dying_before_or_after_any_write_leaves_the_same_finished_table(
         _crash(repository.database, folder / "checkpoints", after_writes, before)
         if checkpoints_vanish:
             shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-    coordinate(repository, a_search(), _faulty(), folder / "checkpoints")
-    assert finished_table(repository) == undisturbed_but_for_the_culprit
+    coordinate(repository, a_search(), _eventful(), folder / "checkpoints")
+    assert finished_table(repository) == undisturbed_but_for_its_trials
+
+
+# Early stops and refusals
+
+
+def _half_stops(member: Member, epoch: int) -> bool:
+    return member.seed % 2 == 0 and epoch == 2
+
+
+def test_trials_that_stop_early_are_complete_and_do_not_go_on(repository: Repository) -> None:
+    said: list[Event] = []
+    executor = SimulatedExecutor(curve, stops=_half_stops)
+    view = coordinate(repository, a_search(), executor, observer=said.append)
+    coarse = view.of_stage(*view.stages_of(0))
+    stopped = [trial for trial in coarse if trial.epochs == 2]
+    assert {trial.seed % 2 for trial in stopped} == {0}
+    assert {trial.state for trial in coarse} == {"complete"}
+    whole = [trial for trial in coarse if trial.epochs == trial.target_epochs == 3]
+    assert len(stopped) + len(whole) == len(coarse)
+    parents = [view.trials[t.parent_id].value for t in view.trials.values() if t.start_epoch > 0]
+    assert sorted(parents, reverse=True) == sorted((t.value for t in whole), reverse=True)[:5]
+    assert not any(isinstance(event, Troubled) for event in said)
+    stored = {trial.id: trial for trial in repository.load(view.search.id)[1]}
+    assert {id: t.state for id, t in stored.items()} == {i: t.state for i, t in view.trials.items()}
+
+
+def test_a_group_whose_members_have_all_stopped_is_done(repository: Repository) -> None:
+    said: list[Event] = []
+    executor = SimulatedExecutor(curve, stops=lambda member, epoch: True)
+    view = coordinate(repository, a_search(), executor, observer=said.append)
+    assert {(trial.state, trial.epochs) for trial in view.trials.values()} == {("complete", 1)}
+    fine = view.of_stage(*view.stages_of(1))
+    assert len(fine) == 16, "new trials take the place of those that cannot go on"
+    assert not any(isinstance(event, Troubled) for event in said)
+
+
+def test_the_checkpoint_of_a_trial_that_stopped_early_is_kept(tmp_path: Path) -> None:
+    repository, folder = _sqlite(tmp_path), tmp_path / "checkpoints"
+    stages = [{"name": "only", "trials": 12, "epochs": 9, "expand": 0}]
+    executor = SimulatedExecutor(
+        curve, stops=lambda member, epoch: epoch == 3 + member.seed % 4 and member.seed % 2 == 0
+    )
+    view = coordinate(repository, a_search(stages=stages), executor, folder)
+    epochs = {trial.epochs for trial in view.trials.values()}
+    assert epochs == {3, 5, 9}
+    for trial in view.trials.values():
+        assert trial.checkpoint_epoch == {3: 2, 5: 4, 9: 9}[trial.epochs]
+        assert (folder / str(trial.checkpoint_file)).exists()
+    kept = {str(trial.checkpoint_file) for trial in view.trials.values()}
+    assert {file.name for file in folder.iterdir()} == kept, "and no other is"
+
+
+def test_a_refused_trial_fails_once_with_its_sentence_and_the_others_go_on(
+    repository: Repository,
+) -> None:
+    said: list[Event] = []
+    stages = [{"name": "only", "trials": 24, "epochs": 3, "expand": 0}]
+
+    def refuses(member: Member) -> str | None:
+        return "norm_groups must divide the units" if member.config.batch_size == 64 else None
+
+    executor = SimulatedExecutor(curve, refuses=refuses)
+    view = coordinate(repository, a_search(stages=stages), executor, observer=said.append)
+    for trial in view.trials.values():
+        is_refused = trial.params["batch_size"] == 64
+        assert trial.state == ("failed" if is_refused else "complete")
+        assert trial.failure_kind == ("error" if is_refused else None)
+        assert trial.attempts == 1
+        assert trial.epochs == (0 if is_refused else 3)
+    (message,) = {t.failure_message for t in view.trials.values() if t.state == "failed"}
+    assert message == "norm_groups must divide the units"
+    assert not any(isinstance(event, Troubled) for event in said)
+
+
+def test_groups_are_told_the_objective(tmp_path: Path) -> None:
+    told = set()
+
+    class Watching(SimulatedExecutor):
+        def start(self, number: int, group: TrialGroup) -> str:
+            told.add((group.metric, group.mode))
+            return super().start(number, group)
+
+    coordinate(_sqlite(tmp_path), a_search(objective={"metric": "val_loss"}), Watching(curve))
+    assert told == {("val_loss", "min")}
+
+
+def test_with_folds_the_width_of_a_group_counts_rows(tmp_path: Path) -> None:
+    sizes = []
+
+    class Watching(SimulatedExecutor):
+        def start(self, number: int, group: TrialGroup) -> str:
+            sizes.append(len(group.members))
+            return super().start(number, group)
+
+    data = {"source": "digits", "validation": {"folds": 3}}
+    coordinate(_sqlite(tmp_path), a_search(data=data), Watching(curve))
+    assert max(sizes) == 8 // 3
 
 
 def test_a_worker_that_dies_after_its_last_report_costs_nothing(

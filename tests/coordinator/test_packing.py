@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from coordinated import a_record
+import pytest
+from coordinated import a_record, a_search
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpsearch.coordinator.groups import to_train
+from hpsearch.coordinator.groups import cost, to_train
 from hpsearch.coordinator.packing import LEAST_WIDTH, halve, pack
 from hpsearch.storage.records import NewTrial, TrialRecord
 
@@ -20,8 +21,17 @@ def _trial(number: int, **fields: Any) -> NewTrial:
     )
 
 
-def _groups(trials: list[NewTrial], num_slots: int = 1, width: int = 128) -> list[list[int]]:
-    packed = pack(trials, {}, first_group=7, num_slots=num_slots, width=width)
+def _groups(
+    trials: list[NewTrial], num_slots: int = 1, width: int = 128, rows_per_trial: int = 1
+) -> list[list[int]]:
+    packed = pack(
+        trials,
+        {},
+        first_group=7,
+        num_slots=num_slots,
+        width=width,
+        rows_per_trial=rows_per_trial,
+    )
     numbers = sorted({trial.group for trial in packed})
     assert numbers == list(range(7, 7 + len(numbers)))
     return [[t.number for t in packed if t.group == number] for number in numbers]
@@ -62,6 +72,39 @@ def test_slots_get_two_groups_each_unless_these_would_be_narrow() -> None:
     assert [len(group) for group in _groups(few, num_slots=2)] == [LEAST_WIDTH] * 2
 
 
+def test_folds_divide_the_width() -> None:
+    trials = [_trial(i) for i in range(64)]
+    assert [len(group) for group in _groups(trials)] == [32, 32]
+    assert [len(group) for group in _groups(trials, rows_per_trial=5)] == [22, 21, 21]
+    assert [len(group) for group in _groups(trials[:3], width=4, rows_per_trial=5)] == [1, 1, 1]
+    assert max(len(group) for group in _groups(trials, num_slots=6)) == 11
+    narrow = max(len(group) for group in _groups(trials, num_slots=6, rows_per_trial=5))
+    assert (narrow - 1) * 5 < LEAST_WIDTH <= narrow * 5
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"batch_size": 32}, {"batch_size": 64}),
+        ({"optimizer": "sgd"}, {"optimizer": "gradient_descent"}),
+        ({"optimizer": "gradient_descent"}, {"optimizer": "gradient_descent", "batch_size": 2}),
+        ({}, {"lr_schedule": "grow_batch", "lr_decay": 0.5, "lr_step_size": 1}),
+    ],
+)
+def test_fewer_updates_cost_less(one: dict[str, Any], other: dict[str, Any]) -> None:
+    costs = [cost(a_search(), [a_record(params=params)] * 3) for params in (one, other)]
+    assert costs[0] >= costs[1] > 0
+    assert (costs[0] == costs[1]) == (one.get("optimizer") == "gradient_descent")
+
+
+def test_cost_counts_rows_and_the_epochs_to_come() -> None:
+    folded = a_search(data={"source": "digits", "validation": {"folds": 5}})
+    trial = a_record(target_epochs=9)
+    assert cost(folded, [trial]) == 5 * cost(a_search(), [trial])
+    ahead = a_record(target_epochs=9, checkpoint_epoch=6)
+    assert cost(folded, [trial, trial]) == pytest.approx(6 * cost(folded, [ahead]))
+
+
 def test_halving_parts_in_two_new_groups() -> None:
     assert halve([4, 5, 6], 9) == {4: 9, 5: 9, 6: 10}
     assert halve([4, 5], 9) == {4: 9, 5: 10}
@@ -77,6 +120,9 @@ def test_members_that_ended_after_the_checkpoint_are_trained_along_again() -> No
         _stored(2, "failed", 5, 4),  # after it: the stack had this row when it was written
         _stored(3, "failed", 3, 2),  # before it
         _stored(4, "failed", 4, 2),  # in the epoch after which it was written, without it
+        _stored(5, "complete", 5, 4),  # stopped early, after it
+        _stored(6, "complete", 4, 4),  # stopped with it
+        _stored(7, "failed", 0, 0),  # refused: it never had a row
     ]
-    assert [trial.id for trial in to_train(trials)] == [1, 2]
+    assert [trial.id for trial in to_train(trials)] == [1, 2, 5]
     assert to_train([_stored(1, "complete", 9, 9)]) == []

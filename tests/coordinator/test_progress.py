@@ -8,7 +8,7 @@ from coordinated import a_record
 
 from hpsearch.coordinator.progress import advance, commit
 from hpsearch.spec.search import Objective
-from workers.messages import Divergence, Report
+from workers.messages import Divergence, Refusal, Report
 
 TRIAL = a_record(
     target_epochs=4,
@@ -26,6 +26,43 @@ def _report(epoch: int, *values: float, **fields: object) -> Report:
     trials = tuple(range(1, len(values) + 1))
     metrics = {"val_accuracy": list(values)}
     return Report(epoch=epoch, trials=trials, metrics=metrics, seconds=2.0, **fields)
+
+
+def test_the_spread_is_that_of_the_best_epoch() -> None:
+    metrics = {"val_accuracy": [0.6], "spread": [0.02]}
+    (better,) = advance({1: TRIAL}, replace(_report(3, 0.6), metrics=metrics), OBJECTIVE)
+    assert (better.value, better.spread) == (0.6, 0.02)
+    metrics = {"val_accuracy": [0.5], "spread": [0.3]}
+    (worse,) = advance({1: better}, replace(_report(4, 0.5), metrics=metrics), OBJECTIVE)
+    assert (worse.value, worse.spread, worse.best_epoch) == (0.6, 0.02, 3)
+    (without,) = advance({1: better}, _report(4, 0.7), OBJECTIVE)
+    assert (without.value, without.spread) == (0.7, None)
+
+
+def test_a_trial_that_stopped_is_complete_with_the_epochs_that_it_has() -> None:
+    (ended,) = advance({1: TRIAL}, _report(3, 0.4, stopped=(1,)), OBJECTIVE)
+    assert (ended.state, ended.epochs, ended.stopped_early) == ("complete", 3, True)
+    assert (ended.value, ended.best_epoch) == (0.5, 2)
+    (row,) = commit({1: TRIAL}, [ended], _report(3, 0.4, stopped=(1,))).metrics
+    assert row["val_accuracy"] == 0.4
+
+
+def test_a_trial_that_is_refused_fails_with_the_sentence_alone() -> None:
+    new = replace(TRIAL, epochs=0, value=None, best_epoch=None, state="waiting")
+    report = replace(_report(1), refused=(Refusal(trial=1, message="depth must be 1"),))
+    (failed,) = advance({1: new}, report, OBJECTIVE)
+    assert (failed.state, failed.failure_kind) == ("failed", "error")
+    assert (failed.failure_message, failed.epochs) == ("depth must be 1", 0)
+    assert commit({1: new}, [failed], report).metrics == []
+    assert advance({1: failed}, report, OBJECTIVE) == [], "told twice"
+
+
+def test_a_list_of_layers_is_stored_and_names_that_are_no_column_are_not() -> None:
+    metrics = {"val_accuracy": [0.6], "layer_gradient_norms": [[0.1, 0.2]], "novelty": [1.0]}
+    report = replace(_report(3, 0.6), metrics=metrics)
+    (row,) = commit({1: TRIAL}, advance({1: TRIAL}, report, OBJECTIVE), report).metrics
+    assert row["layer_gradient_norms"] == [0.1, 0.2]
+    assert "novelty" not in row
 
 
 def test_a_better_epoch_moves_the_value_and_a_worse_one_does_not() -> None:

@@ -75,7 +75,8 @@ def test_an_old_spec_is_found_again_as_it_would_be_written_today(tmp_path: Path)
 
 def test_what_an_old_database_did_not_measure_is_null(tmp_path: Path) -> None:
     repository = _upgraded(FIXTURES / "0001.sql", tmp_path)
-    assert [trial.spread for trial in repository.load(1)[1]] == [None, None, None]
+    trials = repository.load(1)[1]
+    assert {(trial.spread, trial.stopped_early) for trial in trials} == {(None, False)}
     with repository.database.read() as connection:
         row = connection.execute(select(MetricRow.__table__)).first()
     assert (row.val_accuracy, row.val_f1, row.layer_gradient_norms) == (0.75, None, None)
@@ -83,7 +84,9 @@ def test_what_an_old_database_did_not_measure_is_null(tmp_path: Path) -> None:
 
 def test_what_is_watched_is_kept_since_the_second_revision(tmp_path: Path) -> None:
     repository = _upgraded(FIXTURES / "0002.sql", tmp_path)
-    assert [trial.spread for trial in repository.load(1)[1]] == [0.02, None, None]
+    trials = repository.load(1)[1]
+    assert [trial.spread for trial in trials] == [0.02, None, None]
+    assert [trial.stopped_early for trial in trials] == [True, False, False]
     with repository.database.read() as connection:
         row = connection.execute(select(MetricRow.__table__)).first()
     assert (row.val_f1, row.gradient_norm, row.train_r2) == (0.88, 1.5, None)

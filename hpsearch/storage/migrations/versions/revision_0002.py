@@ -1,4 +1,4 @@
-"""Columns for all that is watched while a trial trains, the spread over folds, tasks and folds.
+"""Columns for all that is watched in training; the spread over folds; early stops; tasks, folds.
 
 Run by ``hpsearch db upgrade``, and on the first use of an empty database.
 """
@@ -39,11 +39,13 @@ SEARCHES = sa.table(
 
 
 def upgrade() -> None:
-    """Add columns, NULL in all rows, and write old specs as they would be written today."""
+    """Add columns, for what no old row has, and write old specs as they would be written today."""
     for name in METRICS:
         op.add_column("metrics", sa.Column(name, sa.Double(), nullable=True))
     op.add_column("metrics", sa.Column("layer_gradient_norms", sa.JSON(), nullable=True))
     op.add_column("trials", sa.Column("spread", sa.Double(), nullable=True))
+    no = sa.Column("stopped_early", sa.Boolean(), nullable=False, server_default=sa.false())
+    op.add_column("trials", no)
     _complete_specs()
 
 
