@@ -1,0 +1,271 @@
+"""Diagnoses of whole searches: what is read and stored, and whether the best trials differ."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from coordinated import PROVENANCE, a_record, a_search, coordinate, finished_table
+from diagnosis_cases import healthy
+from sqlalchemy import event
+from stored_searches import a_report, a_trial, begin
+
+from hpsearch.analysis.diagnosis import tables
+from hpsearch.analysis.diagnosis.noise import too_close
+from hpsearch.analysis.diagnosis.reading import read_curves
+from hpsearch.analysis.diagnosis.searching import curve_diagnoses
+from hpsearch.analysis.frames import Frames
+from hpsearch.coordinator.events import Advanced, Event
+from hpsearch.coordinator.loop import Coordinator
+from hpsearch.errors import HpsearchError
+from hpsearch.executors.simulated import SimulatedExecutor
+from hpsearch.storage.database import Database
+from hpsearch.storage.leases import Owner
+from hpsearch.storage.records import ReportCommit, TrialRecord
+from hpsearch.storage.repository import Repository
+from workers.messages import Member
+
+SPACE = {"learning_rate": {"log_uniform": [1e-5, 100.0]}}
+STAGES = [{"name": "only", "trials": 24, "epochs": 8, "sampler": "qmc", "expand": 0}]
+
+
+def simulated(member: Member, epoch: int) -> dict[str, float]:
+    """Rates above 1 diverge, those below 1e-3 crawl, and the others learn."""
+    rate = member.config.learning_rate
+    if rate > 1:
+        loss = 2.3 if epoch < 2 else math.nan
+    elif rate < 1e-3:
+        loss = 2.3 - 0.02 * epoch
+    else:
+        loss = 0.02 + 2.0 * math.exp(-epoch)
+    score = 1 - min(loss / 2.5, 0.9)
+    return {
+        **{"train_loss": loss, "val_loss": loss, "val_accuracy": score, "train_accuracy": score},
+        **{"learning_rate": rate},
+    }
+
+
+@pytest.fixture
+def repository(database: Database) -> Repository:
+    database.check_revision()
+    return Repository(database)
+
+
+def search_of_rates() -> Any:
+    return a_search(space=SPACE, stages=STAGES)
+
+
+def test_each_finished_trial_is_diagnosed_once_at_the_end(repository: Repository) -> None:
+    view = coordinate(repository, search_of_rates(), SimulatedExecutor(simulated))
+    expected = {
+        trial.id: "rate_too_high" if rate > 1 else "rate_too_low"
+        for trial in view.trials.values()
+        if not 1e-3 <= (rate := trial.params["learning_rate"]) <= 1
+    }
+    assert set(expected.values()) == {"rate_too_high", "rate_too_low"}
+    stored = repository.diagnoses(view.search.id)
+    assert {d.trial_id: d.kind for d in stored if d.trial_id is not None} == expected
+    assert all(d.stage_id == view.stages[0].id for d in stored if d.trial_id is not None)
+    coordinate(repository, search_of_rates(), SimulatedExecutor(simulated))
+    again = repository.diagnoses(view.search.id)
+    assert [d.id for d in again] == [d.id for d in stored]
+
+
+class _Crash(BaseException):
+    """Stands for the death of the process."""
+
+
+def test_the_findings_after_a_crash_are_those_without(
+    repository: Repository, tmp_path: Path
+) -> None:
+    search = search_of_rates()
+    advanced = 0
+
+    def crash(event: Event) -> None:
+        nonlocal advanced
+        advanced += isinstance(event, Advanced)
+        if advanced == 9:
+            raise _Crash
+
+    record = repository.create_search(search, PROVENANCE)
+    dead = Owner(host=Owner.current().host, pid=2**22 + 1, started_s=1.0)
+    lease = repository.acquire(record.id, dead)
+    with pytest.raises(_Crash):
+        Coordinator(repository, lease, record, SimulatedExecutor(simulated), tmp_path, crash).run()
+    coordinate(repository, search, SimulatedExecutor(simulated), tmp_path)
+    crashed = finished_table(repository)
+    again = a_search(space=SPACE, stages=STAGES, name="undisturbed")
+    coordinate(repository, again, SimulatedExecutor(simulated))
+    assert crashed[-1][0].startswith("rate_too")
+    assert [row for row in crashed if len(row) == 2] == [
+        row for row in finished_table(repository, "undisturbed") if len(row) == 2
+    ]
+
+
+def test_the_curves_of_all_trials_are_read_in_one_query(repository: Repository) -> None:
+    view = coordinate(repository, search_of_rates(), SimulatedExecutor(simulated))
+    asked: list[str] = []
+
+    @event.listens_for(repository.database.engine, "before_cursor_execute")
+    def note(connection, cursor, statement, *rest):  # type: ignore[no-untyped-def]
+        asked.append(statement)
+
+    curves = read_curves(repository, view.search.id, view.search.spec, view.trials.values())
+    assert len(curves) == len(view.trials)
+    assert sum("metrics" in statement for statement in asked) == 1
+
+
+def test_a_curve_has_what_was_stored_and_the_epochs_that_it_inherited(database: Database) -> None:
+    writer = begin(database, num_trials=2)
+    first, other = writer.ids
+    for epoch in (1, 2):
+        row = {"train_loss": 1.0 / epoch, "layer_gradient_norms": [0.5, math.inf, epoch]}
+        metrics = [{"trial_id": first, **row}, {"trial_id": other, "train_loss": math.nan}]
+        report = ReportCommit(epoch=epoch, metrics=metrics, progress=())
+        writer.repository.commit_report(writer.lease, report)
+    child = a_trial(2, stage_id=writer.stage_id, parent_id=first, start_epoch=2)
+    (stored,) = writer.repository.add_trials(writer.lease, [child])
+    writer.repository.commit_report(writer.lease, a_report(3, {stored.id: 0.5}))
+    search = writer.search
+    curves = read_curves(writer.repository, search.id, search.spec, writer.stored())
+    assert curves[stored.id].series["train_loss"][:2].tolist() == [1.0, 0.5]
+    assert len(curves[stored.id]) == 3
+    assert curves[stored.id].series["val_accuracy"][2] == 0.5
+    assert curves[first].layers_NL.tolist() == [[0.5, math.inf, 1.0], [0.5, math.inf, 2.0]]
+    assert curves[first].settings["optimizer"] == "sgd"
+    assert np.isnan(curves[other].series["train_loss"]).all()
+    assert curves[other].layers_NL.size == 0
+
+
+def test_a_trial_that_raised_is_not_diagnosed(database: Database) -> None:
+    writer = begin(database, num_trials=2)
+    bad, diverged = writer.ids
+    metrics = [{"trial_id": id, "train_loss": math.nan} for id in (bad, diverged)]
+    writer.repository.commit_report(
+        writer.lease, ReportCommit(epoch=1, metrics=metrics, progress=())
+    )
+    writer.repository.fail_trials(
+        writer.lease, {bad: ("error", "x"), diverged: ("diverged", "nan")}
+    )
+    found = curve_diagnoses(writer.repository, writer.search, writer.stored())
+    assert [d.trial_id for d in found] == [diverged]
+
+
+# The summaries
+
+
+def test_findings_are_summed_up_by_kind_with_the_best_example(repository: Repository) -> None:
+    view = coordinate(repository, search_of_rates(), SimulatedExecutor(simulated))
+    frames = Frames(repository)
+    found = tables.findings(frames, "simulated")
+    kinds = Counter(found.loc[found["number"].notna(), "kind"])
+    assert tables.counts(found) == dict(kinds)
+    summary = tables.by_kind(frames, "simulated", found).set_index("kind")
+    total = len(view.trials)
+    assert tables.num_diagnosed(frames, "simulated") == total
+    for kind, n in kinds.items():
+        assert summary.loc[kind, "trials"] == f"{n} of {total}"
+    values = {trial.number: trial.value for trial in view.trials.values()}
+    slow = found.loc[found["kind"] == "rate_too_low", "number"]
+    example = summary.loc["rate_too_low", "number"]
+    assert values[example] == max(values[number] for number in slow)
+
+
+def test_the_findings_of_one_trial_can_be_asked_for(repository: Repository) -> None:
+    coordinate(repository, search_of_rates(), SimulatedExecutor(simulated))
+    frames = Frames(repository)
+    found = tables.findings(frames, "simulated")
+    number = int(found["number"].dropna().iloc[0])
+    mine = tables.of_trial(frames, "simulated", found, number)
+    assert list(mine["number"]) == [number]
+    with pytest.raises(HpsearchError, match="0 to 23, but got 24"):
+        tables.of_trial(frames, "simulated", found, 24)
+
+
+def test_before_its_end_a_search_shows_what_its_trials_show_so_far(database: Database) -> None:
+    writer = begin(database, num_trials=2)
+    metrics = [{"trial_id": writer.ids[0], "train_loss": math.nan}]
+    writer.repository.commit_report(
+        writer.lease, ReportCommit(epoch=1, metrics=metrics, progress=())
+    )
+    writer.repository.fail_trials(writer.lease, {writer.ids[0]: ("diverged", "nan")})
+    found = tables.findings(Frames(writer.repository), "digits")
+    assert found[["number", "stage", "kind"]].values.tolist() == [[0, "coarse", "rate_too_high"]]
+
+
+# Noise
+
+
+def repeats(*values: tuple[float, ...]) -> list[TrialRecord]:
+    """Trials 0, 1, …, each repeated with other seeds."""
+    parents = [a_record(id=i, number=i, state="complete", value=1.0) for i in range(len(values))]
+    children = [
+        a_record(
+            id=100 * (i + 1) + seed,
+            number=100 * (i + 1) + seed,
+            parent_id=i,
+            replicate=seed + 1,
+            state="complete",
+            value=value,
+        )
+        for i, of in enumerate(values)
+        for seed, value in enumerate(of)
+    ]
+    return [*parents, *children]
+
+
+def test_repeats_that_differ_by_less_than_two_standard_errors_are_noise() -> None:
+    found = too_close(
+        repeats((0.95, 0.97, 0.96), (0.954, 0.964, 0.944), (0.5, 0.6, 0.7)), {}, "max"
+    )
+    assert found is not None
+    assert found.kind == "noise"
+    # s² = 1e-4 in both: two standard errors are 2 sqrt(2e-4 / 3) = 0.0163, the difference 0.006
+    assert found.evidence["difference"] == pytest.approx(0.006)
+    assert found.evidence["standard_error"] == pytest.approx(math.sqrt(2e-4 / 3))
+    assert "numbers 0 and 1" in found.message
+    assert "23 seeds would tell" in found.message  # n = 2 · 1e-4 · (2 / 0.006)²
+    assert found.trial_id is None
+
+
+@pytest.mark.parametrize(("mode", "best"), [("max", 0.98), ("min", 0.90)])
+def test_repeats_that_differ_by_more_are_not(mode: str, best: float) -> None:
+    of_best = (best, best + 0.001, best - 0.001)
+    assert too_close(repeats(of_best, (0.95, 0.951, 0.949)), {}, mode) is None
+
+
+def singles(*values: float, jitter: float = 0.0, **series: Any) -> Any:
+    trials = [a_record(id=i, number=i, state="complete", value=v) for i, v in enumerate(values)]
+    jumps = np.where(np.arange(20) % 2, jitter, -jitter)
+    curves = {t.id: healthy(val_accuracy=(t.value or 0) + jumps, **series) for t in trials}
+    return trials, curves
+
+
+def test_single_trials_are_compared_with_what_they_jump_by_at_the_end() -> None:
+    trials, curves = singles(0.951, 0.95, 0.949, 0.8, jitter=0.01)
+    found = too_close(trials, curves, "max")
+    assert found is not None
+    assert found.evidence["near"] == 2
+    assert "number 0" in found.message
+    trials, curves = singles(0.951, 0.95, 0.949, 0.8, jitter=0.0001)
+    assert too_close(trials, curves, "max") is None
+
+
+def test_folds_say_more_than_epochs() -> None:
+    trials, curves = singles(0.95, 0.93, spread=0.03)
+    found = too_close(trials, curves, "max")
+    assert found is not None
+    assert "from fold to fold" in found.message
+    trials, curves = singles(0.95, 0.93, spread=0.01, jitter=0.1)
+    assert too_close(trials, curves, "max") is None
+
+
+def test_one_trial_alone_or_a_short_one_is_no_noise() -> None:
+    assert too_close(*singles(0.9, jitter=0.1), "max") is None
+    trials, _ = singles(0.9, 0.899)
+    short = {t.id: healthy(4, val_accuracy=np.array([0.1, 0.9, 0.1, 0.9])) for t in trials}
+    assert too_close(trials, short, "max") is None
