@@ -50,6 +50,10 @@ RISING_VALIDATION = np.concatenate([falling(8), np.linspace(0.1, 0.4, 12)])
 SICK: dict[str, tuple[str, Curve]] = {
     "diverged": ("rate_too_high", healthy(diverged=True, train_loss=np.array([2.3, math.nan]))),
     "rising": ("rate_too_high", healthy(train_loss=np.linspace(2.3, 2.9, EPOCHS))),
+    "blown up": (
+        "rate_too_high",
+        healthy(train_loss=np.append(90.0, FLAT[1:]), dead_fraction=1.0, update_ratio=2e-2),
+    ),
     "oscillating": ("rate_too_high", healthy(train_loss=plateau_at(0.9, 0.1), update_ratio=1e-2)),
     "leaping": (
         "rate_too_high",
@@ -140,7 +144,14 @@ def test_every_rule_has_a_sick_curve() -> None:
     ],
 )
 def test_a_curve_that_only_looks_sick_has_none(curve: Curve) -> None:
-    assert kinds(curve, Context(num_classes=10)) == []
+    assert kinds(curve, Context(best=curve.value, num_classes=10)) == []
+
+
+def test_a_score_near_the_best_of_the_stage_is_no_underfitting() -> None:
+    curve = healthy(train_loss=np.maximum(falling(), 0.2), train_accuracy=0.95, val_accuracy=0.945)
+    assert kinds(curve) == []
+    assert kinds(curve, Context(best=0.99, num_classes=10)) == []
+    assert kinds(curve, Context(best=1.0, num_classes=10)) == ["underfitting"]
 
 
 # Laws
@@ -210,6 +221,17 @@ def test_a_short_curve_says_little(epochs: int) -> None:
 
 
 # Order, evidence, advice
+
+
+def test_units_that_die_under_large_updates_are_the_rates_doing() -> None:
+    dead = {"dead_fraction": 0.9}
+    assert "lower the learning rate" in message(healthy(**dead, update_ratio=3e-2), "dead_units")
+    assert "start biases at 0" in message(healthy(**dead, update_ratio=1e-3), "dead_units")
+
+
+def test_a_slow_curve_has_not_converged() -> None:
+    slow = healthy(train_loss=line(0.93), **behind(), update_ratio=2e-2)
+    assert kinds(slow) == []
 
 
 def test_the_cause_is_told_and_not_its_consequences() -> None:

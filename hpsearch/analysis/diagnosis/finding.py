@@ -5,6 +5,7 @@ Used by the rules of this package and by ``diagnose``, which applies them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -58,12 +59,18 @@ class Trend:
 
 def trend(loss: Array) -> Trend:
     """The trend of n >= 3 positive losses, by least squares."""
-    logs = np.log(np.maximum(loss, np.finfo(float).tiny))
+    logs = logarithms(loss)
     steps = np.arange(len(loss)) - (len(loss) - 1) / 2
     slope = float(steps @ logs / (steps @ steps))
     residuals = logs - logs.mean() - slope * steps
     jitter = float(np.sqrt(residuals @ residuals / (len(loss) - 2)))
     return Trend(-slope * (len(loss) - 1), jitter, float(np.median(loss)))
+
+
+def logarithms(loss: Array) -> Array:
+    """Of losses >= 0; that of 0 is about -708."""
+    out: Array = np.log(np.maximum(loss, np.finfo(float).tiny))
+    return out
 
 
 def percent(share: float) -> str:
@@ -75,6 +82,12 @@ def named_rate(curve: Curve) -> str:
     """The learning rate at the end, as a phrase, or nothing if it is not stored."""
     rates = curve.known("learning_rate")
     return f" at a learning rate of {rates[-1]:.3g}" if len(rates) else ""
+
+
+def chance_loss(curve: Curve, context: Context) -> float | None:
+    """ln C, the cross-entropy of guessing evenly among C classes; None for other losses."""
+    is_entropy = curve.settings.get("loss") in (None, "cross_entropy")
+    return math.log(context.num_classes) if context.num_classes and is_entropy else None
 
 
 def starts_symmetric(curve: Curve) -> bool:

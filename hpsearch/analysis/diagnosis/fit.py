@@ -9,7 +9,14 @@ from __future__ import annotations
 import numpy as np
 
 from hpsearch.analysis.diagnosis.curve import Array, Context, Curve
-from hpsearch.analysis.diagnosis.finding import SETTLED, Finding, at_end, percent, trend
+from hpsearch.analysis.diagnosis.finding import (
+    SETTLED,
+    Finding,
+    at_end,
+    logarithms,
+    percent,
+    trend,
+)
 
 WORSE = 1.2  # times the lowest validation loss, at the end
 NOISES = 3.0  # jitters of an epoch: what is beyond them is no noise
@@ -18,7 +25,8 @@ GAP = 0.05  # of the score: five points between training and validation
 LOSS_GAP = 0.25  # of the first training loss, where no score is stored
 NO_GAP = 0.03  # of the score
 LOW = 0.5  # of what there is to win over chance
-CONVERGED = 0.1  # of the logarithm of the loss, over the last half of the epochs
+CONVERGED = 0.1  # fall of the logarithm of the loss over the last half of the epochs …
+SHARE = 0.3  # … and its share of the whole fall: a slow curve falls little too
 REMEDIES = "more data or augmentation, weight_decay, dropout, or a smaller network"
 
 
@@ -77,8 +85,8 @@ def underfitting(curve: Curve, context: Context) -> Finding | None:
     """The training loss has converged, there is no gap, and the score is low.
 
     Low: less than half of the way from chance to 1 for C classes, or far behind another trial of
-    the stage (twice its error). No gap: validation is within 3 points of training. A loss that
-    still falls is a matter of the rate or of more epochs. Needs 5 epochs.
+    the stage (twice its error, and five points below it). No gap: validation is within 3 points of
+    training. A loss that still falls is a matter of the rate or of more epochs. Needs 5 epochs.
     """
     loss, train, validation = (
         curve.whole("train_loss", epochs=5),
@@ -111,14 +119,15 @@ def _jitter(values: Array) -> float:
 
 
 def _has_converged(loss: Array) -> bool:
-    last = loss[len(loss) // 2 :]
-    return len(last) >= SETTLED and trend(last).fall < CONVERGED
+    logs, fall = logarithms(loss), trend(loss[len(loss) // 2 :]).fall
+    return bool(fall < CONVERGED and fall < SHARE * (logs[0] - logs[-1]))
 
 
 def _low(curve: Curve, context: Context, score: float) -> tuple[bool, str]:
     """Whether a training score is low, and against what."""
-    if context.is_behind(curve):
-        return True, f"the best of the stage has {context.best:.3g}"
+    if context.is_behind(curve) and context.best is not None:
+        is_near = curve.mode == "max" and score > context.best - GAP
+        return not is_near, f"the best of the stage has {context.best:.3g}"
     chance = 1 / context.num_classes if context.num_classes else None
     if chance is None or curve.whole("train_accuracy") is None:
         return False, ""

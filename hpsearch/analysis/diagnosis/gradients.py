@@ -6,12 +6,16 @@ Learning, 8.2.4, 8.2.5 and 8.4; cs231n notes, "Ratio of weights:updates".
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from hpsearch.analysis.diagnosis.curve import Array, Context, Curve
-from hpsearch.analysis.diagnosis.finding import SETTLED, Finding, at_start, starts_symmetric
+from hpsearch.analysis.diagnosis.finding import (
+    SETTLED,
+    Finding,
+    at_start,
+    chance_loss,
+    starts_symmetric,
+)
 from hpsearch.analysis.diagnosis.rate import falls_steadily
 
 FADES = 1e-3  # of the largest layer's gradient norm: such a layer stands still
@@ -159,9 +163,8 @@ def _stands(curve: Curve) -> bool:
 
 def _at_chance(curve: Curve, context: Context) -> bool:
     """Whether the first epochs are as good as guessing; C unknown: under 60 % correct."""
-    classes, loss = context.num_classes, curve.settings.get("loss")
-    if classes and loss in (None, "cross_entropy"):
-        chance = math.log(classes)
+    classes, chance = context.num_classes, chance_loss(curve, context)
+    if chance is not None:
         return abs(at_start(curve.series["train_loss"]) - chance) <= NEAR_CHANCE * chance
     score = curve.score("train")
     if score is None:

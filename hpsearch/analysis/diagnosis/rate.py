@@ -14,12 +14,14 @@ from hpsearch.analysis.diagnosis.finding import (
     Finding,
     Trend,
     at_end,
+    chance_loss,
     named_rate,
     percent,
     trend,
 )
 
 RISES = 1.1  # times the first epoch's loss: more than epochs differ by
+BLOWS_UP = 2.0  # times the loss of guessing, over the first epoch
 OSCILLATES = 0.05  # of the loss, from epoch to epoch: steps jump across the valley
 LEAPS = 0.25  # likewise: no descent any more, even if the line through it falls
 JITTERS = 0.01  # the least that shows minibatch noise instead of convergence
@@ -34,12 +36,13 @@ LINEAR = 0.4  # of the fall is in the second half; 0.5 is a straight line, conve
 
 
 def rate_too_high(curve: Curve, context: Context) -> Finding | None:
-    """Diverged; or the training loss rises; or it oscillates around a high plateau.
+    """Diverged; or the training loss rises, blows up, or oscillates around a high plateau.
 
-    Rises: the end is at least 1.1 times the first epoch. Oscillates: over the last half (4 epochs
-    or more) the loss jumps by 5 % or more around a line that goes nowhere, or by 25 % around any
-    line, above a tenth of the first loss (or far behind the stage's best, a fiftieth), with steps
-    of a usual size.
+    Rises: the end is at least 1.1 times the first epoch. Blows up: the first epoch has twice the
+    loss of guessing, and the end still no less than guessing. Oscillates: over the last half (4
+    epochs or more) the loss jumps by 5 % or more around a line that goes nowhere, or by 25 % around
+    any line, above a tenth of the first loss (or far behind the stage's best, a fiftieth), with
+    steps of a usual size.
     cs231n: "low rates look linear, very high ones get stuck at worse values of the loss".
     """
     if curve.diverged:
@@ -49,6 +52,9 @@ def rate_too_high(curve: Curve, context: Context) -> Finding | None:
         return None
     if loss[0] > 0 and at_end(loss) >= RISES * loss[0]:
         return _rises(curve, loss)
+    chance = chance_loss(curve, context)
+    if chance and loss[0] >= BLOWS_UP * chance and at_end(loss) >= chance / RISES:
+        return _blew_up(curve, loss, chance)
     found = _high(curve, context, loss)
     if found is None or not (_leaps(found, loss) or _stands(curve, found, OSCILLATES)):
         return None
@@ -176,6 +182,16 @@ def _rises(curve: Curve, loss: Array) -> Finding:
         kind="rate_too_high",
         message=f"the training loss rose from {loss[0]:.4g} to {at_end(loss):.4g} in {len(loss)} "
         f"epochs{named_rate(curve)}: lower the rate, by a factor of 3 to 10",
+        evidence={"first": float(loss[0]), "last": at_end(loss), "epochs": len(loss)},
+    )
+
+
+def _blew_up(curve: Curve, loss: Array, chance: float) -> Finding:
+    return Finding(
+        kind="rate_too_high",
+        message=f"the training loss blew up to {loss[0]:.4g} in the first epoch and ends at "
+        f"{at_end(loss):.4g}, where guessing has {chance:.3g}{named_rate(curve)}: lower the rate, "
+        "by a factor of 10",
         evidence={"first": float(loss[0]), "last": at_end(loss), "epochs": len(loss)},
     )
 

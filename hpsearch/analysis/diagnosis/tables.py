@@ -12,26 +12,32 @@ import pandas as pd
 
 from hpsearch.analysis.diagnosis.searching import curve_diagnoses, is_diagnosed
 from hpsearch.errors import HpsearchError
-from hpsearch.storage.records import NewDiagnosis, TrialRecord
+from hpsearch.storage.records import CHECK_KIND, NewDiagnosis, TrialRecord
 
 if TYPE_CHECKING:
     from hpsearch.analysis.frames import Frames, SearchRef
 
+PASSED = ("pass", "skip")  # verdicts of checks that nobody need be told
 COLUMNS = ["number", "stage", "kind", "message", "evidence"]
 
 
 def findings(frames: Frames, search: SearchRef) -> pd.DataFrame:
     """All findings about a search, a row each; ``number`` is NA for those about no single trial.
 
-    Those that were stored at its end; before it, those about the trials that have ended so far.
+    Those that were stored at its end; before it, those about the trials that have ended so far. Of
+    the checks that were made before it, those that did not pass.
     """
     record = frames.repository.find_search(search)
     stages, trials = frames.repository.load(record.id)
     numbers = {trial.id: trial.number for trial in trials}
     stored = frames.diagnoses(record.id)
-    if record.state != "complete" and stored.empty:
+    is_check = stored["kind"].astype("string").str.startswith(CHECK_KIND)
+    if record.state != "complete" and is_check.all():
         names = {stage.id: stage.name for stage in stages}
-        stored = _frame(curve_diagnoses(frames.repository, record, trials), names)
+        stored = pd.concat(
+            [stored, _frame(curve_diagnoses(frames.repository, record, trials), names)]
+        )
+    stored = stored[[evidence.get("verdict") not in PASSED for evidence in stored["evidence"]]]
     return stored.assign(number=stored["trial"].map(numbers).astype("Int64"))[COLUMNS]
 
 

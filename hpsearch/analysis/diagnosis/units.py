@@ -11,7 +11,7 @@ from hpsearch.analysis.diagnosis.finding import Finding, at_end, percent, starts
 
 DEAD = 0.4  # cs231n: "as much as 40 % of your network can be dead if the learning rate is too high"
 SATURATED = 0.5  # of the values: for half of them the gradient does not pass
-LARGE_STEPS = 1e-2  # update ratio above which a divergence is the rate's doing
+LARGE_STEPS = 1e-2  # update ratio above which the rate is to blame, not the start
 AT_ONCE = 0.8  # of them were there in the first epoch: the start's doing, not the rate's
 
 
@@ -23,8 +23,8 @@ def dead_units(curve: Curve, context: Context) -> Finding | None:
     shares = curve.known("dead_fraction")
     if not len(shares) or at_end(shares) < DEAD or starts_symmetric(curve):
         return None
-    end, first = at_end(shares), float(shares[0])
-    if first >= AT_ONCE * end:
+    end, first, ratios = at_end(shares), float(shares[0]), curve.known("update_ratio")
+    if first >= AT_ONCE * end and not (len(ratios) and ratios[0] >= LARGE_STEPS):
         cure = "from the first epoch on: start biases at 0 and weights by kaiming"
     else:
         cure = f"{percent(first)} in the first epoch: lower the learning rate"
