@@ -77,3 +77,16 @@ def test_every_field_and_every_choice_says_what_it_is(field: Field[Any]) -> None
 def _code(page: Path) -> list[str]:
     text = page.read_text()
     return _blocks(text, "") + _blocks(text, "sh") + re.findall(r"`(hpsearch [^`]+)`", text)
+
+
+def test_the_page_on_specs_names_every_objective_under_its_task() -> None:
+    from workers.metrics import CLASS_OBJECTIVES, REGRESSION_OBJECTIVES
+
+    page = (ROOT / "docs" / "specs.md").read_text()
+    rows = {"classification": CLASS_OBJECTIVES, "regression": REGRESSION_OBJECTIVES}
+    for task, objectives in rows.items():
+        (row,) = re.findall(rf"^\| `data: {{task: {task}}}`.*$", page, flags=re.MULTILINE)
+        _, _, higher, lower, _ = row.split("|")
+        for mode, cell in (("max", higher), ("min", lower)):
+            named = re.findall(r"`(\w+)`", cell)
+            assert sorted(named) == sorted(n for n, m in objectives.items() if m == mode)
