@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -296,3 +298,10 @@ def test_the_epoch_to_stop_at_is_where_validation_was_best() -> None:
     (found,) = diagnose(SICK["worse validation"][1], DIGITS)
     lowest = int(np.argmin(RISING_VALIDATION)) + 1
     assert abs(found.evidence["epoch"] - lowest) <= 1
+
+
+def test_every_kind_is_explained_in_the_docs_in_its_order() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "diagnoses.md").read_text()
+    explained = re.findall(r"^### (\w+)$", page, flags=re.MULTILINE)
+    assert tuple(explained[: len(KINDS)]) == KINDS
+    assert explained[len(KINDS)] == "noise"
