@@ -26,15 +26,12 @@ def warm_start(stack: Stack) -> None:
     The optimizer starts anew. Raises CheckpointError for a file that cannot be read, ConfigError
     for one that lacks a layer of the model or has it in another shape.
     """
+    views = stack.views("weights") | stack.buffers()
     for place, member in enumerate(stack.members):
         if member.warm_start is not None:
             found = _tensors(member.warm_start, stack.num_folds)
-            wanted = {name for name in _layers_wanted(stack, member)}
-            for matrix, views in (
-                ("weights", stack.views("weights")),
-                ("buffers", stack.buffers()),
-            ):
-                _take(views, found, wanted, stack.rows_of(place), member.warm_start.file, matrix)
+            for name in _layers_wanted(stack, member):
+                _take(name, views[name][stack.rows_of(place)], found, member.warm_start.file)
 
 
 def _layers_wanted(stack: Stack, member: Member) -> list[str]:
@@ -46,24 +43,15 @@ def _layers_wanted(stack: Stack, member: Member) -> list[str]:
     return [*names, *(spec.name for spec in stack.model.buffers)]
 
 
-def _take(
-    views: Mapping[str, Tensor],
-    found: Mapping[str, Tensor],
-    wanted: set[str],
-    rows: slice,
-    file: str,
-    matrix: str,
-) -> None:
-    for name in views.keys() & wanted:
-        place = views[name][rows]
-        if name not in found or found[name].shape[1:] != place.shape[1:]:
-            has = f"has it as {list(found[name].shape[1:])}" if name in found else "has none"
-            raise ConfigError(
-                "warm_start",
-                f"{name} of the model is {list(place.shape[1:])}, but {file} {has}; start from a "
-                "network of the same layers, or take over all_but_head",
-            )
-        place.copy_(found[name])
+def _take(name: str, rows: Tensor, found: Mapping[str, Tensor], file: str) -> None:
+    if name not in found or found[name].shape[1:] != rows.shape[1:]:
+        has = f"has it as {list(found[name].shape[1:])}" if name in found else "has none"
+        raise ConfigError(
+            "warm_start",
+            f"{name} of the model is {list(rows.shape[1:])}, but {file} {has}; start from a "
+            "network of the same layers, or take over all_but_head",
+        )
+    rows.copy_(found[name])
 
 
 def _tensors(source: CheckpointSlice, num_folds: int) -> dict[str, Tensor]:
