@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from hpsearch.coordinator.checking import checked
 from hpsearch.coordinator.events import Observer
 from hpsearch.coordinator.heartbeat import heartbeat
 from hpsearch.coordinator.loop import Coordinator
@@ -21,6 +22,7 @@ from hpsearch.errors import Stopped
 from hpsearch.executors.base import Executor
 from hpsearch.settings import checkpoint_root, database_url
 from hpsearch.spec import load, load_data
+from hpsearch.spec.search import Resources, Search
 from hpsearch.storage.database import Database
 from hpsearch.storage.errors import LeaseLost
 from hpsearch.storage.leases import Lease, Owner
@@ -28,6 +30,7 @@ from hpsearch.storage.provenance import Provenance
 from hpsearch.storage.records import SearchRecord
 from hpsearch.storage.repository import Repository
 from hpsearch.storage.urls import check_exists
+from workers.messages import CheckResult
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -54,10 +57,11 @@ class Started:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Watch:
-    """Who is told of a search's start, and of its progress."""
+    """Who is told of a search's start and progress, and whether failed checks are overlooked."""
 
     on_start: Callable[[Started], None]
     observer: Observer
+    force: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,6 +81,15 @@ class Result:
     def trials(self) -> DataFrame:
         """All trials, one row each."""
         return self.db.trials(self.id)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Checked:
+    """What ``check`` found, on one of ``num_workers`` workers that the search would have."""
+
+    search: Search
+    results: tuple[CheckResult, ...]
+    num_workers: int
 
 
 def open_repository(url: str | None = None) -> Repository:
@@ -104,6 +117,7 @@ def run(
     ray: str = "local",
     overrides: Sequence[str] = (),
     anew: bool = False,
+    force: bool = False,
     on_start: Callable[[Started], None] = lambda started: None,
     observer: Observer = lambda event: None,
 ) -> Result:
@@ -111,14 +125,15 @@ def run(
 
     ``ray`` is "local", the address of a cluster, or "none" for this process. A search of the same
     name and spec that is in the database is gone on with, or, if it is complete, only read; with
-    ``anew`` it is searched again. Raises SpecError for a spec or data that cannot be, LeaseHeld if
-    another process carries the search out, and Stopped on Ctrl-C; all results are stored by then.
+    ``anew`` it is searched again. With ``force`` it goes on where a check failed. Raises SpecError
+    for a spec or data that cannot be, ChecksFailed, LeaseHeld if another process carries the search
+    out, and Stopped on Ctrl-C; all results are stored by then.
     """
     search = load(spec, overrides)
     dataset = load_data(search)  # a spec whose data are refused leaves nothing in the database
     repository = open_repository(db)
     found = None if anew else repository.find_same(search)
-    watch = Watch(on_start=on_start, observer=observer)
+    watch = Watch(on_start=on_start, observer=observer, force=force)
     if found is not None and found.state == "complete":
         return _read_only(repository, found, watch)
     own_id = None if found is None else found.id
@@ -135,6 +150,7 @@ def resume(
     *,
     db: str | None = None,
     ray: str = "local",
+    force: bool = False,
     on_start: Callable[[Started], None] = lambda started: None,
     observer: Observer = lambda event: None,
 ) -> Result:
@@ -144,12 +160,27 @@ def resume(
     """
     repository = open_repository(db)
     record = repository.find_search(search)
-    watch = Watch(on_start=on_start, observer=observer)
+    watch = Watch(on_start=on_start, observer=observer, force=force)
     if record.state == "complete":
         return _read_only(repository, record, watch)
     dataset, cluster = load_data(record.spec), _connect_ray(ray, record.name)
     started = Started(search=record, resumed=True, cluster=cluster)
     return _carry_out(repository, started, dataset, checkpoint_root(database_url(db)), watch)
+
+
+def check(
+    spec: str | Path | Mapping[str, Any], *, ray: str = NO_RAY, overrides: Sequence[str] = ()
+) -> Checked:
+    """Make the checks of ``spec`` without a database; nothing is searched or stored.
+
+    Raises SpecError for a spec or data that cannot be, ChecksBroken if a check itself breaks.
+    """
+    search = load(spec, overrides)
+    dataset, cluster = load_data(search), _connect_ray(ray, search.name)
+    title = f"{search.name} (checks)"
+    with closing(_executor(title, search.resources, dataset, cluster)) as executor:
+        results = tuple(checked(executor, search))
+        return Checked(search=search, results=results, num_workers=executor.num_slots)
 
 
 def _read_only(repository: Repository, record: SearchRecord, watch: Watch) -> Result:
@@ -164,9 +195,12 @@ def _carry_out(
     folder = prepared_folder(checkpoints, record)
     with _leased(repository, record) as lease:
         check_same_data(repository, lease, dataset)
-        with closing(_executor(record, dataset, started.cluster)) as executor:
+        title, resources = f"{record.name} (search {record.id})", record.spec.resources
+        with closing(_executor(title, resources, dataset, started.cluster)) as executor:
             watch.on_start(started)
-            Coordinator(repository, lease, record, executor, folder, watch.observer).run()
+            Coordinator(
+                repository, lease, record, executor, folder, watch.observer, force=watch.force
+            ).run()
     return _result(repository, record)
 
 
@@ -211,12 +245,13 @@ def _connect_ray(ray: str, name: str) -> Cluster | None:
     return connect(ray, name)
 
 
-def _executor(record: SearchRecord, dataset: Dataset, cluster: Cluster | None) -> Executor:
+def _executor(
+    title: str, resources: Resources, dataset: Dataset, cluster: Cluster | None
+) -> Executor:
     if cluster is None:
         from hpsearch.executors.inprocess import InProcessExecutor
 
         return InProcessExecutor(dataset)
     from hpsearch.executors.ray import RayExecutor
 
-    title = f"{record.name} (search {record.id})"
-    return RayExecutor(cluster, dataset, record.spec.resources, title)
+    return RayExecutor(cluster, dataset, resources, title)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from workers.messages import Report, TrialGroup
+from workers.messages import CheckPlan, CheckResult, Report, TrialGroup
 
 if TYPE_CHECKING:
     from workers.data import Dataset
@@ -36,6 +36,12 @@ class TrainingWorker:
         from workers.training.loop import train
 
         yield from train(group, self._data)
+
+    def check(self, plan: CheckPlan) -> list[CheckResult]:
+        """Everything that is checked before a search."""
+        from workers.training.checks import check
+
+        return list(check(plan, self._data))
 
     def pid(self) -> int:
         """The process of this worker; answers once its data are on the device."""

@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from hpsearch import __version__
-from hpsearch.cli import database, plan, read, run
+from hpsearch.cli import check, database, plan, read, run
 from hpsearch.errors import HpsearchError, Stopped
 
 INTERRUPTED = 130  # what a shell expects of a command that Ctrl-C ended
@@ -39,7 +39,7 @@ def cli(debug: bool) -> None:
     """
 
 
-for command in (*run.COMMANDS, *plan.COMMANDS, *read.COMMANDS, *database.COMMANDS):
+for command in (*run.COMMANDS, *check.COMMANDS, *plan.COMMANDS, *read.COMMANDS, *database.COMMANDS):
     cli.add_command(command)
 
 

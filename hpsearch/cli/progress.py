@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from hpsearch.coordinator.events import Advanced, Event, Finished, StageOpened, Troubled
+from hpsearch.coordinator.events import Advanced, Checked, Event, Finished, StageOpened, Troubled
 from hpsearch.coordinator.view import SearchView
 from hpsearch.spec.preview import plan_summary
 from hpsearch.storage.records import FINISHED
@@ -57,13 +57,23 @@ class Progress:
         """Take up one event of the coordinator."""
         match event:
             case StageOpened(view=view, stage=stage):
-                if len(view.stages) == 1:
-                    self._started_s = time.monotonic()  # Ray's start is not the search's time
+                if stage.position <= 0:  # neither Ray's start nor the checks are the search's time
+                    self._started_s = time.monotonic()
+                if stage.kind == "check":
+                    self._say("stage check")
+                    return
                 trials = len(view.of_stage(stage)) + sum(b.trials for b in stage.branches)
                 self._say(f"stage {stage.name}: {trials} trials, {stage.epochs} epochs")
                 for reason in stage.reasons:
                     if reason.action in ("extended", "stability_edge", "dropped"):
                         self._say(f"  {reason.text}")
+            case Checked(results=results):
+                for result in results:
+                    if result.verdict in ("warn", "fail"):
+                        probe = f" of {result.probe}" if result.probe else ""
+                        self._say(f"  {result.verdict}: {result.name}{probe}: {result.text}")
+                passed = sum(result.verdict == "pass" for result in results)
+                self._say(f"  {passed} of {len(results)} checks passed")
             case Advanced(view=view, trial_epochs=epochs):
                 self._epochs += epochs
                 self._show(view)

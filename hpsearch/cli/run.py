@@ -21,6 +21,9 @@ from hpsearch.cli.options import db_option, ray_option, search_argument, set_opt
 if TYPE_CHECKING:
     from hpsearch.api import Result, Started
 
+force_option = click.option(
+    "--force", is_flag=True, help="Go on although a check of stage check failed."
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 
 
@@ -30,6 +33,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print the re
 @ray_option
 @set_option
 @click.option("--new", "anew", is_flag=True, help="Search again even if it was done already.")
+@force_option
 @json_option
 def run(
     spec: str,
@@ -37,6 +41,7 @@ def run(
     ray: str | None,
     overrides: tuple[str, ...],
     anew: bool,
+    force: bool,
     as_json: bool,
 ) -> None:
     """Carry out the search of SPEC, with progress.
@@ -46,7 +51,7 @@ def run(
     """
     from hpsearch.api import run as run_search
 
-    carry_out = partial(run_search, spec, db=db, overrides=overrides, anew=anew)
+    carry_out = partial(run_search, spec, db=db, overrides=overrides, anew=anew, force=force)
     _with_progress(carry_out, db, ray, as_json)
 
 
@@ -54,12 +59,13 @@ def run(
 @search_argument
 @db_option
 @ray_option
+@force_option
 @json_option
-def resume(search: str, db: str | None, ray: str | None, as_json: bool) -> None:
+def resume(search: str, db: str | None, ray: str | None, force: bool, as_json: bool) -> None:
     """Go on with SEARCH from where the database says it is."""
     from hpsearch.api import resume as resume_search
 
-    _with_progress(partial(resume_search, search, db=db), db, ray, as_json)
+    _with_progress(partial(resume_search, search, db=db, force=force), db, ray, as_json)
 
 
 def _with_progress(

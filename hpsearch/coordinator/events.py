@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from hpsearch.coordinator.view import SearchView
 from hpsearch.storage.records import StageRecord
+from workers.messages import CheckResult
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -18,6 +19,14 @@ class StageOpened:
 
     view: SearchView
     stage: StageRecord
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Checked:
+    """The checks of a check stage were made and stored, whatever they found."""
+
+    view: SearchView
+    results: tuple[CheckResult, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,5 +52,5 @@ class Finished:
     view: SearchView
 
 
-Event = StageOpened | Advanced | Troubled | Finished
+Event = StageOpened | Checked | Advanced | Troubled | Finished
 Observer = Callable[[Event], None]

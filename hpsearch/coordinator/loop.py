@@ -12,7 +12,15 @@ from pathlib import Path
 
 from hpsearch.coordinator import progress
 from hpsearch.coordinator.asking import Asker
-from hpsearch.coordinator.events import Advanced, Finished, Observer, StageOpened, Troubled
+from hpsearch.coordinator.checking import ChecksFailed, checked, diagnoses, failed
+from hpsearch.coordinator.events import (
+    Advanced,
+    Checked,
+    Finished,
+    Observer,
+    StageOpened,
+    Troubled,
+)
 from hpsearch.coordinator.failures import failure_kind, headline
 from hpsearch.coordinator.groups import (
     build_group,
@@ -29,7 +37,15 @@ from hpsearch.coordinator.warm_starts import resolve_warm_starts
 from hpsearch.errors import HpsearchError
 from hpsearch.executors.base import Ended, Executor, Lost, Raised, Reported, Update
 from hpsearch.storage.leases import Lease
-from hpsearch.storage.records import FINISHED, FailureKind, NewTrial, SearchRecord, TrialRecord
+from hpsearch.storage.records import (
+    CHECK_KIND,
+    FINISHED,
+    FailureKind,
+    NewTrial,
+    SearchRecord,
+    StageRecord,
+    TrialRecord,
+)
 from hpsearch.storage.repository import Repository
 from workers.messages import Report
 
@@ -48,9 +64,12 @@ class Coordinator:
         executor: Executor,
         checkpoints: Path,
         observer: Observer = lambda event: None,
+        *,
+        force: bool = False,
     ) -> None:
+        """``force``: the search goes on although a check failed."""
         self._repository, self._lease, self._executor = repository, lease, executor
-        self._observer = observer
+        self._observer, self._force = observer, force
         self._folder = checkpoints
         self._view = SearchView(search)
         stages, trials = repository.load(search.id)
@@ -215,8 +234,23 @@ class Coordinator:
 
     def _close_stage(self) -> None:
         stage = self._view.stages[-1]
-        self._repository.finish_stage(self._lease, stage.id)
+        if stage.kind == "check":
+            self._check(stage)
+        else:
+            self._repository.finish_stage(self._lease, stage.id)
         self._view.stages[-1] = replace(stage, state="complete")
+
+    def _check(self, stage: StageRecord) -> None:
+        """Make the checks, store them, and close the stage; ChecksFailed if one failed."""
+        spec = self._view.search.spec
+        results = checked(self._executor, spec)
+        broken = [] if self._force else failed(results)
+        self._repository.store_checks(
+            self._lease, stage.id, diagnoses(results, stage.id), not broken
+        )
+        self._observer(Checked(view=self._view, results=tuple(results)))
+        if broken:
+            raise ChecksFailed(spec.name, broken)
 
     def _pack(self, trials: Sequence[NewTrial]) -> list[NewTrial]:
         spec = self._view.search.spec
@@ -239,7 +273,9 @@ class Coordinator:
 
     def _finish(self) -> SearchView:
         search = self._view.search.id
-        if not self._repository.diagnoses(search):  # one that died after this stored them already
+        stored = self._repository.diagnoses(search)
+        # One that died after this stored them already; those of the checks are older.
+        if all(found.kind.startswith(CHECK_KIND) for found in stored):
             found = final_diagnoses(self._repository, self._view)
             self._repository.add_diagnoses(self._lease, search, found)
         self._observer(Finished(view=self._view))

@@ -33,12 +33,11 @@ def pack(
 ) -> list[NewTrial]:
     """Give every trial its group number, from ``first_group`` on; at most ``width`` rows a group.
 
-    Groups are small enough that every slot gets one, and about two for balance unless that makes
-    them narrower than LEAST_WIDTH. A trial whose own rows are more than ``width`` is alone.
+    Groups have up to :func:`group_size` trials, all of which can be stacked.
     """
-    least = math.ceil(LEAST_WIDTH / rows_per_trial)
-    balanced = max(least, math.ceil(len(trials) / (2 * num_slots)))
-    target = max(1, min(width // rows_per_trial, balanced, math.ceil(len(trials) / num_slots)))
+    target = group_size(
+        len(trials), num_slots=num_slots, width=width, rows_per_trial=rows_per_trial
+    )
     packed: list[NewTrial] = []
     number = first_group
     for bucket in _buckets(trials, train).values():
@@ -46,6 +45,17 @@ def pack(
             packed += [replace(trial, group=number) for trial in part]
             number += 1
     return sorted(packed, key=lambda trial: trial.number)
+
+
+def group_size(num_trials: int, *, num_slots: int, width: int, rows_per_trial: int = 1) -> int:
+    """The most trials of a group, if there are ``num_trials`` for ``num_slots`` slots.
+
+    Groups are small enough that every slot gets one, and about two for balance unless that makes
+    them narrower than LEAST_WIDTH. A trial whose own rows are more than ``width`` is alone.
+    """
+    least = math.ceil(LEAST_WIDTH / rows_per_trial)
+    balanced = max(least, math.ceil(num_trials / (2 * num_slots)))
+    return max(1, min(width // rows_per_trial, balanced, math.ceil(num_trials / num_slots)))
 
 
 def halve(ids: Sequence[int], first_group: int) -> dict[int, int]:

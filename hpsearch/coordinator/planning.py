@@ -2,14 +2,15 @@
 
 Called by the loop when a stage has no trial left to ask for or to train. The first stage covers the
 space; a stage whose best trials crowd a border is followed by an expand stage; then come the spec's
-further stages, with ranges and shares from the Refiner.
+further stages, with ranges and shares from the Refiner. A check stage, which trains nothing, is
+before them all.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 
 from hpsearch.coordinator.asking import LEARNING, Asker
@@ -47,8 +48,10 @@ def next_stage(view: SearchView) -> StagePlan | None:
     """The stage that follows the last one, all of whose trials have ended; None at the end."""
     spec = view.search.spec
     if not view.stages:
-        return _first(view)
+        return _first(view, 0) if spec.stages[0].kind != "check" else _check(view, spec.stages[0])
     planned = view.stages[-1].planned
+    if view.stages[-1].kind == "check":
+        return _first(view, planned + 1)
     expansion = _expansion(view, planned)
     if expansion is not None or planned + 1 == len(spec.stages):
         return expansion
@@ -69,7 +72,7 @@ def sample_first(search: Search, count: int) -> list[Params]:
             created_at=datetime.now(UTC),
         )
     )
-    plan = _first(view)
+    plan = _first(view, 1 if search.stages[0].kind == "check" else 0)
     view.stages.append(_as_opened(plan.stage))
     trials = Asker(view).next_generation(view.stages[0])
     step = max(1, len(trials) // max(1, count))
@@ -90,12 +93,16 @@ def explored(view: SearchView, planned: int) -> tuple[Branch, ...]:
     return branches
 
 
-def _first(view: SearchView) -> StagePlan:
-    stage = view.search.spec.stages[0]
+def _check(view: SearchView, stage: Stage) -> StagePlan:
+    return StagePlan(stage=replace(_new_stage(view, 0, stage, "check", (), ()), position=-1))
+
+
+def _first(view: SearchView, planned: int) -> StagePlan:
+    stage = view.search.spec.stages[planned]
     branches = view.search.spec.space.branches()
     shares = allocate({branch.key: 1.0 for branch in branches}, stage.trials, 0)
     shared = tuple(b.model_copy(update={"trials": shares[b.key]}) for b in branches)
-    return StagePlan(stage=_new_stage(view, 0, stage, "search", shared, ()))
+    return StagePlan(stage=_new_stage(view, planned, stage, "search", shared, ()))
 
 
 def _expansion(view: SearchView, planned: int) -> StagePlan | None:
@@ -198,7 +205,7 @@ def _new_stage(
     is_expand = kind == "expand"
     number = len(view.stages_of(planned))
     return NewStage(
-        position=len(view.stages),
+        position=view.next_position,
         planned=planned,
         name=f"{stage.name}-expand-{number}" if is_expand else stage.name,
         kind=kind,
@@ -211,4 +218,4 @@ def _new_stage(
 
 
 def _seed(view: SearchView, purpose: str) -> int:
-    return key(view.search.spec.seed, purpose, len(view.stages))
+    return key(view.search.spec.seed, purpose, view.next_position)

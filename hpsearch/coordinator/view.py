@@ -66,6 +66,11 @@ class SearchView:
         """The stage that carries out the spec's stage ``planned``, and its expand stages."""
         return [stage for stage in self.stages if stage.planned == planned]
 
+    @property
+    def next_position(self) -> int:
+        """The position of the next stage that trains; check stages have none."""
+        return sum(stage.kind != "check" for stage in self.stages)
+
     def superseded(self) -> set[int]:
         """Ids of trials that another trial continues."""
         return {

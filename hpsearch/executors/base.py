@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from workers.messages import Report, TrialGroup
+from hpsearch.errors import HpsearchError
+from workers.messages import CheckPlan, CheckResult, Report, TrialGroup
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,6 +44,16 @@ class Lost:
     message: str
 
 
+class ChecksBroken(HpsearchError):
+    """The checks before a search raised, or lost their worker; nothing is known of the search."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(
+            f"the checks must run to their end, but one of them broke ({why}): mend that, or leave "
+            "stage check out"
+        )
+
+
 Update = Reported | Ended | Raised | Lost
 
 
@@ -62,6 +73,13 @@ class Executor(Protocol):
 
     def wait(self, timeout_s: float) -> list[Update]:
         """Updates since the last call; an empty list if none came within ``timeout_s``."""
+        ...
+
+    def check(self, plan: CheckPlan) -> list[CheckResult]:
+        """What the checks of ``plan`` find, on one worker, while nothing else is running.
+
+        Raises ChecksBroken if one of them does.
+        """
         ...
 
     def close(self) -> None:

@@ -9,9 +9,10 @@ import traceback
 from collections.abc import Iterator
 from contextlib import ExitStack
 
-from hpsearch.executors.base import Ended, Raised, Reported, Update
+from hpsearch.executors.base import ChecksBroken, Ended, Raised, Reported, Update
 from workers.data import Dataset
-from workers.messages import Report, TrialGroup
+from workers.messages import CheckPlan, CheckResult, Report, TrialGroup
+from workers.training.checks import check
 from workers.training.device import prepared_device
 from workers.training.feed import DeviceData
 from workers.training.loop import train
@@ -44,6 +45,13 @@ class InProcessExecutor:
         if not isinstance(update, Reported):
             self._running = None
         return [update]
+
+    def check(self, plan: CheckPlan) -> list[CheckResult]:
+        try:
+            return list(check(plan, self._data))
+        except Exception as error:  # whatever a probe's configuration makes PyTorch raise
+            said = str(error).strip().partition("\n")[0]
+            raise ChecksBroken(f"{type(error).__name__}: {said}") from error
 
     def close(self) -> None:
         self._running = None

@@ -14,12 +14,12 @@ import ray
 from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 
 from hpsearch.errors import HpsearchError
-from hpsearch.executors.base import Ended, Lost, Raised, Reported, Update
+from hpsearch.executors.base import ChecksBroken, Ended, Lost, Raised, Reported, Update
 from hpsearch.executors.cluster import Cluster
 from hpsearch.spec.search import Resources
 from workers.actor import TrainingWorker
 from workers.data import Dataset
-from workers.messages import TrialGroup
+from workers.messages import CheckPlan, CheckResult, TrialGroup
 
 START_S = 300
 _REMOTE = ray.remote(max_restarts=0)(TrainingWorker)  # a worker that died is replaced by us
@@ -73,6 +73,17 @@ class RayExecutor:
             return []
         ready, _ = ray.wait(list(busy), num_returns=1, timeout=timeout_s, fetch_local=False)
         return [self._take(busy[stream]) for stream in ready]
+
+    def check(self, plan: CheckPlan) -> list[CheckResult]:
+        slot = self._slots[0]
+        try:
+            found: list[CheckResult] = ray.get(slot.actor.check.remote(plan))
+        except RayTaskError as error:
+            raise ChecksBroken(_last_line(error)) from error
+        except RayError as error:  # the actor, or its node, is gone
+            self._slots[0] = self._new_slot()
+            raise ChecksBroken(_first_line(error)) from error
+        return found
 
     def close(self) -> None:
         for slot in self._slots:

@@ -8,12 +8,21 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from hpsearch.executors.base import Ended, Lost, Raised, Reported, Update
-from workers.messages import Divergence, Member, Metric, Refusal, Report, TrialGroup
+from workers.messages import (
+    CheckPlan,
+    CheckResult,
+    Divergence,
+    Member,
+    Metric,
+    Refusal,
+    Report,
+    TrialGroup,
+)
 
 Curve = Callable[[Member, int], dict[str, Metric]]
 Stops = Callable[[Member, int], bool]
@@ -37,7 +46,7 @@ class SimulatedExecutor:
     health, and ``refuses(member)`` may answer why it cannot be trained at all. ``fault(group,
     epoch, attempt)`` may answer "lost" or "raise" to let the group's worker die, or its training
     raise, instead of reporting that epoch (attempts count the group's starts from 1). ``epoch_s``
-    is the virtual time of one epoch; ``now_s`` the clock.
+    is the virtual time of one epoch; ``now_s`` the clock. ``checks`` is what checking finds.
     """
 
     def __init__(
@@ -49,10 +58,12 @@ class SimulatedExecutor:
         fault: Fault = lambda group, epoch, attempt: None,
         stops: Stops = lambda member, epoch: False,
         refuses: Refuses = lambda member: None,
+        checks: Sequence[CheckResult] = (),
     ) -> None:
         self._num_slots = num_slots
         self.now_s = 0.0
         self._curve, self._epoch_s, self._fault = curve, epoch_s, fault
+        self._checks = list(checks)
         self._stops, self._refuses = stops, refuses
         self._events: list[_Event] = []
         self._groups: dict[int, tuple[TrialGroup, list[Member]]] = {}
@@ -76,6 +87,9 @@ class SimulatedExecutor:
         event = heapq.heappop(self._events)
         self.now_s = max(self.now_s, event.at_s)
         return list(self._happen(event.number, event.epoch))
+
+    def check(self, plan: CheckPlan) -> list[CheckResult]:
+        return self._checks
 
     def close(self) -> None:
         self._events.clear()

@@ -13,7 +13,7 @@ from hpsearch.spec.search import Search, Stage
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PlanRow:
-    """One stage as planned. ``sampler`` is None for a confirm stage, which samples nothing.
+    """One stage as planned. ``sampler`` is None for a stage that samples nothing: check, confirm.
 
     ``trial_epochs`` are those still to train: a continued trial is counted from its epoch on.
     ``branches`` is what the spec's space parts into; later stages may drop some.

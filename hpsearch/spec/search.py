@@ -31,12 +31,13 @@ class Stage(Frozen):
     ``batch`` how many trials are asked at once from a sampler that learns; ``narrow`` whether the
     ranges are narrowed before this stage; ``expand`` how many times this stage may extend ranges
     whose border holds the best trials. A confirm stage has ``top`` and ``seeds`` instead of trials.
+    A check stage, which is the first if there is one, has none of all this.
     """
 
     name: str
-    kind: Literal["search", "confirm"] = "search"
+    kind: Literal["check", "search", "confirm"] = "search"
     trials: int = 0
-    epochs: int
+    epochs: int = 0
     sampler: SamplerName = "random"
     continued: int = 0
     batch: int | None = None

@@ -32,6 +32,8 @@ CONFIRM_KEYS: dict[str, Rule] = {
     "seeds": POSITIVE,
     "epochs": POSITIVE,
 }
+CHECK_KEYS: dict[str, Rule] = {"name": Name()}
+CHECK = "check"  # the name that makes a stage one
 BATCHES = {"tpe": 16, "gp": 4}  # what these two still learn from; the others need no batch
 NEEDS_RANGE = ("gp", "cmaes")
 CONFIRM_SEEDS = 3
@@ -66,7 +68,10 @@ def _read_stage(
         return None
     num_before = len(problems.found)
     searched = [stage for stage in earlier if stage.kind == "search"]
-    if "top" in item or item.get("name") == "confirm":
+    if item.get("name") == CHECK:
+        read_fields(item, path, CHECK_KEYS, problems, what="a key of a check stage")
+        stage: Stage | None = Stage(name=CHECK, kind="check")
+    elif "top" in item or item.get("name") == "confirm":
         stage = _read_confirm_stage(item, path, searched, problems)
     else:
         stage = _read_search_stage(item, path, searched, defaults, problems)
@@ -120,14 +125,19 @@ def check_order(stages: Sequence[Stage | None], problems: Problems) -> None:
     known = [stage for stage in takewhile(lambda stage: stage is not None, stages) if stage]
     for i, stage in enumerate(known):
         path, earlier = f"stages[{i}]", known[:i]
+        if stage.kind == "check" and earlier:
+            problems.add(path, "is a check stage and must come first")
+            continue
         if any(other.name == stage.name for other in earlier):
             rule = "is the name of an earlier stage; stages have names of their own"
             problems.add(f"{path}.name", rule, shown(stage.name))
         searched = [other for other in earlier if other.kind == "search"]
+        if stage.kind == "check":
+            continue
         if stage.kind == "confirm":
             _check_confirm(stage, path, searched, problems)
             continue
-        if len(searched) < len(earlier):
+        if any(other.kind == "confirm" for other in earlier):
             problems.add(path, "is a search stage and must come before every confirm stage")
         _check_continued(stage, path, searched, problems)
 
@@ -173,9 +183,13 @@ def check_space(
 ) -> None:
     """What stages ask of the space; ``place`` gives the key path for a stage's index and key."""
     num_branches = sum(1 for _ in space.assignments())
-    if stages[0].kind == "search" and stages[0].trials < num_branches:
+    first = 1 if stages[0].kind == "check" else 0
+    if first == len(stages):
+        problems.add("stages", "must have a search stage after the check stage")
+        return
+    if stages[first].kind == "search" and stages[first].trials < num_branches:
         rule = f"must give each of the {num_branches} branches of the space a trial"
-        problems.add(place(0, "trials"), rule, shown(stages[0].trials))
+        problems.add(place(first, "trials"), rule, shown(stages[first].trials))
     definitions = (d for parameter in space.parameters.values() for d in parameter.definitions)
     if any(isinstance(definition, Range) for definition in definitions):
         return

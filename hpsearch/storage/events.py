@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, delete, insert, select
 
 from hpsearch.storage.records import DiagnosisRecord, EventRecord, NewDiagnosis
 from hpsearch.storage.tables import DiagnosisRow, EventRow
@@ -52,6 +52,15 @@ def add_diagnoses(
         for diagnosis in found
     ]
     connection.execute(insert(DiagnosisRow), rows)
+
+
+def drop_diagnoses(connection: Connection, search_id: int, stage_id: int) -> None:
+    """Forget the findings about a stage, which are made anew."""
+    connection.execute(
+        delete(DiagnosisRow).where(
+            DiagnosisRow.search_id == search_id, DiagnosisRow.stage_id == stage_id
+        )
+    )
 
 
 def diagnoses(connection: Connection, search_id: int) -> list[DiagnosisRecord]:

@@ -15,10 +15,11 @@ from hpsearch.spec.search import SamplerName, Search
 from hpsearch.spec.space import Branch, Params
 
 SearchState = Literal["submitted", "running", "stopped", "complete", "failed"]
-StageKind = Literal["search", "expand", "confirm"]
+StageKind = Literal["check", "search", "expand", "confirm"]
 StageState = Literal["running", "complete"]
 TrialState = Literal["waiting", "running", "complete", "pruned", "failed"]
 FailureKind = Literal["diverged", "error", "out_of_memory", "worker_lost"]
+CHECK_KIND = "check_"  # what the kinds of findings of a check stage begin with
 FINISHED: tuple[TrialState, ...] = ("complete", "pruned", "failed")
 
 
@@ -38,6 +39,7 @@ class SearchRecord:
 class NewStage:
     """A stage to open; ``position`` counts from 0 over the search, expand stages too.
 
+    A check stage has position -1, so that the others draw the same trials with it as without.
     ``planned`` is the index of the spec's stage that this one carries out; an expand stage has the
     index of the stage that it extends and kind "expand".
     """

@@ -159,6 +159,20 @@ class Repository:
         with self._writing(lease) as (connection, now):
             events.add_diagnoses(connection, search_id, found, now)
 
+    def store_checks(
+        self, lease: Lease, stage_id: int, found: Sequence[NewDiagnosis], passed: bool
+    ) -> None:
+        """Store what the checks found, in the place of an earlier try.
+
+        The stage is complete if they ``passed``; else it is checked again when the search is gone
+        on with.
+        """
+        with self._writing(lease) as (connection, now):
+            events.drop_diagnoses(connection, lease.search_id, stage_id)
+            events.add_diagnoses(connection, lease.search_id, found, now)
+            if passed:
+                trials.finish_stage(connection, lease.search_id, stage_id, now)
+
     def diagnoses(self, search_id: int) -> list[DiagnosisRecord]:
         """The findings about a search, in the order in which they were made."""
         with self.database.read() as connection:

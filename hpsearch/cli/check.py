@@ -1,0 +1,108 @@
+"""``hpsearch check``: what an experienced person looks at before a search is started.
+
+Added to the group in ``cli.main``; the work is done by ``hpsearch.api.check``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from hpsearch.cli.options import ray_option, set_option, spec_argument
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hpsearch.api import Checked
+    from hpsearch.coordinator.costs import StageCost
+    from workers.messages import CheckResult
+
+COLOURS = {"pass": "green", "warn": "yellow", "fail": "red", "skip": "dim"}
+
+
+@click.command()
+@spec_argument
+@set_option
+@ray_option
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "json"]),
+    default="table",
+    help="How to print it.",
+)
+def check(spec: str, overrides: tuple[str, ...], ray: str | None, form: str) -> None:
+    """Check SPEC before it is searched, and estimate its cost; nothing is stored.
+
+    One configuration of each branch is looked at, in this process unless --ray says otherwise. The
+    exit code is 1 if a check failed.
+    """
+    from hpsearch.api import NO_RAY
+    from hpsearch.api import check as check_search
+    from hpsearch.coordinator.checking import ChecksFailed, failed
+    from hpsearch.coordinator.costs import stage_costs
+
+    done = check_search(spec, ray=ray or NO_RAY, overrides=overrides)
+    costs = stage_costs(done.search, done.results, done.num_workers)
+    (_print_json if form == "json" else _print_tables)(done, costs)
+    broken = failed(done.results)
+    if broken:
+        raise ChecksFailed(done.search.name, broken)
+
+
+def _print_tables(done: Checked, costs: Sequence[StageCost]) -> None:
+    from rich import box
+    from rich.table import Table
+
+    from hpsearch.cli.tables import console
+
+    table = Table(title=f"{done.search.name}: checks", box=box.SIMPLE_HEAD, title_justify="left")
+    for name in ("check", "probe", "verdict", "what was seen"):
+        table.add_column(name, overflow="fold")
+    for result in done.results:
+        table.add_row(*_cells(result))
+    console().print(table)
+    _print_costs(done, costs)
+
+
+def _cells(result: CheckResult) -> tuple[str, str, str, str]:
+    from rich.markup import escape
+
+    verdict = f"[{COLOURS[result.verdict]}]{result.verdict}[/]"
+    return result.name, escape(result.probe or ""), verdict, escape(result.text)
+
+
+def _print_costs(done: Checked, costs: Sequence[StageCost]) -> None:
+    from dataclasses import asdict
+
+    from pandas import DataFrame
+
+    from hpsearch.cli.tables import console, rich_table
+    from hpsearch.coordinator.costs import duration
+
+    if not costs:
+        return
+    rows = [{**asdict(row), "time": duration(row.seconds)} for row in costs]
+    frame = DataFrame(rows).drop(columns="seconds")
+    console().print(rich_table(frame, f"{done.search.name}: cost"))
+    workers = f"{done.num_workers} worker" + ("s" if done.num_workers > 1 else "")
+    total = duration(sum(row.seconds for row in costs))
+    click.echo(f"about {total} on {workers}, without the extensions that stages may make")
+
+
+def _print_json(done: Checked, costs: Sequence[StageCost]) -> None:
+    import json
+    from dataclasses import asdict
+
+    document = {
+        "name": done.search.name,
+        "workers": done.num_workers,
+        "checks": [asdict(result) for result in done.results],
+        "cost": [asdict(row) for row in costs],
+        "seconds": sum(row.seconds for row in costs) if costs else None,
+    }
+    click.echo(json.dumps(document, indent=1))
+
+
+COMMANDS = (check,)
