@@ -28,13 +28,25 @@ def _curve(member: Member, epoch: int) -> dict[str, float]:
     return {"val_accuracy": value, "val_loss": 1 - value}
 
 
+def _stops(member: Member, epoch: int) -> bool:
+    """As training does with :data:`STOPPING`: the first epoch is the best."""
+    return member.config.patience is not None and epoch == 1 + member.config.patience
+
+
+def _refuses(member: Member) -> str | None:
+    return None if member.config.normalization == "none" else "normalization needs images"
+
+
+STOPPING = {"patience": 1, "min_delta": 1e9}  # nothing is ever so much better
+
+
 @pytest.fixture(params=["inprocess", "simulated", "ray"])
 def executor(request: pytest.FixtureRequest) -> Iterator[Executor]:
     made: Executor
     if request.param == "inprocess":
         made = InProcessExecutor(blobs(), num_threads=1)
     elif request.param == "simulated":
-        made = SimulatedExecutor(_curve)
+        made = SimulatedExecutor(_curve, stops=_stops, refuses=_refuses)
     else:
         cluster: Cluster = request.getfixturevalue("cluster")
         made = RayExecutor(cluster, blobs(), Resources(), title=request.node.name)
@@ -88,6 +100,44 @@ def test_a_group_whose_members_all_diverged_ends(executor: Executor) -> None:
     assert end == Ended(group=1)
 
 
+def test_a_member_that_stops_early_is_named_in_its_last_report(
+    executor: Executor, tmp_path: Path
+) -> None:
+    whole = group(config(), config(**STOPPING), config(), epochs=4)
+    whole = replace(whole, checkpoint_stem=str(tmp_path / "g"), checkpoint_every=2)
+    executor.start(1, whole)
+    *reports, end = _until_free(executor, 1)
+    assert end == Ended(group=1)
+    assert [update.report.stopped for update in reports] == [(), (1,), (), ()]
+    assert [update.report.trials for update in reports] == [(0, 1, 2)] * 2 + [(0, 2)] * 2
+    files = [update.report.checkpoint for update in reports]
+    assert files == [
+        None,
+        str(tmp_path / "g-2.safetensors"),
+        None,
+        str(tmp_path / "g-4.safetensors"),
+    ]
+    assert not any(update.report.diverged for update in reports)
+
+
+def test_a_group_whose_members_have_all_stopped_ends(executor: Executor) -> None:
+    executor.start(1, group(config(**STOPPING), config(**STOPPING), epochs=9))
+    *reports, end = _until_free(executor, 1)
+    assert [update.report.stopped for update in reports] == [(), (0, 1)]
+    assert end == Ended(group=1)
+
+
+def test_members_that_cannot_be_trained_are_refused_in_a_sentence(executor: Executor) -> None:
+    bad = config(normalization="instance")
+    executor.start(1, group(bad, bad, epochs=3))
+    *reports, end = _until_free(executor, 1)
+    refused = [refusal for update in reports for refusal in update.report.refused]
+    assert [refusal.trial for refusal in refused] == [0, 1]
+    assert all(refusal.message.startswith("normalization ") for refusal in refused)
+    assert not any(update.report.trials or update.report.metrics for update in reports)
+    assert end == Ended(group=1)
+
+
 def test_a_free_slot_takes_the_next_group(executor: Executor) -> None:
     for number in range(4):
         executor.start(number, group(config(), epochs=1))
@@ -126,7 +176,7 @@ def test_what_training_raises_comes_back_as_a_traceback(
     made.start(7, bad)
     (update,) = _until_free(made, 7)
     assert isinstance(update, Raised)
-    assert "in build_stack" in update.traceback
+    assert "in _build_stack" in update.traceback
     assert "can't allocate memory" in update.traceback
     assert "\x1b" not in update.traceback
     made.start(8, group(config(), epochs=1))
