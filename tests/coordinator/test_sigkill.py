@@ -28,6 +28,7 @@ SPEC = {
         "optimizer": {"choice": ["momentum", "adam"]},
         "learning_rate": {"log_uniform": [1e-4, 1e4]},  # the upper part of it diverges
         "batch_size": {"choice": [8, 16]},
+        "patience": {"choice": [None, 10]},  # half of the trials may stop early
     },
     "stages": [
         {"name": "coarse", "trials": 40, "epochs": 24, "sampler": "qmc"},
@@ -87,7 +88,10 @@ def _kill_after_progress(process: subprocess.Popen[bytes], repository: Repositor
 def undisturbed(folder: Path) -> list[tuple[object, ...]]:
     url = f"sqlite:///{folder / 'undisturbed.db'}"
     _finish(folder, url)
-    return finished_table(Repository(Database(url)), "killed")
+    repository = Repository(Database(url))
+    states = {(trial.state, trial.stopped_early) for trial in repository.load(1)[1]}
+    assert states == {("complete", False), ("complete", True), ("failed", False)}
+    return finished_table(repository, "killed")
 
 
 def _killed_table(
