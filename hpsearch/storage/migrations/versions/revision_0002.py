@@ -44,8 +44,10 @@ def upgrade() -> None:
         op.add_column("metrics", sa.Column(name, sa.Double(), nullable=True))
     op.add_column("metrics", sa.Column("layer_gradient_norms", sa.JSON(), nullable=True))
     op.add_column("trials", sa.Column("spread", sa.Double(), nullable=True))
-    no = sa.Column("stopped_early", sa.Boolean(), nullable=False, server_default=sa.false())
-    op.add_column("trials", no)
+    op.add_column(
+        "trials",
+        sa.Column("stopped_early", sa.Boolean(), nullable=False, server_default=sa.false()),
+    )
     _complete_specs()
 
 
