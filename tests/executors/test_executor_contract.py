@@ -14,13 +14,20 @@ import torch
 from training_cases import blobs, config, group
 
 from hpsearch.errors import HpsearchError
-from hpsearch.executors.base import Ended, Executor, Lost, Raised, Reported, Update
+from hpsearch.executors.base import ChecksBroken, Ended, Executor, Lost, Raised, Reported, Update
 from hpsearch.executors.cluster import Cluster
 from hpsearch.executors.inprocess import InProcessExecutor
 from hpsearch.executors.ray import RayExecutor, pool
 from hpsearch.executors.simulated import SimulatedExecutor
 from hpsearch.spec.search import Resources
-from workers.messages import CheckpointSlice, Member, TrialGroup
+from workers.messages import (
+    CheckPlan,
+    CheckpointSlice,
+    CheckResult,
+    Member,
+    Probe,
+    TrialGroup,
+)
 
 
 def _curve(member: Member, epoch: int) -> dict[str, float]:
@@ -46,7 +53,7 @@ def executor(request: pytest.FixtureRequest) -> Iterator[Executor]:
     if request.param == "inprocess":
         made = InProcessExecutor(blobs(), num_threads=1)
     elif request.param == "simulated":
-        made = SimulatedExecutor(_curve, stops=_stops, refuses=_refuses)
+        made = SimulatedExecutor(_curve, stops=_stops, refuses=_refuses, checks=CHECKS)
     else:
         cluster: Cluster = request.getfixturevalue("cluster")
         made = RayExecutor(cluster, blobs(), Resources(), title=request.node.name)
@@ -156,6 +163,37 @@ def test_as_many_groups_as_slots_run_at_once(executor: Executor) -> None:
 
 def test_waiting_with_nothing_running_gives_nothing(executor: Executor) -> None:
     assert executor.wait(0.01) == []
+
+
+CHECKS = (CheckResult(name="inputs", probe=None, verdict="pass", text="fine", evidence={}),)
+
+
+def _check_plan(**fields: object) -> CheckPlan:
+    probe = Probe(label="all", config=config(**fields), rates=(1e-3, 1.0))
+    return CheckPlan(probes=(probe,), seed=0, order_seed=1, width=2)
+
+
+def test_checks_give_their_results_and_leave_the_slots_free(executor: Executor) -> None:
+    found = executor.check(_check_plan())
+    assert found[0].name == "inputs"
+    assert {result.verdict for result in found} <= {"pass", "warn", "skip"}
+    executor.start(1, group(config(), epochs=1))
+    assert _until_free(executor, 1)[-1] == Ended(group=1)
+
+
+@pytest.mark.parametrize("kind", ["inprocess", "ray"])
+def test_a_check_that_raises_is_one_clear_error(kind: str, request: pytest.FixtureRequest) -> None:
+    if kind == "inprocess":
+        made: Executor = InProcessExecutor(blobs(), num_threads=1)
+    else:
+        made = RayExecutor(request.getfixturevalue("cluster"), blobs(), Resources(), title="checks")
+    with pytest.raises(
+        ChecksBroken, match=r"one of them broke \(.*can't allocate memory"
+    ) as caught:
+        made.check(_check_plan(hidden_units=(2**50,)))
+    assert len(str(caught.value).splitlines()) == 1
+    assert made.check(_check_plan())
+    made.close()
 
 
 def test_closing_twice_is_harmless(executor: Executor) -> None:

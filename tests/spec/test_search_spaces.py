@@ -41,7 +41,7 @@ def test_cifar10_is_the_well_known_exercise() -> None:
         "learning_rate": Range(kind="log_uniform", low=1e-6, high=1e-3),
         "weight_decay": Range(kind="log_uniform", low=1e-5, high=1e5),
     }
-    assert (search.data.validation, search.stages[0].epochs) == (1000, 5)
+    assert (search.data.validation, search.stages[1].epochs) == (1000, 5)
 
 
 def test_a_plan_counts_trials_epochs_and_branches() -> None:

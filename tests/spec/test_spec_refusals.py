@@ -286,6 +286,26 @@ CASES: dict[str, tuple[dict[str, Any], str, str]] = {
         "stages[2]",
         "must come before every confirm stage",
     ),
+    "check not first": (
+        {"stages.1": {"name": "check"}},
+        "stages[1]",
+        "is a check stage and must come first",
+    ),
+    "trials of a check stage": (
+        {"stages.0": {"name": "check", "trials": 3}},
+        "stages[0].trials",
+        "is not a key of a check stage",
+    ),
+    "check alone": (
+        {"stages": [{"name": "check"}]},
+        "stages",
+        "must have a search stage after the check stage",
+    ),
+    "more branches than trials after a check": (
+        {"stages": [{"name": "check"}, {"name": "a", "trials": 2}]},
+        "stages[1].trials",
+        "must give each of the 3 branches of the space a trial",
+    ),
     "continue in the first": (
         {"stages.0.continue": 2},
         "stages[0].continue",

@@ -35,6 +35,9 @@ WRITES: dict[str, Callable[[Writer], object]] = {
     "fail_trials": lambda w: w.repository.fail_trials(w.lease, {w.ids[0]: ("error", "x")}),
     "regroup": lambda w: w.repository.regroup(w.lease, {w.ids[0]: 5}),
     "add_event": lambda w: w.repository.add_event(w.lease, "note", {}),
+    "store_checks": lambda w: w.repository.store_checks(
+        w.lease, w.stage_id, [NewDiagnosis(kind="k", message="m", evidence={})], True
+    ),
     "add_diagnoses": lambda w: w.repository.add_diagnoses(
         w.lease, w.search.id, [NewDiagnosis(kind="k", message="m", evidence={})]
     ),
