@@ -13,7 +13,7 @@ from torch import Tensor
 
 from workers.config import TrainConfig
 from workers.config.combination import loss_of
-from workers.messages import TrialGroup
+from workers.messages import Refusal, TrialGroup
 from workers.training import checkpoints
 from workers.training.dropout import drop_inputs, hidden_dropout
 from workers.training.feed import Batch, DeviceData, Feed
@@ -32,13 +32,23 @@ _EVALUATION_NUMBERS = 4 * 2**20  # in the widest layer at once: stays near the c
 
 
 class GroupTraining:
-    """A group's stack and what it is fed. Epochs and steps count from 0."""
+    """A group's stack and what it is fed. Epochs and steps count from 0.
+
+    New members are drawn from their keys, or take weights from a warm start; those that cannot are
+    ``refused`` and not in the stack. Others go on from their checkpoints.
+    """
 
     def __init__(self, group: TrialGroup, data: DeviceData) -> None:
         self.data, self._feed = data, Feed(data, group.order_seed)
         self._config = group.members[0].config  # for what all members have in common
         self._total_epochs = group.end_epoch
-        self.stack = _build_stack(group, data)
+        self.stack = _new_stack(group, data)
+        self.refused: tuple[Refusal, ...] = ()
+        if group.start_epoch == 0:
+            self.stack.initialize()
+            self.refused = warm_start(self.stack)
+        else:
+            checkpoints.read(self.stack, group.start_epoch)
 
     def train_epoch(self, epoch: int) -> dict[str, Tensor]:
         """One pass over the training part: scores as it went and what was seen, [M] each.
@@ -139,19 +149,14 @@ class GroupTraining:
         return Scores(len(self.stack), self.data.shape, self.stack.device, detailed=detailed)
 
 
-def _build_stack(group: TrialGroup, data: DeviceData) -> Stack:
-    """The group's members stacked: new ones drawn from their keys, or read from checkpoints."""
+def _new_stack(group: TrialGroup, data: DeviceData) -> Stack:
+    """The group's members stacked, all numbers blank."""
     config = group.members[0].config
     model, dtype = build_model(config, data.shape), dtype_of(config.precision)
     stack = Stack(model, group.members, data.device, dtype, data.num_folds)
     stack.rows["chance"] = _chances(stack, data)
     if config.sampling == "hard":
         stack.keep_example_losses(data.num_train)
-    if group.start_epoch == 0:
-        stack.initialize()
-        warm_start(stack)
-    else:
-        checkpoints.read(stack, group.start_epoch)
     return stack
 
 

@@ -27,8 +27,7 @@ def train(group: TrialGroup, data: DeviceData) -> Iterator[Report]:
     """
     able, refused = part_refused(group.members, data)
     if refused:
-        epoch = group.start_epoch + 1
-        yield Report(epoch=epoch, trials=(), metrics={}, seconds=0.0, refused=refused)
+        yield _told(group, refused)
     if able:
         with matrix_products(able[0].config.precision):
             yield from _train(replace(group, members=able), data)
@@ -37,6 +36,10 @@ def train(group: TrialGroup, data: DeviceData) -> Iterator[Report]:
 def _train(group: TrialGroup, data: DeviceData) -> Iterator[Report]:
     training = GroupTraining(group, data)
     stack = training.stack
+    if training.refused:
+        yield _told(group, training.refused)
+    if not stack.members:
+        return
     for epoch in range(group.start_epoch, group.end_epoch):
         started = time.perf_counter()
         metrics = training.train_epoch(epoch) | training.evaluate()
@@ -49,6 +52,11 @@ def _train(group: TrialGroup, data: DeviceData) -> Iterator[Report]:
         yield replace(report, seconds=time.perf_counter() - started)
         if not stack.members:
             return
+
+
+def _told(group: TrialGroup, refused: tuple[Refusal, ...]) -> Report:
+    epoch = group.start_epoch + 1
+    return Report(epoch=epoch, trials=(), metrics={}, seconds=0.0, refused=refused)
 
 
 def part_refused(

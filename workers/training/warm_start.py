@@ -15,23 +15,33 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from workers.config.combination import ConfigError
-from workers.messages import CheckpointSlice, Member
+from workers.messages import CheckpointSlice, Member, Refusal
 from workers.training.checkpoints import CheckpointError
 from workers.training.stack import Stack
 
 
-def warm_start(stack: Stack) -> None:
+def warm_start(stack: Stack) -> tuple[Refusal, ...]:
     """Overwrite the fresh weights and buffers of every member that has a ``warm_start``.
 
-    The optimizer starts anew. Raises CheckpointError for a file that cannot be read, ConfigError
-    for one that lacks a layer of the model or has it in another shape.
+    The optimizer starts anew. Members whose file cannot be read, lacks a layer of the model or has
+    it in another shape are refused and dropped.
     """
-    views = stack.views("weights") | stack.buffers()
+    refused = []
     for place, member in enumerate(stack.members):
         if member.warm_start is not None:
-            found = _tensors(member.warm_start, stack.num_folds)
-            for name in _layers_wanted(stack, member):
-                _take(name, views[name][stack.rows_of(place)], found, member.warm_start.file)
+            try:
+                _start(stack, member, member.warm_start, stack.rows_of(place))
+            except (CheckpointError, ConfigError) as error:
+                refused.append(Refusal(trial=member.trial, message=f"warm_start: {error}"))
+    stack.drop({refusal.trial for refusal in refused})
+    return tuple(refused)
+
+
+def _start(stack: Stack, member: Member, source: CheckpointSlice, rows: slice) -> None:
+    views = stack.views("weights") | stack.buffers()
+    found = _tensors(source, stack.num_folds)
+    for name in _layers_wanted(stack, member):
+        _take(name, views[name][rows], found, source.file)
 
 
 def _layers_wanted(stack: Stack, member: Member) -> list[str]:

@@ -12,7 +12,7 @@ from workers.config import TrainConfig
 from workers.config.combination import ConfigError, check_combination
 from workers.config.learning import LossFields, RegularizationFields
 from workers.config.model import ModelFields, StartFields
-from workers.messages import CheckPlan, CheckResult
+from workers.messages import CheckPlan, CheckResult, Verdict
 from workers.training.checks.cost import cost
 from workers.training.checks.fit_twenty import fit_twenty
 from workers.training.checks.gradients import gradients
@@ -91,10 +91,14 @@ def check(plan: CheckPlan, data: DeviceData) -> Iterator[CheckResult]:
 
 
 def _refusal(subject: Subject) -> CheckResult | None:
-    """What makes a trial with this configuration fail at once."""
+    """What makes a trial with this configuration fail at once.
+
+    A combination that is refused warns: others of the branch may be fine, as the spec was admitted.
+    """
     try:
-        check_combination(subject.config, subject.data.shape)
         check_precision(subject.config.precision, subject.data.device)
+        check_combination(subject.config, subject.data.shape)
     except ConfigError as error:
-        return subject.result("configuration", "fail", f"{error.key} {error}")
+        verdict: Verdict = "fail" if error.key == "precision" else "warn"
+        return subject.result("configuration", verdict, f"{error.key} {error}: such trials fail")
     return None
