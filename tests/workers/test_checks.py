@@ -14,6 +14,7 @@ import torch
 from training_cases import blobs, config, device_data, folded, images, line
 
 from workers.config import TrainConfig
+from workers.config.learning import OPTIMIZERS
 from workers.config.model import ACTIVATIONS, NORMALIZATIONS
 from workers.data import Dataset
 from workers.messages import CheckPlan, CheckResult, Probe
@@ -95,10 +96,40 @@ def test_probes_with_one_network_share_what_does_not_depend_on_the_optimizer() -
     assert own == ["p0", "p1", "p2"]
 
 
-def test_a_configuration_that_cannot_be_trained_fails_and_is_looked_at_no_further() -> None:
-    found = list(check(_plan(config(model="cnn")), device_data()))
-    assert [(r.name, r.verdict) for r in found] == [("configuration", "fail")]
-    assert "needs images" in found[0].text
+@pytest.mark.parametrize(
+    ("fields", "verdict", "sentence"),
+    [({"model": "cnn"}, "warn", "needs images"), ({"precision": "tf32"}, "fail", "needs a GPU")],
+)
+def test_a_configuration_that_cannot_be_trained_is_looked_at_no_further(
+    fields: dict[str, object], verdict: str, sentence: str
+) -> None:
+    if torch.cuda.is_available() and "precision" in fields:
+        pytest.skip("this GPU may have it")
+    found = list(check(_plan(config(**fields)), device_data()))
+    assert [(r.name, r.verdict) for r in found] == [("configuration", verdict)]
+    assert sentence in found[0].text
+
+
+EVERY_PART: list[dict[str, object]] = [
+    *({"optimizer": name} for name in OPTIMIZERS),
+    {"precision": "bfloat16"},
+    {"precision": "float32", "normalization": "batch", "batch_size": 8},
+    {"lr_schedule": "grow_batch", "lr_decay": 0.5, "lr_step_size": 1},
+    {"lr_schedule": "one_cycle", "warmup_epochs": 2.0, "lr_scaling": "sqrt"},
+    {"accumulation_steps": 3, "ema_decay": 0.9, "gradient_noise": 0.01, "max_norm": 2.0},
+    {"sampling": "hard"},
+    {"sampling": "balanced", "class_weights": "balanced", "label_smoothing": 0.1, "mixup": 0.2},
+    {"dropout": 0.5, "input_dropout": 0.2, "input_noise": 0.1, "corruption": 0.1},
+    {"frozen_layers": 1, "gradient_clip_norm": 1.0, "lr_multipliers": (0.5, 1.0)},
+    {"patience": 1, "warm_start": "digits/3", "batch_size": 70},
+]
+
+
+@pytest.mark.parametrize("fields", EVERY_PART, ids=str)
+def test_whatever_is_on_can_be_checked(fields: dict[str, object]) -> None:
+    found = list(check(_plan(config(**fields)), device_data()))
+    assert {result.name for result in found} == {*CHECKS, "classes"} - {"targets"}
+    assert not [r.text for r in found if r.verdict == "fail"]
 
 
 # Inputs and targets
@@ -213,7 +244,10 @@ def test_a_dead_start_learns_nothing_by_heart() -> None:
 
 
 def test_a_network_without_capacity_learns_nothing_by_heart() -> None:
-    assert _look("fit_twenty", device_data(blobs(num_features=1))).verdict == "fail"
+    found = _look("fit_twenty", device_data(blobs(num_features=1)))
+    assert found.verdict == "fail"
+    assert 0.5 <= max(found.evidence["best"]) < 1.0
+    assert f"the best accuracy is {max(found.evidence['best']):.3g}" in found.text
 
 
 def test_the_twenty_are_of_as_many_classes_as_can_be() -> None:
@@ -252,6 +286,16 @@ def test_gradients_agree_for_every_loss(loss: str) -> None:
     dataset = line() if loss in ("mse", "huber") else blobs()
     fields = {"label_smoothing": 0.2, "class_weights": "balanced"}
     assert _look("gradients", device_data(dataset), loss=loss, **fields).verdict == "pass"
+
+
+def test_kinks_at_the_zeros_of_the_inputs_are_no_wrong_gradients() -> None:
+    # Biases start at 0, so that a convolution of an empty border lies on relu's kink everywhere.
+    dataset = images()
+    bordered = dataset.x_train.copy()
+    bordered[..., :3], bordered[..., -3:] = 0.0, 0.0
+    data = device_data(replace(dataset, x_train=bordered))
+    found = _look("gradients", data, model="cnn", channels=(4,), hidden_units=(6,))
+    assert found.verdict == "pass", found.text
 
 
 class _WrongTanh(torch.autograd.Function):
