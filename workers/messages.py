@@ -38,10 +38,11 @@ class TrialGroup:
     """Trials that are trained together as one stacked model, from ``start_epoch`` to ``end_epoch``.
 
     All members have the same ``TrainConfig.stacking_key()`` and see the same minibatches, whose
-    order is keyed by ``order_seed``. ``metric`` and ``mode`` are the objective, for what waits on
-    it (early stopping, plateau). A checkpoint is written after every epoch that
-    ``checkpoint_every`` divides, wherever the group starts, and after the last one, to a file whose
-    name begins with ``checkpoint_stem``; no stem, none.
+    order is keyed by ``order_seed``. ``budgets`` are the epochs to which the trials, and those that
+    they continue, were to train, first to last; none stands for ``end_epoch``. ``metric`` and
+    ``mode`` are the objective, for what waits on it (early stopping, plateau). A checkpoint is
+    written after every epoch that is a multiple of ``checkpoint_every``, wherever the group starts,
+    and after the last one, to a file whose name begins with ``checkpoint_stem``; no stem, none.
     """
 
     name: str
@@ -49,10 +50,18 @@ class TrialGroup:
     order_seed: int
     start_epoch: int
     end_epoch: int
+    budgets: tuple[int, ...] = ()
     metric: str = "val_loss"
     mode: Literal["max", "min"] = "min"
     checkpoint_stem: str | None = None
     checkpoint_every: int = 10
+
+    def total_epochs(self, epoch: int) -> int:
+        """The T over which schedules were laid in ``epoch`` (from 0): the budget that it fell in.
+
+        So a trial that is trained again from its start repeats the rates that it had.
+        """
+        return next((budget for budget in self.budgets if budget > epoch), self.end_epoch)
 
     def due_checkpoint(self, epoch: int) -> str | None:
         """The file to write after ``epoch`` (from 1), or None if none is due then."""

@@ -52,8 +52,12 @@ def build_group(
     trials: Sequence[TrialRecord],
     folder: Path,
     warm_starts: WarmStarts,
+    budgets: tuple[int, ...],
 ) -> TrialGroup:
-    """The group of ``trials`` (see :func:`to_train`), going on from their common checkpoint."""
+    """The group of ``trials`` (see :func:`to_train`), going on from their common checkpoint.
+
+    ``budgets`` are the epochs to which they, and those they continue, were to train.
+    """
     first = trials[0]
     start, end = first.checkpoint_epoch, first.target_epochs
     name = f"{spec.name}/{stage.name} group {first.group}, {len(trials)} trials, to epoch {end}"
@@ -63,6 +67,7 @@ def build_group(
         order_seed=key(spec.seed, "order", first.replicate),
         start_epoch=start,
         end_epoch=end,
+        budgets=budgets,
         metric=spec.objective.metric,
         mode=spec.objective.mode,
         checkpoint_stem=str(folder / f"group-{first.group}"),

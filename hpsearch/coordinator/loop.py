@@ -99,7 +99,14 @@ class Coordinator:
             members = self._members(number)
             stage = next(s for s in self._view.stages if s.id == members[0].stage_id)
             spec = self._view.search.spec
-            group = build_group(spec, stage, members, self._folder, self._warm_starts)
+            group = build_group(
+                spec,
+                stage,
+                members,
+                self._folder,
+                self._warm_starts,
+                self._view.budgets(members[0]),
+            )
             worker = self._executor.start(number, group)
             waiting = [trial for trial in members if trial.state not in FINISHED]
             self._repository.start_group(self._lease, [trial.id for trial in waiting], worker)
@@ -261,6 +268,7 @@ class Coordinator:
             num_slots=self._executor.num_slots,
             width=spec.resources.width,
             rows_per_trial=spec.data.rows_per_trial,
+            budgets=self._view.budgets,
         )
 
     def _adopt(self, trials: Sequence[TrialRecord]) -> None:

@@ -7,7 +7,7 @@ is stored with the trials, so a restart trains the same groups and gets the same
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -30,17 +30,19 @@ def pack(
     num_slots: int,
     width: int,
     rows_per_trial: int = 1,
+    budgets: Callable[[NewTrial], tuple[int, ...]] = lambda trial: (trial.target_epochs,),
 ) -> list[NewTrial]:
     """Give every trial its group number, from ``first_group`` on; at most ``width`` rows a group.
 
-    Groups have up to :func:`group_size` trials, all of which can be stacked.
+    Groups have up to :func:`group_size` trials, all of which can be stacked and have equal
+    ``budgets``, the epochs to which they and those they continue were to train.
     """
     target = group_size(
         len(trials), num_slots=num_slots, width=width, rows_per_trial=rows_per_trial
     )
     packed: list[NewTrial] = []
     number = first_group
-    for bucket in _buckets(trials, train).values():
+    for bucket in _buckets(trials, train, budgets).values():
         for part in _split(bucket, math.ceil(len(bucket) / target)):
             packed += [replace(trial, group=number) for trial in part]
             number += 1
@@ -65,12 +67,14 @@ def halve(ids: Sequence[int], first_group: int) -> dict[int, int]:
 
 
 def _buckets(
-    trials: Sequence[NewTrial], train: Mapping[str, Any]
+    trials: Sequence[NewTrial],
+    train: Mapping[str, Any],
+    budgets: Callable[[NewTrial], tuple[int, ...]],
 ) -> dict[Hashable, list[NewTrial]]:
     buckets: dict[Hashable, list[NewTrial]] = {}
     for trial in trials:
         shapes = train_config(train, trial.params).stacking_key()
-        same = (shapes, trial.start_epoch, trial.target_epochs, trial.replicate)
+        same = (shapes, trial.start_epoch, budgets(trial), trial.replicate)
         buckets.setdefault(same, []).append(trial)
     return buckets
 

@@ -10,7 +10,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from hpsearch.sampling.observations import Observation
-from hpsearch.storage.records import FINISHED, SearchRecord, StageRecord, TrialRecord
+from hpsearch.storage.records import (
+    FINISHED,
+    NewTrial,
+    SearchRecord,
+    StageRecord,
+    TrialRecord,
+)
 
 
 @dataclass(slots=True)
@@ -70,6 +76,12 @@ class SearchView:
     def next_position(self) -> int:
         """The position of the next stage that trains; check stages have none."""
         return sum(stage.kind != "check" for stage in self.stages)
+
+    def budgets(self, trial: TrialRecord | NewTrial) -> tuple[int, ...]:
+        """The epochs that a trial, and those that it continues, were to train to; first to last."""
+        if trial.parent_id is None or not trial.start_epoch:
+            return (trial.target_epochs,)
+        return (*self.budgets(self.trials[trial.parent_id]), trial.target_epochs)
 
     def superseded(self) -> set[int]:
         """Ids of trials that another trial continues."""

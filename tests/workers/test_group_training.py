@@ -276,3 +276,15 @@ def test_layer_gradient_norms_are_first_layer_to_last() -> None:
     (norms,) = report.metrics["layer_gradient_norms"]
     assert len(norms) == 3
     assert math.hypot(*norms) == pytest.approx(report.metrics["gradient_norm"][0])
+
+
+def test_a_trial_that_is_trained_again_from_its_start_repeats_its_rates() -> None:
+    c = config(lr_schedule="cosine", learning_rate=0.1)
+    first = _trained(group(c, epochs=3), device_data())
+    again = _trained(group(c, epochs=6, budgets=(3, 6)), device_data())
+    alone = _trained(group(c, epochs=6), device_data())
+    rates = _curve(again, 0, "learning_rate")
+    assert rates[:3] == _curve(first, 0, "learning_rate")
+    assert rates[3:] == _curve(alone, 0, "learning_rate")[3:]
+    assert rates[:3] != _curve(alone, 0, "learning_rate")[:3]
+    assert _curve(again, 0, "val_loss")[:3] == _curve(first, 0, "val_loss")

@@ -41,7 +41,7 @@ class GroupTraining:
     def __init__(self, group: TrialGroup, data: DeviceData) -> None:
         self.data, self._feed = data, Feed(data, group.order_seed)
         self._config = group.members[0].config  # for what all members have in common
-        self._total_epochs = group.end_epoch
+        self._total_epochs = group.total_epochs
         self.stack = _new_stack(group, data)
         self.refused: tuple[Refusal, ...] = ()
         if group.start_epoch == 0:
@@ -134,7 +134,7 @@ class GroupTraining:
     def _rates(self, epoch: int, num_steps: int) -> Tensor:
         """[S, M]: the rates of each step, or of all of them if none changes within the epoch."""
         configs, num_train = self.stack.columns.configs, self.data.num_train
-        table_SM = rates(configs, epoch, num_steps, num_train, self._total_epochs)
+        table_SM = rates(configs, epoch, num_steps, num_train, self._total_epochs(epoch))
         return torch.from_numpy(table_SM).to(self.stack.device)
 
     def _watched_step(self, epoch: int) -> int:
