@@ -83,7 +83,7 @@ class GroupTraining:
                 x_mBF,
                 Pass(
                     weights=weights,
-                    buffers=stack.buffers(),
+                    buffers=stack.buffers,
                     columns=stack.columns,
                     training=False,
                     observe=observe,
@@ -101,7 +101,7 @@ class GroupTraining:
         leaves = stack.leaves()
         given = Pass(
             weights=leaves,
-            buffers=stack.buffers(),
+            buffers=stack.buffers,
             columns=columns,
             training=True,
             dropout=hidden_dropout(columns, epoch, step),

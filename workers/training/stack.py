@@ -43,11 +43,12 @@ class Stack:
         num_folds: int = 1,
     ) -> None:
         self.model, self.num_folds = model, num_folds
+        self.parameters, self._buffer_specs = model.parameters, model.buffers  # made on each access
         self.members = sorted(members, key=lambda member: variant(member.config))
         self.device, self.dtype = device, dtype
         self.updates = 0
-        self.slices = _slices(model.parameters)
-        self._buffer_slices = _slices(model.buffers)
+        self.slices = _slices(self.parameters)
+        self._buffer_slices = _slices(self._buffer_specs)
         self._lay_out()
         self.rows = self._blank_rows()
         self._arrange()
@@ -63,10 +64,10 @@ class Stack:
         """Draw every row's weights from its trial's key, on the CPU so that all devices agree."""
         for place, member in enumerate(self.members):
             keyed = generator(member.seed, "initialization")
-            drawn = initialize_row(self.model.parameters, member.config, keyed, self.dtype)
+            drawn = initialize_row(self.parameters, member.config, keyed, self.dtype)
             flat = torch.cat([tensor.flatten() for tensor in drawn])
             self.weights_MP[self.rows_of(place)] = flat.to(self.device)
-        for spec, columns in zip(self.model.buffers, self._buffer_slices, strict=True):
+        for spec, columns in zip(self._buffer_specs, self._buffer_slices, strict=True):
             self.rows["buffers"][:, columns] = spec.start
 
     def rows_of(self, place: int) -> slice:
@@ -75,9 +76,7 @@ class Stack:
 
     def leaves(self) -> dict[str, Tensor]:
         """The parameters by name, [M, *shape]: views into the weights that take gradients."""
-        return {
-            name: view.detach().requires_grad_() for name, view in self.views("weights").items()
-        }
+        return {name: view.detach().requires_grad_() for name, view in self._weights.items()}
 
     def evaluated(self) -> dict[str, Tensor]:
         """The parameters that validation uses: their moving average in the rows that keep one."""
@@ -88,14 +87,7 @@ class Stack:
         matrix = self.rows[name]
         return {
             spec.name: matrix[:, columns].view(-1, *spec.shape)
-            for spec, columns in zip(self.model.parameters, self.slices, strict=True)
-        }
-
-    def buffers(self) -> dict[str, Tensor]:
-        """The buffers by name, [M, *shape]: views that the model updates in place."""
-        return {
-            spec.name: self.rows["buffers"][:, columns].view(-1, *spec.shape)
-            for spec, columns in zip(self.model.buffers, self._buffer_slices, strict=True)
+            for spec, columns in zip(self.parameters, self.slices, strict=True)
         }
 
     def set_rates(self, rates_M: Tensor) -> None:
@@ -139,11 +131,17 @@ class Stack:
         self.columns = Columns(configs, seeds, folds, self.device, self.dtype)
 
     def _arrange(self) -> None:
-        """What follows from the rows: the views into them that an update works on."""
+        """What follows from the rows: the views into them, which every step works on.
+
+        ``buffers`` are the model's by name, [M, *shape]; it updates them in place.
+        """
+        self._weights = self.views("weights")
+        self.buffers = {
+            spec.name: self.rows["buffers"][:, columns].view(-1, *spec.shape)
+            for spec, columns in zip(self._buffer_specs, self._buffer_slices, strict=True)
+        }
         self.rates_M1 = self.columns.number("learning_rate").unsqueeze(1).clone()
-        self._update = Update(
-            self.rows, self.columns, self.model.parameters, self.slices, self.rates_M1
-        )
+        self._update = Update(self.rows, self.columns, self.parameters, self.slices, self.rates_M1)
 
     def _blank_rows(self) -> dict[str, Tensor]:
         num_rows, num_parameters = len(self), self.slices[-1].stop

@@ -108,6 +108,8 @@ class Update:
 
     def _regularize(self) -> None:
         """L1 and L2 as terms of the gradient, or decoupled: w <- w (1 - lr wd)."""
+        if not self._regularizes:
+            return
         for spec, place in self._specs:
             is_weight = spec.kind == "weight"
             l1, l2, decoupled = self._decays if is_weight else self._bias_decays
@@ -151,6 +153,7 @@ class Update:
         self._multipliers_MP = _multipliers(columns, self._specs)
         self._decays = _decays(columns, [True] * len(columns))
         self._bias_decays = _decays(columns, [config.decay_biases for config in columns.configs])
+        self._regularizes = any(amount is not None for amount in self._decays)
 
     def _part(self, rows: dict[str, Tensor], name: str, part: slice) -> Part:
         optimizer = VARIANTS[name]

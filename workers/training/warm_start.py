@@ -38,7 +38,7 @@ def warm_start(stack: Stack) -> tuple[Refusal, ...]:
 
 
 def _start(stack: Stack, member: Member, source: CheckpointSlice, rows: slice) -> None:
-    views = stack.views("weights") | stack.buffers()
+    views = stack.views("weights") | stack.buffers
     found = _tensors(source, stack.num_folds)
     for name in _layers_wanted(stack, member):
         _take(name, views[name][rows], found, source.file)
@@ -46,7 +46,7 @@ def _start(stack: Stack, member: Member, source: CheckpointSlice, rows: slice) -
 
 def _layers_wanted(stack: Stack, member: Member) -> list[str]:
     """The names of the tensors to take over."""
-    specs = stack.model.parameters
+    specs = stack.parameters
     head = max(spec.layer for spec in specs)
     without_head = member.config.warm_start_layers == "all_but_head"
     names = [spec.name for spec in specs if not (without_head and spec.layer == head)]

@@ -130,7 +130,7 @@ class Network:
         num_rows = len(next(iter(weights.values())))
         buffers = {
             name: buffer[:1].repeat(num_rows, *[1] * (buffer.dim() - 1))
-            for name, buffer in (self.stack.buffers() if self.stack.model.buffers else {}).items()
+            for name, buffer in self.stack.buffers.items()
         }
         given = Pass(
             weights=weights,
