@@ -28,7 +28,7 @@ def _started(
 ) -> dict[str, torch.Tensor]:
     """The weights and buffers of a group of one that starts from ``source``."""
     training = GroupTraining(_group(source, c), data or device_data())
-    return training.stack.views("weights") | training.stack.buffers()
+    return training.stack.views("weights") | training.stack.buffers
 
 
 def _refusal(source: CheckpointSlice, c: TrainConfig, data: DeviceData | None = None) -> str:
