@@ -31,6 +31,7 @@ SPEC = {
         "patience": {"choice": [None, 10]},  # half of the trials may stop early
     },
     "stages": [
+        {"name": "check"},
         {"name": "coarse", "trials": 40, "epochs": 24, "sampler": "qmc"},
         {"name": "fine", "trials": 24, "epochs": 60, "continue": 6, "sampler": "tpe", "batch": 6},
         {"name": "confirm", "top": 2, "seeds": 3},

@@ -6,6 +6,7 @@ import importlib
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -130,6 +131,23 @@ def test_whatever_is_on_can_be_checked(fields: dict[str, object]) -> None:
     found = list(check(_plan(config(**fields)), device_data()))
     assert {result.name for result in found} == {*CHECKS, "classes"} - {"targets"}
     assert not [r.text for r in found if r.verdict == "fail"]
+
+
+def test_every_check_is_in_the_docs_with_its_limits() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "checks.md").read_text()
+    rows = {line.split("`")[1]: line for line in text.splitlines() if line.startswith("| `")}
+    assert set(rows) == {*CHECKS, "classes", "configuration"}
+    module = {name: importlib.import_module(f"workers.training.checks.{name}") for name in FILES}
+    assert f"at most {module['inputs'].UNEVEN:g} times the median" in rows["inputs"]
+    assert f"at most {module['inputs'].UNBALANCED:g} times the smallest" in rows["classes"]
+    assert f"more than {module['initial'].FAR:g} times guessing" in rows["initial_loss"]
+    assert f"{module['gradients'].PER_TENSOR} parameters" in rows["gradients"]
+    assert f"a factor of {module['signals'].DECADE:g}" in rows["signal"]
+    assert f"{module['fit_twenty'].MOST_UPDATES} updates" in rows["fit_twenty"]
+    assert f"{module['rate_range'].NUM_STEPS} steps" in rows["rate_range"]
+
+
+FILES = ("inputs", "initial", "gradients", "signals", "fit_twenty", "rate_range")
 
 
 # Inputs and targets
@@ -459,3 +477,18 @@ def test_the_seconds_of_an_epoch_are_those_of_all_its_steps(
     monkeypatch.setattr(cost, "FEW_EXAMPLES", 10)
     found = seconds_per_epoch(_subject(), width=2)
     assert found == pytest.approx(0.1 * 70 / 16 + 0.02 * 4)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("dataset", [blobs, images, line, folded])
+def test_checks_on_a_gpu_see_what_they_see_on_the_cpu(dataset: Callable[[], Dataset]) -> None:
+    plan = _plan(config(), config(optimizer="adam", dropout=0.2))
+    on_gpu, on_cpu = (
+        list(check(plan, DeviceData(dataset(), torch.device(name)))) for name in ("cuda", "cpu")
+    )
+    assert [(r.name, r.verdict) for r in on_gpu] == [(r.name, r.verdict) for r in on_cpu]
+    for one, other in zip(on_gpu, on_cpu, strict=True):
+        if one.name in ("initial_loss", "regularized_loss"):
+            assert one.evidence["loss"] == pytest.approx(other.evidence["loss"], rel=1e-7)
+    assert all(r.evidence["bytes_per_trial"] > 0 for r in on_gpu if r.name == "cost")
