@@ -251,7 +251,8 @@ def _stage_row(
     num_trials: int,
 ) -> tuple[Any, ...]:
     place = (stage.name, stage.kind, branch, parameter)
-    return (*place, *limits, *why, num_trials, stage.epochs, stage.sampler)
+    sampler = None if stage.kind == "check" else stage.sampler  # it trains and samples nothing
+    return (*place, *limits, *why, num_trials, stage.epochs, sampler)
 
 
 def _range(parameter: Definition) -> tuple[Any, Any, Any]:

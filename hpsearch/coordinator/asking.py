@@ -37,7 +37,7 @@ class Asker:
         trials = self._view.of_stage(stage)
         last = max((trial.generation for trial in trials), default=INHERITED)
         learns = stage.sampler in LEARNING
-        if stage.kind in ("check", "confirm") or (last > INHERITED and not learns):
+        if stage.kind == "confirm" or (last > INHERITED and not learns):
             return []
         if learns and any(trial.state not in FINISHED for trial in trials):
             return []

@@ -130,6 +130,7 @@ def test_a_search_that_passes_goes_on_and_its_stages_have_the_check(call: Hpsear
     assert "checks passed" in err
     stages = hpsearch.connect().stages("small")
     assert list(stages["stage"].unique()) == ["check", "coarse"]
+    assert stages["sampler"].isna().tolist() == [True, False, False]
     found = hpsearch.connect().diagnoses("small")
     checks = found[found["kind"].astype(str).str.startswith("check_")]
     assert set(checks["stage"]) == {"check"}

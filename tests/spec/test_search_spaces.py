@@ -16,7 +16,14 @@ from workers.config import TrainConfig
 
 
 def test_the_packaged_spaces_are_these() -> None:
-    assert list(packaged()) == ["cifar10_two_layer", "digits", "mnist_mlp"]
+    assert list(packaged()) == [
+        "cifar10_two_layer",
+        "digits",
+        "mnist_cnn",
+        "mnist_initializations",
+        "mnist_mlp",
+        "optimizers_digits",
+    ]
 
 
 @pytest.mark.parametrize("name", packaged())
