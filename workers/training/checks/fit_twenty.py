@@ -105,7 +105,8 @@ def _judge(
     fitted = [(n, rate) for n, rate in zip(first_T, rates, strict=True) if n]
     if fitted:
         updates, rate = min(fitted)
-        text = f"{count} examples are learned by heart after {updates} updates at rate {rate:.2g}"
+        after = "1 update" if updates == 1 else f"{updates} updates"
+        text = f"{count} examples are learned by heart after {after} at rate {rate:.2g}"
         return subject.result("fit_twenty", "pass", text, **numbers)
     at = rates[best_T.index(best)]
     text = (
