@@ -42,7 +42,8 @@ class TrialGroup:
     they continue, were to train, first to last; none stands for ``end_epoch``. ``metric`` and
     ``mode`` are the objective, for what waits on it (early stopping, plateau). A checkpoint is
     written after every epoch that is a multiple of ``checkpoint_every``, wherever the group starts,
-    and after the last one, to a file whose name begins with ``checkpoint_stem``; no stem, none.
+    after one in which a trial stops early, and after the last one, to a file whose name begins with
+    ``checkpoint_stem``; no stem, none.
     """
 
     name: str
@@ -63,9 +64,12 @@ class TrialGroup:
         """
         return next((budget for budget in self.budgets if budget > epoch), self.end_epoch)
 
-    def due_checkpoint(self, epoch: int) -> str | None:
-        """The file to write after ``epoch`` (from 1), or None if none is due then."""
-        is_due = epoch == self.end_epoch or epoch % self.checkpoint_every == 0
+    def due_checkpoint(self, epoch: int, *, ends_early: bool = False) -> str | None:
+        """The file to write after ``epoch`` (from 1), or None if none is due then.
+
+        ``ends_early``: whether a trial stops here, whose last weights are to be kept.
+        """
+        is_due = ends_early or epoch == self.end_epoch or epoch % self.checkpoint_every == 0
         if self.checkpoint_stem is None or not is_due:
             return None
         return f"{self.checkpoint_stem}-{epoch}.safetensors"
@@ -113,12 +117,14 @@ class Report:
 class Probe:
     """One configuration that stands for many; ``rates`` is the range of its learning rate.
 
-    ``rates`` is None where the rate is fixed.
+    ``rates`` is None where the rate is fixed; ``warm_start`` where ``config`` has none, or where
+    what it names was not found.
     """
 
     label: str
     config: TrainConfig
     rates: tuple[float, float] | None
+    warm_start: CheckpointSlice | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

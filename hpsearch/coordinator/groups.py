@@ -5,7 +5,7 @@ Called by the loop when a group is started, for the first time or again after a 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -51,12 +51,13 @@ def build_group(
     stage: StageRecord,
     trials: Sequence[TrialRecord],
     folder: Path,
-    warm_starts: WarmStarts,
+    warm_starts: Callable[[], WarmStarts],
     budgets: tuple[int, ...],
 ) -> TrialGroup:
     """The group of ``trials`` (see :func:`to_train`), going on from their common checkpoint.
 
-    ``budgets`` are the epochs to which they, and those they continue, were to train.
+    ``warm_starts`` is asked only for trials that have no checkpoint of their own yet. ``budgets``
+    are the epochs to which they, and those they continue, were to train.
     """
     first = trials[0]
     start, end = first.checkpoint_epoch, first.target_epochs
@@ -83,13 +84,15 @@ def cost(spec: Search, trials: Sequence[TrialRecord]) -> float:
     return spec.data.rows_per_trial * len(trials) * updates
 
 
-def _member(spec: Search, trial: TrialRecord, folder: Path, warm_starts: WarmStarts) -> Member:
+def _member(
+    spec: Search, trial: TrialRecord, folder: Path, warm_starts: Callable[[], WarmStarts]
+) -> Member:
     config = train_config(spec.train, trial.params)
     resume = warm_start = None
     if trial.checkpoint_file is not None and trial.checkpoint_row is not None:
         resume = CheckpointSlice(file=str(folder / trial.checkpoint_file), row=trial.checkpoint_row)
     elif config.warm_start is not None:
-        warm_start = warm_starts[config.warm_start]
+        warm_start = warm_starts()[config.warm_start]
     return Member(
         trial=trial.id,
         seed=trial.seed,

@@ -147,7 +147,7 @@ class SimulatedExecutor:
                 for member, metrics in diverged
             ),
             stopped=stopped,
-            checkpoint=_write_checkpoint(group, epoch) if alive else None,
+            checkpoint=_write_checkpoint(group, epoch, stopped) if alive else None,
         )
 
 
@@ -161,9 +161,9 @@ def _fail(number: int, fault: str) -> Update:
     return Raised(group=number, traceback="RuntimeError: the simulated training raised")
 
 
-def _write_checkpoint(group: TrialGroup, epoch: int) -> str | None:
+def _write_checkpoint(group: TrialGroup, epoch: int, stopped: tuple[int, ...]) -> str | None:
     """An empty file in the place of what training would write."""
-    file = group.due_checkpoint(epoch)
+    file = group.due_checkpoint(epoch, ends_early=bool(stopped))
     if file is not None:
         Path(file).parent.mkdir(parents=True, exist_ok=True)
         Path(file).touch()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,7 +12,9 @@ from training_cases import blobs, config, device_data, folded, group, images, li
 
 from workers.config import TrainConfig
 from workers.data import Dataset
-from workers.messages import Report, TrialGroup
+from workers.messages import CheckpointSlice, Report, TrialGroup
+from workers.training import group_training
+from workers.training.checkpoints import CheckpointError
 from workers.training.feed import DeviceData
 from workers.training.group_training import GroupTraining
 from workers.training.loop import train
@@ -107,10 +110,8 @@ def test_a_trial_trains_alone_as_in_company(part: str, dataset: object) -> None:
 @pytest.mark.parametrize("dataset", [blobs, folded], ids=["split", "folds"])
 @pytest.mark.parametrize("part", EVERYTHING)
 def test_a_group_that_was_stopped_goes_on_to_the_last_bit(
-    part: str, dataset: object, tmp_path: object
+    part: str, dataset: object, tmp_path: Path
 ) -> None:
-    from workers.messages import CheckpointSlice
-
     data = device_data(dataset())
     whole = group(
         *_mixed(EVERYTHING[part]), epochs=4, checkpoint_stem=f"{tmp_path}/g", checkpoint_every=2
@@ -269,6 +270,57 @@ def test_dead_and_saturated_units_are_counted() -> None:
     assert saturated < 0.3
     dead, _ = _fractions(images(), model="cnn", bias_init=-1e3, learning_rate=1e-9, pooling="none")
     assert dead == 1.0
+
+
+def test_units_are_counted_alike_in_any_company(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = group(config(activation="relu"), config(activation="relu"), epochs=1)
+    whole = _trained(one, device_data())[0].metrics
+    monkeypatch.setattr(group_training, "_EVALUATED_AT_ONCE", {"cpu": 100})
+    in_chunks = _trained(one, device_data())[0].metrics
+    assert in_chunks["dead_fraction"] == whole["dead_fraction"]
+    assert in_chunks["val_loss"] == pytest.approx(whole["val_loss"])
+
+
+def test_a_trial_that_stops_early_leaves_its_last_weights(tmp_path: Path) -> None:
+    flat = config(learning_rate=1e-12, patience=1, min_delta=1e-6)
+    one = group(flat, config(), epochs=5, checkpoint_stem=str(tmp_path / "g"), checkpoint_every=9)
+    reports = _trained(one, device_data())
+    assert [report.stopped for report in reports] == [(), (0,), (), (), ()]
+    assert [bool(report.checkpoint) for report in reports] == [False, True, False, False, True]
+
+
+def test_a_checkpoint_without_an_optimizers_state_is_refused(tmp_path: Path) -> None:
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    one = group(config(optimizer="adam"), epochs=2, checkpoint_stem=str(tmp_path / "g"))
+    file = _trained(one, device_data())[-1].checkpoint
+    with safe_open(file, framework="pt") as opened:
+        kept = {n: opened.get_tensor(n) for n in opened.keys() if "scalar" not in n}  # noqa: SIM118
+        metadata = opened.metadata()
+    save_file(kept, file, metadata)
+    member = replace(one.members[0], resume=CheckpointSlice(file=file, row=0))
+    going_on = replace(one, members=(member,), start_epoch=2, end_epoch=3)
+    with pytest.raises(CheckpointError, match="older version"):
+        _trained(going_on, device_data())
+
+
+def test_the_batch_of_a_long_growth_is_the_whole_part() -> None:
+    c = config(lr_schedule="grow_batch", batch_size=8, lr_decay=0.1, lr_step_size=1)
+    assert [c.minibatch_size(epoch, 1000) for epoch in (0, 1, 2, 3, 5000)] == [
+        8,
+        80,
+        800,
+        1000,
+        1000,
+    ]
+
+
+def test_an_update_of_several_minibatches_has_the_rate_of_its_first() -> None:
+    c = config(batch_size=8, accumulation_steps=3, lr_schedule="polynomial", learning_rate=1.0)
+    training = GroupTraining(group(c, epochs=1), device_data())
+    rate = training.train_epoch(0)["learning_rate"].item()
+    assert rate == pytest.approx(1 - 6 / 9)  # nine minibatches, the last update begins at the sixth
 
 
 def test_layer_gradient_norms_are_first_layer_to_last() -> None:

@@ -286,3 +286,37 @@ def test_what_is_watched_of_an_update_is_what_it_was() -> None:
 def test_the_ratio_of_zero_weights_is_not_a_number() -> None:
     stack = _stack(initialization="zeros")
     assert _update(stack, _random_gradients(stack))["update_ratio"].isnan().all()
+
+
+def test_frozen_layers_count_in_no_norm_and_no_other_part_moves_them() -> None:
+    stack = _stack(
+        frozen_layers=[0, 1, 1], gradient_clip_norm=0.5, max_norm=0.5, gradient_noise=0.1
+    )
+    before, gradients = _weights(stack), _random_gradients(stack)
+    seen = _update(stack, gradients)
+    head = torch.cat([gradients[f"1.{kind}"].flatten(1) for kind in ("weight", "bias")], dim=1)
+    torch.testing.assert_close(seen["gradient_norm"][1:], head.norm(dim=1)[1:])
+    for name in ("0.weight", "0.bias"):
+        assert torch.equal(stack.views("weights")[name][1:], before[name][1:])
+
+
+def test_the_head_of_a_frozen_network_is_clipped_as_if_it_were_alone() -> None:
+    stack = _stack(frozen_layers=1, gradient_clip_norm=0.1)
+    before, gradients = _weights(stack), _random_gradients(stack)
+    _update(stack, gradients)
+    moved = [before[f"1.{k}"] - stack.views("weights")[f"1.{k}"] for k in ("weight", "bias")]
+    step_M = torch.cat([m.flatten(1) for m in moved], dim=1).norm(dim=1)
+    torch.testing.assert_close(step_M, torch.full_like(step_M, 0.1 * 0.1), rtol=1e-4, atol=0)
+
+
+def test_one_multiplier_stands_for_all_layers_and_zero_freezes() -> None:
+    stack = _stack(lr_multipliers=[0.0, 0.5, ()])
+    plain = _stack()
+    before, gradients = _weights(stack), _random_gradients(stack)
+    _update(stack, gradients)
+    _update(plain, gradients)
+    for name, was in before.items():
+        now, full = stack.views("weights")[name], plain.views("weights")[name]
+        assert torch.equal(now[0], was[0])
+        torch.testing.assert_close(now[1] - was[1], 0.5 * (full[1] - was[1]))
+        assert torch.equal(now[2], full[2])

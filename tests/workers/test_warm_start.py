@@ -133,3 +133,17 @@ def test_a_member_that_cannot_start_warm_fails_alone(tmp_path: Path) -> None:
     assert [report.trials for report in rest] == [(1,), (1,)]
     alone = list(train(replace(one, members=members[:1]), device_data()))
     assert [len(report.refused) for report in alone] == [1]
+
+
+def test_the_weights_taken_over_are_those_that_were_validated(tmp_path: Path) -> None:
+    c = config(ema_decay=0.9, learning_rate=0.2)
+    report = _trained(tmp_path, c)
+    source = CheckpointSlice(file=report.checkpoint, row=0)
+    training = GroupTraining(_group(source, config()), device_data())
+    assert training.evaluate()["val_loss"].tolist() == report.metrics["val_loss"]
+
+
+def test_a_plain_state_dict_has_no_rows(tmp_path: Path) -> None:
+    file = str(tmp_path / "mine.safetensors")
+    save_file({"0.weight": torch.zeros(9, 12)}, file)
+    assert "has no #7" in _refusal(CheckpointSlice(file=file, row=7), config())

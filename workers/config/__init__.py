@@ -6,6 +6,7 @@ the domains from here, ``workers.training`` reads the values. Standard library o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
@@ -63,7 +64,7 @@ class TrainConfig(
 
     def layer_rates(self) -> tuple[float, ...]:
         """The factor on the learning rate of each layer, first to last; 0 for a frozen one."""
-        given = self.lr_multipliers or 1.0
+        given = 1.0 if self.lr_multipliers == () else self.lr_multipliers
         rates = given if isinstance(given, tuple) else (given,) * self.num_layers()
         return tuple(
             0.0 if layer < self.frozen_layers else rate for layer, rate in enumerate(rates)
@@ -76,10 +77,12 @@ class TrainConfig(
         """
         if self.optimizer == "gradient_descent":
             return num_train
-        size = float(self.batch_size)
-        if self.lr_schedule == "grow_batch":
-            size /= max(self.lr_decay, 1e-9) ** (epoch // self.lr_step_size)
-        return min(num_train, round(size))
+        if self.lr_schedule != "grow_batch" or self.lr_decay >= 1:
+            return min(num_train, self.batch_size)
+        growth = -math.log(self.lr_decay) * (epoch // self.lr_step_size)  # no power overflows
+        if math.log(self.batch_size) + growth >= math.log(num_train):
+            return num_train
+        return min(num_train, round(self.batch_size * math.exp(growth)))
 
     def stacking_key(self) -> tuple[Any, ...]:
         """Equal for two configurations exactly when their trials can be stacked."""

@@ -150,7 +150,10 @@ class OptimizerFields:
         high_open=True,
     )
     lr_multipliers: float | tuple[float, ...] = listed(
-        (), "factors on the rate, one a layer from first to last, or one for all; none: 1", low=0
+        (),
+        "factors on the rate: one for each layer from first to last, or one for all; none is 1, 0 "
+        "freezes",
+        low=0,
     )
     gradient_clip_norm: float | None = real(
         None,

@@ -40,7 +40,8 @@ NORMALIZATIONS = {
     "layer": "over the units of an example (Ba et al. 2016)",
     "group": "over norm_groups groups of an example's units or channels (Wu and He 2018)",
     "instance": "over the pixels of each channel of an example; cnn alone (Ulyanov et al. 2016)",
-    "weight": "of the weights instead: w = g v / |v| a unit (Salimans and Kingma 2016)",
+    "weight": "of the weights instead, w = g v / |v| a unit; L1 and L2 act on v (Salimans and "
+    "Kingma 2016)",
 }
 INITIALIZATIONS = {
     "kaiming_normal": "normal, variance 2 / n_in (He et al. 2015)",
@@ -126,5 +127,8 @@ class StartFields:
     )
     warm_start_layers: str = named(WARM_LAYERS, "which layers a warm start takes over")
     frozen_layers: int = count(
-        0, "how many layers, from the first on, do not train (their rate is 0)", low=0
+        0,
+        "how many layers, from the first on, do not train: their gradient and their rate are 0; "
+        "running statistics go on",
+        low=0,
     )

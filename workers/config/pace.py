@@ -83,7 +83,10 @@ class PaceFields:
         low=1,
     )
     warmup_epochs: float = real(
-        0.0, "times min(1, t / warmup_epochs) on top of any schedule (Goyal et al. 2017)", low=0
+        0.0,
+        "linear warm-up: times min(1, s / (warmup_epochs S)) at the s-th minibatch, S an epoch, on "
+        "top of any schedule (Goyal et al. 2017)",
+        low=0,
     )
     schedule_epochs: int | None = count(
         None,

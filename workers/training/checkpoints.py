@@ -65,13 +65,16 @@ def read(stack: Stack, epoch: int) -> None:
     for place, member in enumerate(stack.members):
         if member.resume is None:
             raise CheckpointError(f"trial {member.trial} is to go on but names no checkpoint")
-        updates.add(_read_rows(stack, stack.rows_of(place), member.resume, epoch))
+        needed = stack.needs(member)
+        updates.add(_read_rows(stack, stack.rows_of(place), member.resume, epoch, needed))
     if len(updates) > 1:
         raise CheckpointError(f"members of a group must have equally many updates, got {updates}")
     stack.updates = updates.pop()
 
 
-def _read_rows(stack: Stack, rows: slice, source: CheckpointSlice, epoch: int) -> int:
+def _read_rows(
+    stack: Stack, rows: slice, source: CheckpointSlice, epoch: int, needed: set[str]
+) -> int:
     """Copy one member's rows; give its number of updates.
 
     The file of a mixed group may have a slot more than this member's optimizer has use for, and
@@ -81,8 +84,10 @@ def _read_rows(stack: Stack, rows: slice, source: CheckpointSlice, epoch: int) -
     try:
         with safe_open(source.file, framework="pt") as file:
             found, names = file.metadata() or {}, set(file.keys())
-            if found.get("epoch") != str(epoch) or "weights" not in names:
-                raise CheckpointError(f"{source.file} is not a checkpoint of epoch {epoch}")
+            if found.get("epoch") != str(epoch) or not needed <= names:
+                raise CheckpointError(
+                    f"{source.file} is not a checkpoint of epoch {epoch}, or of an older version"
+                )
             stored = slice(source.row * folds, (source.row + 1) * folds)
             for name in stack.rows.keys() & names:
                 stack.rows[name][rows].copy_(file.get_slice(name)[stored.start : stored.stop])

@@ -28,7 +28,9 @@ from workers.training.scores import Scores
 from workers.training.stack import Stack
 from workers.training.warm_start import warm_start
 
-_EVALUATION_NUMBERS = 4 * 2**20  # in the widest layer at once: stays near the cache, bounds memory
+# Numbers in the widest layer of a validation at once: on a CPU it stays near the cache, on a GPU
+# there are few launches, and its memory is bounded.
+_EVALUATED_AT_ONCE = {"cpu": 4 * 2**20, "cuda": 64 * 2**20}
 
 
 class GroupTraining:
@@ -56,18 +58,21 @@ class GroupTraining:
         Where the last minibatches do not fill an update, they make a smaller one.
         """
         stack, scores = self.stack, self._scores(detailed=False)
-        num_steps = self._feed.num_steps(stack.columns, epoch)
+        num_steps, size = (
+            self._feed.num_steps(stack.columns, epoch),
+            self._config.accumulation_steps,
+        )
         rates_SM = self._rates(epoch, num_steps)
         criterion, watched = self._criterion(), self._watched_step(epoch)
         seen: dict[str, Tensor] = {}
         for step, batch in enumerate(self._minibatches(epoch)):
-            if step < len(rates_SM):
+            if step < len(rates_SM) and step % size == 0:
                 stack.set_rates(rates_SM[step])
             outputs_MBC, loss_M = self._learn(batch, criterion, epoch, step)
             scores.add(outputs_MBC, batch.y_mB, loss_M * len(batch))
-            if (step + 1) % self._config.accumulation_steps == 0 or step + 1 == num_steps:
+            if (step + 1) % size == 0 or step + 1 == num_steps:
                 seen |= stack.update(watched=step == watched)
-        return scores.metrics("train") | seen | {"learning_rate": stack.rates_M1.squeeze(1)}
+        return scores.metrics("train") | seen | {"learning_rate": stack.rates_M}
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, Tensor]:
@@ -75,20 +80,17 @@ class GroupTraining:
         stack, scores = self.stack, self._scores(detailed=True)
         criterion, weights = self._criterion(), stack.evaluated()
         units = UnitWatch(ACTIVATIONS[self._config.activation], len(stack), stack.device)
-        chunk = max(1, _EVALUATION_NUMBERS // (len(stack) * stack.model.widest))
-        batches = self._feed.validation(stack.columns, chunk, stack.dtype)
-        for number, (x_mBF, y_mB) in enumerate(batches):
-            observe = units.observe if number == 0 else None
-            outputs_MBC = self._forward(
-                x_mBF,
-                Pass(
-                    weights=weights,
-                    buffers=stack.buffers,
-                    columns=stack.columns,
-                    training=False,
-                    observe=observe,
-                ),
+        at_once = _EVALUATED_AT_ONCE[stack.device.type]
+        chunk = max(1, at_once // (len(stack) * stack.model.widest))
+        for x_mBF, y_mB in self._feed.validation(stack.columns, chunk, stack.dtype):
+            given = Pass(
+                weights=weights,
+                buffers=stack.buffers,
+                columns=stack.columns,
+                training=False,
+                observe=units.observe if units.is_open else None,
             )
+            outputs_MBC = self._forward(x_mBF, given)
             scores.add(outputs_MBC, y_mB, criterion.plain(outputs_MBC, y_mB).sum(1))
         target_scale_M = self.data.target_scale_k[stack.columns.folds_M]
         return scores.metrics("val", target_scale_M) | units.metrics()
@@ -165,8 +167,9 @@ def _chances(stack: Stack, data: DeviceData) -> Tensor:
     targets_N = data.train_targets_kN[0] if data.shape.is_regression else None
     configs = [member.config for member in stack.members]
     # Most rows have equal numbers, and those of huber take a search.
-    known = {_guessed(c): chance_loss(c, data.shape, targets_N) for c in configs}
-    chances = [known[_guessed(c)] for c in stack.columns.configs]
+    different = {_guessed(config): config for config in configs}
+    known = {key: chance_loss(c, data.shape, targets_N) for key, c in different.items()}
+    chances = [known[_guessed(config)] for config in stack.columns.configs]
     return stack.columns.vector(chances, torch.float64)
 
 

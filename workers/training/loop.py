@@ -44,7 +44,7 @@ def _train(group: TrialGroup, data: DeviceData) -> Iterator[Report]:
         started = time.perf_counter()
         metrics = training.train_epoch(epoch) | training.evaluate()
         report = close_epoch(stack, group, metrics, epoch + 1)
-        file = group.due_checkpoint(epoch + 1)
+        file = group.due_checkpoint(epoch + 1, ends_early=bool(report.stopped))
         if file is not None and stack.members:
             checkpoints.write(stack, file, epoch + 1)
             report = replace(report, checkpoint=file)

@@ -46,39 +46,46 @@ def update_ratio(before_MP: Tensor, after_MP: Tensor) -> Tensor:
 
 
 class UnitWatch:
-    """Counts dead and saturated hidden units over the first examples of a validation.
+    """Counts dead and saturated hidden units over the first EXAMPLES of a validation.
 
     A unit is dead if no example wakes it (no gradient reaches its weights); a saturated value lies
-    where the activation is nearly flat. Give ``observe`` to the first forward pass.
+    where the activation is nearly flat. Give ``observe`` to the forward passes while it
+    ``is_open``: the examples are the same however a validation is cut into chunks.
     """
 
     def __init__(self, activation: Activation, num_rows: int, device: torch.device) -> None:
         self._activation = activation
-        self._dead_M = torch.zeros(num_rows, device=device, dtype=torch.float64)
-        self._saturated_M = torch.zeros_like(self._dead_M)
-        self._num_units = self._num_values = 0
+        self._awake: dict[int, Tensor] = {}  # by layer, [M, U]: units that some example woke
+        self._num_seen: dict[int, int] = {}  # by layer
+        self._saturated_M = torch.zeros(num_rows, device=device, dtype=torch.float64)
+        self._num_values = 0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there are examples still to be seen."""
+        return not self._num_seen or min(self._num_seen.values()) < EXAMPLES
 
     def observe(self, h: Tensor, layer: int) -> None:
         """Take in one layer: [M, units, examples], or [M, examples, channels, height, width]."""
-        units_MUE = h if h.dim() == 3 else h[:, :EXAMPLES].transpose(1, 2).flatten(2)
-        units_MUE = units_MUE[:, :, :EXAMPLES] if h.dim() == 3 else units_MUE
-        self._num_units += units_MUE.shape[1]
+        left = EXAMPLES - self._num_seen.get(layer, 0)
+        if h.dim() == 3:
+            units_MUE, num_examples = h[:, :, :left], min(left, h.shape[2])
+        else:
+            units_MUE, num_examples = h[:, :left].transpose(1, 2).flatten(2), min(left, h.shape[1])
+        self._num_seen[layer] = self._num_seen.get(layer, 0) + num_examples
         self._num_values += units_MUE[0].numel()
         if self._activation.dead is not None:
-            self._dead_M += self._activation.dead(units_MUE).all(2).sum(1)
+            awake_MU = ~self._activation.dead(units_MUE).all(2)
+            self._awake[layer] = self._awake.get(layer, awake_MU) | awake_MU
         if self._activation.saturated is not None:
             self._saturated_M += self._activation.saturated(units_MUE).sum((1, 2))
 
     def metrics(self) -> dict[str, Tensor]:
         """The fraction of dead units and of saturated values [M]; NaN for what cannot be."""
+        unknown_M = torch.full_like(self._saturated_M, torch.nan)
+        awake_MU = torch.cat(list(self._awake.values()), dim=1) if self._awake else None
+        has_values = self._activation.saturated is not None and self._num_values
         return {
-            "dead_fraction": self._share(self._dead_M, self._num_units, self._activation.dead),
-            "saturated_fraction": self._share(
-                self._saturated_M, self._num_values, self._activation.saturated
-            ),
+            "dead_fraction": unknown_M if awake_MU is None else 1 - awake_MU.double().mean(1),
+            "saturated_fraction": self._saturated_M / self._num_values if has_values else unknown_M,
         }
-
-    def _share(self, count_M: Tensor, total: int, rule: object) -> Tensor:
-        if rule is None or not total:
-            return torch.full_like(count_M, torch.nan)
-        return count_M / total

@@ -23,9 +23,15 @@ def dtype_of(precision: str) -> torch.dtype:
 
 def check_precision(precision: str, device: torch.device) -> None:
     """Raises ConfigError if ``device`` does not have it."""
+    is_gpu = device.type == "cuda"
+    if precision == "bfloat16" and is_gpu and not torch.cuda.is_bf16_supported(False):
+        raise ConfigError(
+            "precision",
+            "bfloat16 needs a GPU that computes in it, and this worker's does not; use float32",
+        )
     if precision != "tf32":
         return
-    if device.type != "cuda" or torch.cuda.get_device_capability(device) < TF32_CAPABILITY:
+    if not is_gpu or torch.cuda.get_device_capability(device) < TF32_CAPABILITY:
         raise ConfigError(
             "precision",
             "tf32 needs a GPU of compute capability 8.0 or later, and this worker has none; use "

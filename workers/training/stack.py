@@ -82,6 +82,15 @@ class Stack:
         """The parameters that validation uses: their moving average in the rows that keep one."""
         return self.views("average" if "average" in self.rows else "weights")
 
+    def needs(self, member: Member) -> set[str]:
+        """The rows that ``member`` cannot go on without."""
+        rule = VARIANTS[variant(member.config)]
+        state = {f"slot.{i}" for i in range(len(rule.state))}
+        state |= {f"scalar.{i}" for i in range(len(rule.scalars))}
+        averages = {"average"} if member.config.ema_decay else set()
+        buffers = {"buffers"} if self._buffer_specs else set()
+        return {"weights", *state, *averages, *buffers}
+
     def views(self, name: str) -> dict[str, Tensor]:
         """The parameters' parts [M, *shape] of a matrix [M, P] among the rows."""
         matrix = self.rows[name]
@@ -93,8 +102,8 @@ class Stack:
     def set_rates(self, rates_M: Tensor) -> None:
         """Learning rates [M] for the updates to come, before what plateau takes off them."""
         factor_M = self.rows.get("lr_factor")
-        rates_M = rates_M if factor_M is None else rates_M * factor_M
-        self.rates_M1.copy_(rates_M.unsqueeze(1))
+        self.rates_M = rates_M if factor_M is None else rates_M * factor_M
+        self.rates_M1.copy_(self.rates_M.unsqueeze(1))
 
     def accumulate(self, gradients: Iterable[Tensor], num_examples: int) -> None:
         """Take in the gradients of one minibatch's mean loss, one tensor [M, *shape] each."""
@@ -140,7 +149,8 @@ class Stack:
             spec.name: self.rows["buffers"][:, columns].view(-1, *spec.shape)
             for spec, columns in zip(self._buffer_specs, self._buffer_slices, strict=True)
         }
-        self.rates_M1 = self.columns.number("learning_rate").unsqueeze(1).clone()
+        self.rates_M = self.columns.number("learning_rate", dtype=torch.float64)
+        self.rates_M1 = self.rates_M.unsqueeze(1).to(self.dtype, copy=True)
         self._update = Update(self.rows, self.columns, self.parameters, self.slices, self.rates_M1)
 
     def _blank_rows(self) -> dict[str, Tensor]:

@@ -71,6 +71,7 @@ class Update:
     def apply(self, step: int, *, watched: bool) -> dict[str, Tensor]:
         """Update number ``step`` (from 1); what monitoring sees of it, if it is watched."""
         self._num_examples = 0
+        self._freeze()
         seen = monitoring.gradient_norms(self._gradient_MP, self._specs) if watched else {}
         keeps = watched or self._multipliers_MP is not None
         before_MP = self._weights_MP.clone() if keeps else None
@@ -82,10 +83,17 @@ class Update:
         if before_MP is not None and self._multipliers_MP is not None:
             torch.lerp(before_MP, self._weights_MP, self._multipliers_MP, out=self._weights_MP)
         self._limit_norms()
+        if before_MP is not None and self._trained_MP is not None:
+            torch.where(self._trained_MP, self._weights_MP, before_MP, out=self._weights_MP)
         self._average(step)
         if watched and before_MP is not None:
             seen["update_ratio"] = monitoring.update_ratio(before_MP, self._weights_MP)
         return seen
+
+    def _freeze(self) -> None:
+        """A frozen layer has no gradient: it counts neither in norms nor in what optimizers see."""
+        if self._trained_MP is not None:
+            self._gradient_MP.masked_fill_(~self._trained_MP, 0)
 
     def _clip(self) -> None:
         """As clip_grad_value_ and then clip_grad_norm_ of torch.nn.utils, row by row."""
@@ -141,7 +149,7 @@ class Update:
         if step == 1:
             self._average_MP.copy_(self._weights_MP)
         else:
-            self._average_MP.lerp_(self._weights_MP, 1 - self._ema_M1)
+            self._average_MP.lerp_(self._weights_MP, self._ema_rest_M1)
 
     def _read_numbers(self) -> None:
         columns = self._columns
@@ -149,8 +157,10 @@ class Update:
         self._clip_norm_M1 = _column(columns.active("gradient_clip_norm", off=torch.inf))
         self._noise_M1 = _column(columns.active("gradient_noise"))
         self._max_norm_M1 = _column(columns.active("max_norm", off=torch.inf))
-        self._ema_M1 = columns.number("ema_decay").unsqueeze(1)
+        decay_M1 = columns.number("ema_decay", dtype=torch.float64).unsqueeze(1)
+        self._ema_rest_M1 = (1 - decay_M1).to(columns.dtype)  # in float32 it would lose its digits
         self._multipliers_MP = _multipliers(columns, self._specs)
+        self._trained_MP = _trained(columns, self._multipliers_MP)
         self._decays = _decays(columns, [True] * len(columns))
         self._bias_decays = _decays(columns, [config.decay_biases for config in columns.configs])
         self._regularizes = any(amount is not None for amount in self._decays)
@@ -197,6 +207,12 @@ def _multipliers(columns: Columns, specs: Sequence[tuple[ParameterSpec, slice]])
         [[layers[spec.layer] for spec, _ in specs] for layers in rates], dtype=columns.dtype
     )
     return by_tensor.repeat_interleave(sizes, dim=1).to(columns.device)
+
+
+def _trained(columns: Columns, multipliers_MP: Tensor | None) -> Tensor | None:
+    """Boolean [M, P]: whether each parameter trains; None if no layer is frozen."""
+    any_frozen = any(0 in config.layer_rates() for config in columns.configs)
+    return multipliers_MP > 0 if any_frozen and multipliers_MP is not None else None
 
 
 def _column(vector_M: Tensor | None) -> Tensor | None:

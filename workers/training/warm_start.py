@@ -71,6 +71,8 @@ def _tensors(source: CheckpointSlice, num_folds: int) -> dict[str, Tensor]:
             metadata, names = file.metadata() or {}, set(file.keys())
             if "layout" in metadata:
                 return _of_checkpoint(file, metadata, source, num_folds)
+            if source.row:
+                raise CheckpointError(f"{source.file} is one state dict and has no #{source.row}")
             return {name: file.get_tensor(name).unsqueeze(0) for name in names}
     except (OSError, SafetensorError, IndexError) as error:
         raise CheckpointError(f"{source.file} cannot be read: {error}") from error
@@ -79,14 +81,18 @@ def _tensors(source: CheckpointSlice, num_folds: int) -> dict[str, Tensor]:
 def _of_checkpoint(
     file: Any, metadata: Mapping[str, str], source: CheckpointSlice, num_folds: int
 ) -> dict[str, Tensor]:
-    """One trial's tensors; its first fold for a group with another number of folds."""
+    """One trial's tensors; its first fold for a group with another number of folds.
+
+    The weights are those that it was validated with: their moving average where it kept one.
+    """
     stored_folds = int(metadata["folds"])
     first = source.row * stored_folds
     rows = slice(first, first + (stored_folds if stored_folds == num_folds else 1))
     tensors: dict[str, Tensor] = {}
+    matrices = {"weights": "average"} if "average" in file.keys() else {}  # noqa: SIM118 - no dict
     for matrix, layout in json.loads(metadata["layout"]).items():
         if layout:
-            whole = file.get_slice(matrix)[rows.start : rows.stop]
+            whole = file.get_slice(matrices.get(matrix, matrix))[rows.start : rows.stop]
             if not len(whole):
                 raise CheckpointError(f"{source.file} has no row {source.row}")
             parts = torch.split(whole, [prod(shape) for _, shape in layout], dim=1)

@@ -25,6 +25,7 @@ from workers.training.models import build_model
 from workers.training.models.base import Pass
 from workers.training.precision import autocast, dtype_of
 from workers.training.stack import Stack
+from workers.training.warm_start import warm_start
 
 _REGULARIZATION: dict[str, Any] = {
     **{"weight_decay": 0.0, "l1": 0.0, "dropout": 0.0, "input_dropout": 0.0, "max_norm": None},
@@ -65,6 +66,16 @@ class Subject:
     def config(self) -> TrainConfig:
         return self.probe.config
 
+    @property
+    def has_start(self) -> bool:
+        """Whether the weights that training starts from are at hand, as fresh ones always are."""
+        return self.config.warm_start is None or self.probe.warm_start is not None
+
+    @property
+    def start(self) -> str:
+        """The field that says what training starts from."""
+        return "initialization" if self.config.warm_start is None else "warm_start"
+
     def seeds(self, count: int) -> list[int]:
         """Of ``count`` rows that differ in how they start."""
         return [key(self.plan.seed, "check", row) for row in range(count)]
@@ -85,14 +96,17 @@ class Subject:
     def group(self, configs: Sequence[TrainConfig], seeds: Sequence[int]) -> TrialGroup:
         """A group of new trials, for the training loop itself."""
         rows = enumerate(zip(configs, seeds, strict=True))
-        members = tuple(Member(trial=i, seed=seed, config=config) for i, (config, seed) in rows)
         return TrialGroup(
             name="check",
-            members=members,
+            members=tuple(self._member(i, config, seed) for i, (config, seed) in rows),
             order_seed=self.plan.order_seed,
             start_epoch=0,
             end_epoch=1,
         )
+
+    def _member(self, number: int, config: TrainConfig, seed: int) -> Member:
+        warm_start = None if config.warm_start is None else self.probe.warm_start
+        return Member(trial=number, seed=seed, config=config, warm_start=warm_start)
 
     def result(self, name: str, verdict: Verdict, text: str, **evidence: Any) -> CheckResult:
         """What check ``name`` found of this probe."""
@@ -102,7 +116,10 @@ class Subject:
 
 
 class Network:
-    """Rows of one configuration that start from ``seeds``, at their initialization."""
+    """Rows of one configuration that start from ``seeds``, or from the probe's warm start.
+
+    Rows that cannot take it over are ``refused``, and not in the stack.
+    """
 
     def __init__(self, subject: Subject, config: TrainConfig, seeds: Sequence[int]) -> None:
         data = subject.data
@@ -112,6 +129,7 @@ class Network:
         self._class_counts_kC = data.class_counts_kC
         self.stack = Stack(model, members, data.device, dtype)
         self.stack.initialize()
+        self.refused = warm_start(self.stack)
 
     def outputs(
         self,

@@ -68,16 +68,15 @@ def _merged(one: Tensor, other: Tensor) -> Tensor:
 
 
 def hard(losses_MN: Tensor, emphasis_M: Tensor, uniform_N: Tensor, shuffled_mN: Tensor) -> Tensor:
-    """N draws with replacement [M, N]: an example's chance is as (its last loss)^emphasis.
+    """N draws with replacement: an example's chance is as (its last loss)^hard_emphasis.
 
     Emphasizing examples with large errors speeds learning, but mislabelled examples and outliers
     have the largest errors of all, so they are emphasized too: for clean data only (LeCun et al.
-    1998, 4.2). All rows invert their cumulative sums at the same ``uniform_N`` in (0, 1), so rows
-    that have learned alike see alike (common random numbers). A row that has no losses yet gets
-    its ``shuffled_mN``: an epoch that shows every example once gives every example a loss. A
-    hundredth of the mean loss is added to each, or one that was once fitted without a loss would
-    never be seen again (Schaul et al. 2016 add a constant for the same reason).
+    1998, 4.2). In the first epoch each is seen once; a hundredth of the mean loss is added to each,
+    or one that was once fitted without a loss would never be seen again (as Schaul et al. 2016).
     """
+    # [M, N]. All rows invert their cumulative sums at the same uniform numbers, so rows that have
+    # learned alike see alike (common random numbers).
     losses_MN = losses_MN.double().nan_to_num(posinf=1e30).clamp(min=0, max=1e30)
     mean_M1 = losses_MN.mean(1, keepdim=True)
     chance_MN = losses_MN + REVISIT * mean_M1

@@ -74,10 +74,11 @@ ACTIVATIONS: dict[str, Activation] = {
         apply=lambda h, _: torch.sigmoid(h), saturated=lambda h: (h - 0.5).abs() > 0.49
     ),
     "arctan": Activation(
-        apply=lambda h, _: torch.atan(h), saturated=lambda h: h.abs() > 0.99 * math.pi / 2
+        apply=lambda h, _: torch.atan(h),
+        saturated=lambda h: h.abs() > math.atan(7),  # slope 1/50
     ),
     "identity": Activation(apply=lambda h, _: h),
-    "step": Activation(apply=lambda h, _: _apply_step(h), dead=lambda h: h <= 0),
+    "step": Activation(apply=lambda h, _: _apply_step(h)),  # its gradient passes where it is 0
 }
 
 

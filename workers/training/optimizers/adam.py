@@ -13,10 +13,8 @@ from workers.training.optimizers.base import Hyper, State, accumulate
 
 def adam(w: Tensor, g: Tensor, state: State, h: Hyper, step: int) -> None:
     """m <- b1 m + (1-b1) g;  v <- b2 v + (1-b2) g^2;
-    w <- w - lr (m / (1-b1^t)) / (sqrt(v / (1-b2^t)) + eps)  (Kingma and Ba 2015)
-
-    With state for it, amsgrad: the largest v so far in the place of v  (Reddi et al. 2018).
-    """
+    w <- w - lr (m / (1-b1^t)) / (sqrt(v / (1-b2^t)) + eps)  (Kingma and Ba 2015);
+    amsgrad: the largest v so far in the place of v  (Reddi et al. 2018)"""
     first = state["exp_avg"].lerp_(g, h.rest_beta1)
     second = state["exp_avg_sq"].lerp_(g.square_(), h.rest_beta2)
     if "max_exp_avg_sq" in state:

@@ -17,10 +17,9 @@ def adagrad(w: Tensor, g: Tensor, state: State, h: Hyper, step: int) -> None:
 
 
 def rmsprop(w: Tensor, g: Tensor, state: State, h: Hyper, step: int) -> None:
-    """s <- alpha s + (1-alpha) g^2;  w <- w - lr g / (sqrt(s) + eps)  (Tieleman and Hinton 2012)
-
-    With state for it, momentum of the steps: b <- mu b + g / (sqrt(s) + eps);  w <- w - lr b.
-    """
+    """s <- alpha s + (1-alpha) g^2;  w <- w - lr g / (sqrt(s) + eps)  (Tieleman and Hinton 2012);
+    centered: s - m^2 in the place of s, m <- alpha m + (1-alpha) g  (Graves 2013);
+    with momentum: b <- rmsprop_momentum b + g / (sqrt(s) + eps);  w <- w - lr b"""
     direction = g.div_(_spread(g, state, h))
     if "momentum_buffer" in state:
         direction = state["momentum_buffer"].mul_(h.rmsprop_momentum).add_(direction)

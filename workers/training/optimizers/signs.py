@@ -17,7 +17,8 @@ SMALLEST_GAIN, LARGEST_GAIN = 0.01, 100.0
 def rprop(w: Tensor, g: Tensor, state: State, h: Hyper, step: int) -> None:
     """Each weight's step is lr at first, times eta_plus where g keeps its sign, times eta_minus
     where it turns, in [1e-6, 50];  w <- w - sign(g) step, and w rests where it turned
-    (Riedmiller and Braun 1993). The rate is only the first step: schedules do not act."""
+    (Riedmiller and Braun 1993). The rate of the first update is all that it takes from a schedule
+    or a warm-up."""
     size, last = state["step_size"], state["prev"]
     if step == 1:
         size.add_(h.lr)
