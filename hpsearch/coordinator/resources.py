@@ -9,11 +9,9 @@ from pathlib import Path
 
 from hpsearch.errors import HpsearchError
 from hpsearch.storage.leases import Lease
-from hpsearch.storage.records import SearchRecord
+from hpsearch.storage.records import DATA_READ, SearchRecord
 from hpsearch.storage.repository import Repository
 from workers.data import Dataset
-
-DATA_READ = "data_read"  # the event that tells which data a search began with
 
 
 def checkpoint_folder(root: Path, record: SearchRecord) -> Path:

@@ -20,6 +20,7 @@ StageState = Literal["running", "complete"]
 TrialState = Literal["waiting", "running", "complete", "pruned", "failed"]
 FailureKind = Literal["diverged", "error", "out_of_memory", "worker_lost"]
 CHECK_KIND = "check_"  # what the kinds of findings of a check stage begin with
+DATA_READ = "data_read"  # the event that notes which data a search began with
 FINISHED: tuple[TrialState, ...] = ("complete", "pruned", "failed")
 
 

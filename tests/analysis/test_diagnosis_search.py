@@ -1,4 +1,4 @@
-"""Diagnoses of whole searches: what is read and stored, and whether the best trials differ."""
+"""Diagnoses of whole searches: what is read, what is stored, and how it is summed up."""
 
 from __future__ import annotations
 
@@ -9,13 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from coordinated import PROVENANCE, a_record, a_search, coordinate, finished_table
-from diagnosis_cases import healthy
+from coordinated import PROVENANCE, a_search, coordinate, finished_table
 from sqlalchemy import event
 from stored_searches import a_report, a_trial, begin
 
 from hpsearch.analysis.diagnosis import tables
-from hpsearch.analysis.diagnosis.noise import too_close
 from hpsearch.analysis.diagnosis.reading import read_curves
 from hpsearch.analysis.diagnosis.searching import curve_diagnoses
 from hpsearch.analysis.frames import Frames
@@ -25,7 +23,7 @@ from hpsearch.errors import HpsearchError
 from hpsearch.executors.simulated import SimulatedExecutor
 from hpsearch.storage.database import Database
 from hpsearch.storage.leases import Owner
-from hpsearch.storage.records import ReportCommit, TrialRecord
+from hpsearch.storage.records import ReportCommit
 from hpsearch.storage.repository import Repository
 from workers.messages import Member
 
@@ -155,6 +153,20 @@ def test_a_trial_that_raised_is_not_diagnosed(database: Database) -> None:
     assert [d.trial_id for d in found] == [diverged]
 
 
+def test_the_spread_that_was_stored_is_held_against_the_folds_of_the_search(
+    repository: Repository,
+) -> None:
+    def spread(member: Member, epoch: int) -> dict[str, float]:
+        return {**simulated(member, epoch), "spread": 0.1 if epoch == 8 else 9.0}
+
+    data = {"source": "digits", "validation": {"folds": 5}}
+    view = coordinate(
+        repository, a_search(space=SPACE, stages=STAGES, data=data), SimulatedExecutor(spread)
+    )
+    (noise,) = [d for d in repository.diagnoses(view.search.id) if d.kind == "noise"]
+    assert noise.evidence["noise"] == pytest.approx(2 * math.sqrt(2 / 5) * 0.1)
+
+
 # The summaries
 
 
@@ -195,77 +207,3 @@ def test_before_its_end_a_search_shows_what_its_trials_show_so_far(database: Dat
     writer.repository.fail_trials(writer.lease, {writer.ids[0]: ("diverged", "nan")})
     found = tables.findings(Frames(writer.repository), "digits")
     assert found[["number", "stage", "kind"]].values.tolist() == [[0, "coarse", "rate_too_high"]]
-
-
-# Noise
-
-
-def repeats(*values: tuple[float, ...]) -> list[TrialRecord]:
-    """Trials 0, 1, …, each repeated with other seeds."""
-    parents = [a_record(id=i, number=i, state="complete", value=1.0) for i in range(len(values))]
-    children = [
-        a_record(
-            id=100 * (i + 1) + seed,
-            number=100 * (i + 1) + seed,
-            parent_id=i,
-            replicate=seed + 1,
-            state="complete",
-            value=value,
-        )
-        for i, of in enumerate(values)
-        for seed, value in enumerate(of)
-    ]
-    return [*parents, *children]
-
-
-def test_repeats_that_differ_by_less_than_two_standard_errors_are_noise() -> None:
-    found = too_close(
-        repeats((0.95, 0.97, 0.96), (0.954, 0.964, 0.944), (0.5, 0.6, 0.7)), {}, "max"
-    )
-    assert found is not None
-    assert found.kind == "noise"
-    # s² = 1e-4 in both: two standard errors are 2 sqrt(2e-4 / 3) = 0.0163, the difference 0.006
-    assert found.evidence["difference"] == pytest.approx(0.006)
-    assert found.evidence["standard_error"] == pytest.approx(math.sqrt(2e-4 / 3))
-    assert "numbers 0 and 1" in found.message
-    assert "23 seeds would tell" in found.message  # n = 2 · 1e-4 · (2 / 0.006)²
-    assert found.trial_id is None
-
-
-@pytest.mark.parametrize(("mode", "best"), [("max", 0.98), ("min", 0.90)])
-def test_repeats_that_differ_by_more_are_not(mode: str, best: float) -> None:
-    of_best = (best, best + 0.001, best - 0.001)
-    assert too_close(repeats(of_best, (0.95, 0.951, 0.949)), {}, mode) is None
-
-
-def singles(*values: float, jitter: float = 0.0, **series: Any) -> Any:
-    trials = [a_record(id=i, number=i, state="complete", value=v) for i, v in enumerate(values)]
-    jumps = np.where(np.arange(20) % 2, jitter, -jitter)
-    curves = {t.id: healthy(val_accuracy=(t.value or 0) + jumps, **series) for t in trials}
-    return trials, curves
-
-
-def test_single_trials_are_compared_with_what_they_jump_by_at_the_end() -> None:
-    trials, curves = singles(0.951, 0.95, 0.949, 0.8, jitter=0.01)
-    found = too_close(trials, curves, "max")
-    assert found is not None
-    assert found.evidence["near"] == 2
-    assert "number 0" in found.message
-    trials, curves = singles(0.951, 0.95, 0.949, 0.8, jitter=0.0001)
-    assert too_close(trials, curves, "max") is None
-
-
-def test_folds_say_more_than_epochs() -> None:
-    trials, curves = singles(0.95, 0.93, spread=0.03)
-    found = too_close(trials, curves, "max")
-    assert found is not None
-    assert "from fold to fold" in found.message
-    trials, curves = singles(0.95, 0.93, spread=0.01, jitter=0.1)
-    assert too_close(trials, curves, "max") is None
-
-
-def test_one_trial_alone_or_a_short_one_is_no_noise() -> None:
-    assert too_close(*singles(0.9, jitter=0.1), "max") is None
-    trials, _ = singles(0.9, 0.899)
-    short = {t.id: healthy(4, val_accuracy=np.array([0.1, 0.9, 0.1, 0.9])) for t in trials}
-    assert too_close(trials, short, "max") is None

@@ -32,20 +32,20 @@ class _Repeated:
 
 
 def too_close(
-    trials: Sequence[TrialRecord], curves: Mapping[int, Curve], mode: str
+    trials: Sequence[TrialRecord], curves: Mapping[int, Curve], mode: str, num_folds: int = 1
 ) -> NewDiagnosis | None:
     """A diagnosis ``noise`` if the best two trials differ by less than chance does.
 
     Over seeds where two trials were repeated (a confirm stage): their means are within two standard
     errors, sqrt(s²/n + s²/n') with the pooled variance s². Else of single values: they are within
-    the spread over the folds, or else within what the objective jumps by from epoch to epoch at the
-    end; there, how many of the best ten are as near.
+    two standard errors over the ``num_folds`` folds, or else within what the objective jumps by
+    from epoch to epoch at the end; there, how many of the best ten are as near.
     """
     repeated = _repeated(trials, mode)
     if len(repeated) >= 2:
         return _over_seeds(repeated[0], repeated[1])
     ranked = _ranked(trials, curves, mode)[:COMPARED]
-    return _single(ranked, curves) if len(ranked) >= 2 else None
+    return _single(ranked, curves, num_folds) if len(ranked) >= 2 else None
 
 
 def _repeated(trials: Sequence[TrialRecord], mode: str) -> list[_Repeated]:
@@ -100,27 +100,39 @@ def _ranked(
     return sorted(left, key=lambda trial: (sign * (trial.value or 0.0), trial.number))
 
 
-def _single(ranked: Sequence[TrialRecord], curves: Mapping[int, Curve]) -> NewDiagnosis | None:
+def _single(
+    ranked: Sequence[TrialRecord], curves: Mapping[int, Curve], num_folds: int
+) -> NewDiagnosis | None:
     best = ranked[0]
-    noise, source = _noise(curves[best.id])
+    if best.spread is None:
+        noise, source = _over_epochs(curves[best.id])
+    else:
+        noise, source = _over_folds(best.spread, num_folds)
     behind = [abs((trial.value or 0.0) - (best.value or 0.0)) for trial in ranked[1:]]
     near = sum(difference < noise for difference in behind)
     if not near:
         return None
     return NewDiagnosis(
         kind="noise",
-        message=f"number {best.number} is the best by {behind[0]:.2g}, but {source} it moves by "
+        message=f"number {best.number} is the best by {behind[0]:.2g}, but {source} "
         f"{noise:.2g}, and {near} more of the best {len(ranked)} are as near: repeat them with "
         "other seeds (a confirm stage) before choosing",
         evidence={"difference": behind[0], "noise": noise, "near": near},
     )
 
 
-def _noise(curve: Curve) -> tuple[float, str]:
-    """The standard deviation of a trial's value, and where it was seen."""
-    spread = curve.known("spread")
-    if len(spread):
-        return float(spread[-1]), "from fold to fold"
+def _over_folds(spread: float, num_folds: int) -> tuple[float, str]:
+    """Two standard errors of a difference of two means over k folds: 2 sqrt(2) s / sqrt(k).
+
+    s is the spread of the best epoch. The folds of two trials are the same, and what is hard about
+    one is hard for both: their difference varies by less, so that this is conservative.
+    """
+    error = spread * math.sqrt(2 / num_folds)
+    return ERRORS * error, f"two standard errors over the {num_folds} folds are"
+
+
+def _over_epochs(curve: Curve) -> tuple[float, str]:
+    """The standard deviation of the value at the end, its trend taken off; 0 if that is short."""
     last = curve.known(curve.objective)[-TAIL:]
     jitter = float(np.diff(last).std() / math.sqrt(2)) if len(last) == TAIL else 0.0
-    return jitter, "from epoch to epoch at its end"
+    return jitter, "from epoch to epoch at its end it moves by"

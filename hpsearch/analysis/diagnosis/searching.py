@@ -13,10 +13,8 @@ from hpsearch.analysis.diagnosis.curve import Context, Curve
 from hpsearch.analysis.diagnosis.noise import too_close
 from hpsearch.analysis.diagnosis.reading import read_curves
 from hpsearch.analysis.diagnosis.rules import diagnose
-from hpsearch.storage.records import NewDiagnosis, SearchRecord, TrialRecord
+from hpsearch.storage.records import DATA_READ, NewDiagnosis, SearchRecord, TrialRecord
 from hpsearch.storage.repository import Repository
-
-DATA_READ = "data_read"  # the event that notes the data of a search
 
 
 def curve_diagnoses(
@@ -28,7 +26,8 @@ def curve_diagnoses(
     after any crash.
     """
     curves = read_curves(repository, search.id, search.spec, trials)
-    close = too_close(trials, curves, search.spec.objective.mode)
+    num_folds = search.spec.data.rows_per_trial
+    close = too_close(trials, curves, search.spec.objective.mode, num_folds)
     contexts = _contexts(trials, search.spec.objective.mode, _num_classes(repository, search.id))
     found = [] if close is None else [close]
     for trial in sorted(trials, key=lambda trial: trial.number):
