@@ -17,19 +17,20 @@ from hpsearch.coordinator.events import Observer
 from hpsearch.coordinator.heartbeat import heartbeat
 from hpsearch.coordinator.loop import Coordinator
 from hpsearch.coordinator.resources import check_same_data, prepared_folder
-from hpsearch.coordinator.warm_starts import resolve_warm_starts
+from hpsearch.coordinator.warm_starts import WarmStarts, resolve_warm_starts
 from hpsearch.errors import Stopped
 from hpsearch.executors.base import Executor
 from hpsearch.settings import checkpoint_root, database_url
 from hpsearch.spec import load, load_data
 from hpsearch.spec.search import Resources, Search
+from hpsearch.spec.warm_start import warm_starts
 from hpsearch.storage.database import Database
 from hpsearch.storage.errors import LeaseLost
 from hpsearch.storage.leases import Lease, Owner
 from hpsearch.storage.provenance import Provenance
 from hpsearch.storage.records import SearchRecord
 from hpsearch.storage.repository import Repository
-from hpsearch.storage.urls import check_exists
+from hpsearch.storage.urls import check_exists, sqlite_file
 from workers.messages import CheckResult
 
 if TYPE_CHECKING:
@@ -169,18 +170,38 @@ def resume(
 
 
 def check(
-    spec: str | Path | Mapping[str, Any], *, ray: str = NO_RAY, overrides: Sequence[str] = ()
+    spec: str | Path | Mapping[str, Any],
+    *,
+    db: str | None = None,
+    ray: str = NO_RAY,
+    overrides: Sequence[str] = (),
 ) -> Checked:
-    """Make the checks of ``spec`` without a database; nothing is searched or stored.
+    """Make the checks of ``spec``; nothing is searched or stored.
 
-    Raises SpecError for a spec or data that cannot be, ChecksBroken if a check itself breaks.
+    A database is only read, if there is one, for the trials that ``warm_start`` names. Raises
+    SpecError for a spec or data that cannot be, HpsearchError for a warm start that cannot, and
+    ChecksBroken if a check itself breaks.
     """
     search = load(spec, overrides)
+    found = _warm_starts_at_hand(search, database_url(db))
     dataset, cluster = load_data(search), _connect_ray(ray, search.name)
     title = f"{search.name} (checks)"
     with closing(_executor(title, search.resources, dataset, cluster)) as executor:
-        results = tuple(checked(executor, search))
+        results = tuple(checked(executor, search, found))
         return Checked(search=search, results=results, num_workers=executor.num_slots)
+
+
+def _warm_starts_at_hand(search: Search, url: str) -> WarmStarts:
+    """Those that a check can start from: without a database, files alone."""
+    if not any(warm_starts(search)):
+        return {}
+    file = sqlite_file(url)
+    if file is not None and not file.exists():
+        return resolve_warm_starts(None, search, checkpoint_root(url))
+    repository = open_repository(url)
+    same = repository.find_same(search)
+    own_id = None if same is None else same.id
+    return resolve_warm_starts(repository, search, checkpoint_root(url), own_id)
 
 
 def _read_only(repository: Repository, record: SearchRecord, watch: Watch) -> Result:

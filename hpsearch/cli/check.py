@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hpsearch.cli.options import set_option, spec_argument
+from hpsearch.cli.options import db_option, set_option, spec_argument
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +24,7 @@ COLOURS = {"pass": "green", "warn": "yellow", "fail": "red", "skip": "dim"}
 @click.command()
 @spec_argument
 @set_option
+@db_option
 @click.option(
     "--ray",
     metavar="none|local|ADDRESS",
@@ -38,16 +39,17 @@ COLOURS = {"pass": "green", "warn": "yellow", "fail": "red", "skip": "dim"}
     default="table",
     help="How to print it.",
 )
-def check(spec: str, overrides: tuple[str, ...], ray: str, form: str) -> None:
+def check(spec: str, overrides: tuple[str, ...], db: str | None, ray: str, form: str) -> None:
     """Check SPEC before it is searched, and estimate its cost; nothing is stored.
 
-    One configuration of each branch is looked at. The exit code is 1 if a check failed.
+    One configuration of each branch is looked at. The database is only read, if there is one, for
+    the trials that a warm start names. The exit code is 1 if a check failed.
     """
     from hpsearch.api import check as check_search
     from hpsearch.coordinator.checking import ChecksFailed, failed
     from hpsearch.coordinator.costs import stage_costs
 
-    done = check_search(spec, ray=ray, overrides=overrides)
+    done = check_search(spec, db=db, ray=ray, overrides=overrides)
     costs = stage_costs(done.search, done.results, done.num_workers)
     (_print_json if form == "json" else _print_tables)(done, costs)
     broken = failed(done.results)

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from types import MappingProxyType
 
 from hpsearch.coordinator.packing import group_size, train_config
+from hpsearch.coordinator.warm_starts import WarmStarts
 from hpsearch.errors import HpsearchError
 from hpsearch.executors.base import Executor
 from hpsearch.spec.search import Search
@@ -18,6 +20,7 @@ from workers.keys import key
 from workers.messages import CheckPlan, CheckResult, Probe
 
 MOST_PROBES = 6
+NONE_FOUND: WarmStarts = MappingProxyType({})
 
 
 class ChecksFailed(HpsearchError):
@@ -34,9 +37,14 @@ class ChecksFailed(HpsearchError):
         )
 
 
-def checked(executor: Executor, search: Search) -> list[CheckResult]:
-    """What the checks of ``search`` find on ``executor``, and which branches they leave out."""
-    found = executor.check(check_plan(search, executor.num_slots))
+def checked(
+    executor: Executor, search: Search, warm_starts: WarmStarts = NONE_FOUND
+) -> list[CheckResult]:
+    """What the checks of ``search`` find on ``executor``, and which branches they leave out.
+
+    ``warm_starts`` are the checkpoints that were found of those that the search names.
+    """
+    found = executor.check(check_plan(search, executor.num_slots, warm_starts))
     branches = search.space.branches()
     out = [branch.key for branch in branches[MOST_PROBES:]]
     if out:
@@ -50,7 +58,7 @@ def checked(executor: Executor, search: Search) -> list[CheckResult]:
     return found
 
 
-def check_plan(search: Search, num_slots: int) -> CheckPlan:
+def check_plan(search: Search, num_slots: int, warm_starts: WarmStarts = NONE_FOUND) -> CheckPlan:
     """A probe for each of the first branches, in groups as wide as the search's widest will be."""
     num_trials = max(stage.trials for stage in search.stages)
     width = group_size(
@@ -59,24 +67,23 @@ def check_plan(search: Search, num_slots: int) -> CheckPlan:
         width=search.resources.width,
         rows_per_trial=search.data.rows_per_trial,
     )
+    branches = search.space.branches()[:MOST_PROBES]
     return CheckPlan(
-        probes=tuple(probe(search, branch) for branch in search.space.branches()[:MOST_PROBES]),
+        probes=tuple(probe(search, branch, warm_starts) for branch in branches),
         seed=key(search.seed, "check"),
         order_seed=key(search.seed, "order", 0),
         width=width,
     )
 
 
-def probe(search: Search, branch: Branch) -> Probe:
+def probe(search: Search, branch: Branch, warm_starts: WarmStarts = NONE_FOUND) -> Probe:
     """The middle of the branch: of a range on its own scale, of a choice the first."""
     middle = {name: _middle(definition) for name, definition in branch.parameters.items()}
     rate = branch.parameters.get("learning_rate")
     rates = None if rate is None or isinstance(rate, Choice) else (rate.low, rate.high)
-    return Probe(
-        label=branch.key,
-        config=train_config(search.train, {**branch.fixed, **middle}),
-        rates=rates,
-    )
+    config = train_config(search.train, {**branch.fixed, **middle})
+    found = None if config.warm_start is None else warm_starts.get(config.warm_start)
+    return Probe(label=branch.key, config=config, rates=rates, warm_start=found)
 
 
 def _middle(definition: Definition) -> Value:

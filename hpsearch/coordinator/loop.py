@@ -257,7 +257,7 @@ class Coordinator:
     def _check(self, stage: StageRecord) -> None:
         """Make the checks, store them, and close the stage; ChecksFailed if one failed."""
         spec = self._view.search.spec
-        results = checked(self._executor, spec)
+        results = checked(self._executor, spec, self._look_up_warm_starts())
         broken = [] if self._force else failed(results)
         self._repository.store_checks(
             self._lease, stage.id, diagnoses(results, stage.id), not broken

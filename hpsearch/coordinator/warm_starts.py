@@ -22,28 +22,35 @@ WarmStarts = Mapping[str, CheckpointSlice]
 
 
 def resolve_warm_starts(
-    repository: Repository, spec: Search, root: Path, own_id: int | None = None
+    repository: Repository | None, spec: Search, root: Path, own_id: int | None = None
 ) -> WarmStarts:
     """The checkpoint that each warm start of ``spec`` means; ``root`` holds all searches' folders.
 
     A name means the newest search of that name before this one, whose id is ``own_id`` once it has
-    one. Raises HpsearchError, with the key at fault, for what cannot be started from.
+    one. Without a ``repository`` the trials that are named stay unresolved. Raises HpsearchError,
+    with the key at fault, for what cannot be started from.
     """
     found: dict[str, CheckpointSlice] = {}
     for key, text in warm_starts(spec):
         try:
-            found[text] = _resolved(repository, text, root, own_id)
+            resolved = _resolved(repository, text, root, own_id)
         except (ValueError, StorageError) as error:
             raise HpsearchError(f"{spec.name}: {key}: {error} (got {text!r})") from error
+        if resolved is not None:
+            found[text] = resolved
     return found
 
 
-def _resolved(repository: Repository, text: str, root: Path, own_id: int | None) -> CheckpointSlice:
+def _resolved(
+    repository: Repository | None, text: str, root: Path, own_id: int | None
+) -> CheckpointSlice | None:
     source = parse_warm_start(text)
     if source is None:
         raise ValueError(RULE)
     if isinstance(source, FileSource):
         return _of_file(source)
+    if repository is None:
+        return None
     if source.search == str(own_id):
         raise ValueError("must name a trial of another search, but this is its own")
     record = repository.find_search(source.search, before=own_id)

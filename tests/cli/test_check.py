@@ -145,6 +145,44 @@ def test_python_gets_the_failed_checks(folder: Path) -> None:
     assert len(hpsearch.run("dead.yaml", ray="none", force=True).trials()) >= 6
 
 
+def _fine_tuning(folder: Path) -> str:
+    """Writes a spec whose network learns nothing but from the weights of a trained trial."""
+    assert len(hpsearch.run("small.yaml", ray="none").trials()) >= 6
+    best = int(hpsearch.connect().best("small", n=1)["number"].iloc[0])
+    tuned = {"hidden_units": [8], "initialization": "zeros", "warm_start": f"small/{best}"}
+    spec = {**copy.deepcopy(SPEC), "name": "tuned", "train": tuned}
+    (folder / "tuned.yaml").write_text(yaml.safe_dump(spec))
+    return f"small/{best}"
+
+
+def test_a_search_that_fine_tunes_is_checked_from_the_weights_that_it_starts_from(
+    call: Hpsearch, folder: Path
+) -> None:
+    _fine_tuning(folder)
+    code, out, err = call("check", "tuned.yaml", "--format", "json")
+    assert code == 0, err
+    verdicts = {c["name"]: c["verdict"] for c in json.loads(out)["checks"]}
+    assert (verdicts["signal"], verdicts["fit_twenty"]) == ("pass", "pass")
+    assert call("check", "tuned.yaml", "--set", "train.warm_start=null")[0] == 1
+    code, _, err = call("run", "tuned.yaml", "--ray", "none")
+    assert code == 0, err
+    code, _, err = call("check", "tuned.yaml", "--set", "train.warm_start=small/99")
+    assert code == 1
+    assert "search 1 has no number 99" in err
+
+
+def test_without_a_database_what_a_trial_would_start_from_is_skipped(
+    call: Hpsearch, folder: Path
+) -> None:
+    source = _fine_tuning(folder)
+    code, out, err = call("check", "tuned.yaml", "--db", "sqlite:///other.db", "--format", "json")
+    assert code == 0, err
+    skipped = [c for c in json.loads(out)["checks"] if c["verdict"] == "skip"]
+    told = [c["name"] for c in skipped if f"starts from {source}, whose weights" in c["text"]]
+    assert {"initial_loss", "signal", "fit_twenty"} <= set(told)
+    assert not (folder / "other.db").exists()
+
+
 REAL = {
     "digits": None,
     "mnist_mlp": DATA / "mnist",

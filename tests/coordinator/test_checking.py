@@ -82,7 +82,7 @@ def test_a_probe_is_the_middle_of_its_branch() -> None:
         "lr_step_size": {"int": [1, 4]},
         "activation": {"choice": ["tanh", "relu"]},
     }
-    search = a_search(space=space)
+    search = a_search(space=space, train={"hidden_units": [8], "lr_schedule": "step"})
     sgd, momentum = check_plan(search, 2).probes
     assert (sgd.label, momentum.label) == ("optimizer=sgd", "optimizer=momentum")
     assert sgd.rates == (1e-4, 1.0)

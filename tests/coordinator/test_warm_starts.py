@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from coordinated import PROVENANCE, a_search, coordinate, curve
 
+from hpsearch.coordinator.checking import check_plan
 from hpsearch.coordinator.resources import prepared_folder
 from hpsearch.coordinator.view import SearchView
 from hpsearch.coordinator.warm_starts import resolve_warm_starts
@@ -16,7 +17,14 @@ from hpsearch.executors.simulated import SimulatedExecutor
 from hpsearch.spec.search import Search
 from hpsearch.storage.database import Database
 from hpsearch.storage.repository import Repository
-from workers.messages import CheckpointSlice, Member, Metric, TrialGroup
+from workers.messages import (
+    CheckPlan,
+    CheckpointSlice,
+    CheckResult,
+    Member,
+    Metric,
+    TrialGroup,
+)
 
 STAGES = [{"name": "only", "trials": 6, "epochs": 3, "expand": 0}]
 LONGER = [*STAGES, {"name": "fine", "trials": 4, "epochs": 6, "continue": 2, "expand": 0}]
@@ -35,15 +43,20 @@ def root(tmp_path: Path) -> Path:
 
 
 class _Watching(SimulatedExecutor):
-    """Remembers the groups that were started."""
+    """Remembers the groups that were started, and the checks that were asked for."""
 
     def __init__(self, **more: Any) -> None:
         super().__init__(curve, **more)
         self.started: list[TrialGroup] = []
+        self.plans: list[CheckPlan] = []
 
     def start(self, number: int, group: TrialGroup) -> str:
         self.started.append(group)
         return super().start(number, group)
+
+    def check(self, plan: CheckPlan) -> list[CheckResult]:
+        self.plans.append(plan)
+        return super().check(plan)
 
 
 def _search(name: str, **changes: Any) -> Search:
@@ -93,6 +106,26 @@ def test_a_choice_starts_each_trial_from_its_own_source(repository: Repository, 
         source = None if number is None else repository.find_trial(1, number)
         given = None if member.warm_start is None else member.warm_start.row
         assert given == (None if source is None else source.checkpoint_row)
+
+
+def test_probes_start_as_the_trials_that_they_stand_for(repository: Repository, root: Path) -> None:
+    _carry_out(repository, root, _search("first"))
+    executor = _Watching()
+    search = _starting_from("first/4", stages=[{"name": "check"}, *STAGES])
+    _carry_out(repository, root, search, executor)
+    (plan,) = executor.plans
+    starts = {member.warm_start for group in executor.started for member in group.members}
+    assert {probe.warm_start for probe in plan.probes} == starts
+    assert None not in starts
+    assert check_plan(search, 2).probes[0].warm_start is None
+
+
+def test_without_a_database_files_are_found_and_trials_are_not(root: Path, tmp_path: Path) -> None:
+    file = tmp_path / "net.safetensors"
+    file.touch()
+    space = {"warm_start": {"choice": [str(file), "first/4"]}}
+    found = resolve_warm_starts(None, _search("second", space=space), root)
+    assert found == {str(file): CheckpointSlice(file=str(file), row=0)}
 
 
 def test_a_group_that_lost_its_checkpoint_starts_warm_again(

@@ -16,11 +16,12 @@ from workers.messages import CheckPlan, CheckResult, Verdict
 from workers.training.checks.cost import cost
 from workers.training.checks.fit_twenty import fit_twenty
 from workers.training.checks.gradients import gradients
-from workers.training.checks.initial import initial_loss, regularized_loss
+from workers.training.checks.initial import initial_loss
 from workers.training.checks.inputs import inputs, targets
 from workers.training.checks.rate_range import rate_range
+from workers.training.checks.regularization import regularized_loss
 from workers.training.checks.signals import signal
-from workers.training.checks.subject import Subject
+from workers.training.checks.subject import Network, Subject
 from workers.training.feed import DeviceData
 from workers.training.optimizers import VARIANTS, variant
 from workers.training.precision import check_precision, matrix_products
@@ -30,10 +31,14 @@ __all__ = ["CHECKS", "check"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Check:
-    """``look`` at a probe; ``depends_on`` gives what is equal for probes that need one look."""
+    """``look`` at a probe; ``depends_on`` gives what is equal for probes that need one look.
+
+    ``from_start``: it says something only of the weights that training starts from.
+    """
 
     look: Callable[[Subject], CheckResult]
     depends_on: Callable[[TrainConfig], Hashable]
+    from_start: bool = False
 
 
 def _network(config: TrainConfig) -> Hashable:
@@ -41,8 +46,8 @@ def _network(config: TrainConfig) -> Hashable:
 
 
 def _penalty(config: TrainConfig) -> Hashable:
-    decoupled = VARIANTS[variant(config)].decoupled
-    return _network(config), _values(config, RegularizationFields), decoupled
+    own_rule = config.optimizer if VARIANTS[variant(config)].decoupled else None
+    return _network(config), _values(config, RegularizationFields), own_rule
 
 
 def _everything(config: TrainConfig) -> Hashable:
@@ -60,12 +65,12 @@ def _values(config: TrainConfig, *sections: type) -> Hashable:
 CHECKS: dict[str, Check] = {
     "inputs": Check(look=inputs, depends_on=_nothing),
     "targets": Check(look=targets, depends_on=_nothing),
-    "initial_loss": Check(look=initial_loss, depends_on=_network),
-    "regularized_loss": Check(look=regularized_loss, depends_on=_penalty),
+    "initial_loss": Check(look=initial_loss, depends_on=_network, from_start=True),
+    "regularized_loss": Check(look=regularized_loss, depends_on=_penalty, from_start=True),
     "gradients": Check(look=gradients, depends_on=_network),
-    "signal": Check(look=signal, depends_on=_network),
-    "fit_twenty": Check(look=fit_twenty, depends_on=_everything),
-    "rate_range": Check(look=rate_range, depends_on=_everything),
+    "signal": Check(look=signal, depends_on=_network, from_start=True),
+    "fit_twenty": Check(look=fit_twenty, depends_on=_everything, from_start=True),
+    "rate_range": Check(look=rate_range, depends_on=_everything, from_start=True),
     "cost": Check(look=cost, depends_on=_everything),
 }
 
@@ -87,13 +92,21 @@ def check(plan: CheckPlan, data: DeviceData) -> Iterator[CheckResult]:
             if place not in seen:
                 seen.add(place)
                 with matrix_products(probe.config.precision):
-                    yield one.look(subject)
+                    yield _look(name, one, subject)
+
+
+def _look(name: str, one: Check, subject: Subject) -> CheckResult:
+    if one.from_start and not subject.has_start:
+        text = f"starts from {subject.config.warm_start}, whose weights were not found: name the "
+        return subject.result(name, "skip", f"{text}database that has them (--db)")
+    return one.look(subject)
 
 
 def _refusal(subject: Subject) -> CheckResult | None:
     """What makes a trial with this configuration fail at once.
 
     A combination that is refused warns: others of the branch may be fine, as the spec was admitted.
+    A warm start fails: nobody looked into its file before.
     """
     try:
         check_precision(subject.config.precision, subject.data.device)
@@ -101,4 +114,7 @@ def _refusal(subject: Subject) -> CheckResult | None:
     except ConfigError as error:
         verdict: Verdict = "fail" if error.key == "precision" else "warn"
         return subject.result("configuration", verdict, f"{error.key} {error}: such trials fail")
+    refused = Network(subject, subject.config, subject.seeds(1)).refused
+    if refused:
+        return subject.result("configuration", "fail", f"{refused[0].message}: such trials fail")
     return None

@@ -112,6 +112,7 @@ def _judge(
     text = (
         f"{count} examples cannot be learned by heart in {MOST_UPDATES} updates at {NUM_RATES} "
         f"rates from {rates[0]:.2g} to {rates[-1]:.2g}; the best {score} is {best:.3g}, at "
-        f"{at:.2g}: look at the initialization and the labels, or give it more units or other rates"
+        f"{at:.2g}: look at the {subject.start} and the labels, or give it more units or other "
+        "rates"
     )
     return subject.result("fit_twenty", "fail", text, **numbers)

@@ -10,6 +10,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from workers.config.combination import loss_of
 from workers.messages import CheckResult, Verdict
 from workers.training.checks.subject import Network, Subject, undisturbed
 from workers.training.columns import Columns
@@ -136,7 +137,8 @@ def _judge(subject: Subject, errors: dict[str, Tensor]) -> CheckResult:
 def _has_kinks(subject: Subject) -> bool:
     config = subject.config
     pools = config.model == "cnn" and config.pooling == "max"
-    return config.activation in KINKED or config.loss == "hinge" or pools
+    loss = loss_of(config, subject.data.shape)
+    return config.activation in KINKED or loss == "hinge" or pools
 
 
 def _finite(number: float) -> float | None:

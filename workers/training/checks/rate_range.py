@@ -48,7 +48,7 @@ def rate_range(subject: Subject) -> CheckResult:
     if found is None:
         text = (
             f"the loss never falls clearly between {rates[0]:.0e} and {rates[-1]:.0e}, from "
-            f"{losses[0]:.3g}: look at the initialization and the inputs"
+            f"{losses[0]:.3g}: look at the {subject.start} and the inputs"
         )
         return subject.result("rate_range", "warn", text, **evidence)
     return _compare(subject, found, evidence)

@@ -15,8 +15,8 @@ from workers.config import TrainConfig
 from workers.messages import CheckResult
 from workers.training.checks.initial import plain_loss
 from workers.training.checks.subject import Network, Subject, undisturbed
-from workers.training.models.base import ParameterSpec
 from workers.training.optimizers import VARIANTS, variant
+from workers.training.stack import Stack
 
 OUTWEIGHS = 10.0  # times the loss of the data
 STEP = 1e-3  # rate times the larger of weight_decay and l1: small, and far above rounding
@@ -79,19 +79,23 @@ def _parts(config: TrainConfig) -> Iterator[TrainConfig]:
 def _missed(subject: Subject, part: TrainConfig) -> float:
     """|u - s| / |s|: what an update on a gradient of 0 takes off the weights over its rate, u, and
     the penalty's slope s by central differences."""
-    free = replace(undisturbed(part), frozen_layers=0, lr_multipliers=(), precision="float64")
-    acting = replace(free, weight_decay=part.weight_decay, l1=part.l1)
-    stack = (network := Network(subject, acting, subject.seeds(1))).stack
-    before = {name: view.clone() for name, view in stack.views("weights").items()}
-    rate = STEP / max(part.weight_decay, part.l1)
+    free = replace(part, frozen_layers=0, lr_multipliers=(), max_norm=None, gradient_noise=0.0)
+    stack = Network(subject, replace(free, precision="float64"), subject.seeds(1)).stack
+    slope_P = torch.zeros_like(stack.weights_MP[0])
+    for spec, place in zip(stack.parameters, stack.slices, strict=True):
+        if spec.kind == "weight" or part.decay_biases:
+            slope_P[place] = _slope(stack.weights_MP[0, place], part)
+    taken_P = _taken(stack, STEP / max(part.weight_decay, part.l1))
+    return float((taken_P - slope_P).norm() / slope_P.norm())
+
+
+def _taken(stack: Stack, rate: float) -> Tensor:
+    """What one update on a gradient of 0 takes off the only row's weights, over the rate, [P]."""
+    before_P = stack.weights_MP[0].clone()
     stack.set_rates(stack.columns.vector([rate]))
-    stack.accumulate([torch.zeros_like(w) for w in before.values()], num_examples=1)
+    stack.accumulate([torch.zeros_like(w) for w in stack.leaves().values()], num_examples=1)
     stack.update()
-    after = stack.views("weights")
-    slopes = {spec.name: _slope(before[spec.name], part) for spec in _decayed(network, part)}
-    slope_P = torch.cat([slopes.get(n, torch.zeros_like(w)).flatten() for n, w in before.items()])
-    taken_P = torch.cat([(w - after[name]).flatten() for name, w in before.items()]) / rate
-    return ((taken_P - slope_P).norm() / slope_P.norm()).item()
+    return (before_P - stack.weights_MP[0]) / rate
 
 
 def _slope(w: Tensor, config: TrainConfig) -> Tensor:
@@ -107,10 +111,8 @@ def _cost(w: Tensor, config: TrainConfig) -> Tensor:
 
 def _penalty(network: Network, config: TrainConfig) -> float:
     views = network.stack.views("weights")
-    specs = _decayed(network, config)
-    return sum(_cost(views[spec.name].double(), config).sum().item() for spec in specs)
-
-
-def _decayed(network: Network, config: TrainConfig) -> list[ParameterSpec]:
-    specs = network.stack.model.parameters
-    return [spec for spec in specs if spec.kind == "weight" or config.decay_biases]
+    return sum(
+        _cost(views[spec.name].double(), config).sum().item()
+        for spec in network.stack.parameters
+        if spec.kind == "weight" or config.decay_biases
+    )

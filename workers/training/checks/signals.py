@@ -33,11 +33,15 @@ def signal(subject: Subject) -> CheckResult:
         text = "has no hidden layers that could lose it"
         return subject.result("signal", "skip", text, **seen)
     if not all(math.isfinite(number) for number in (*deviations, *norms)):
-        text = "is not finite; standardize the inputs, or use a smaller initialization"
+        text = f"is not finite; standardize the inputs, or use another {subject.start}"
         return subject.result("signal", "fail", text)
+    if not max(norms) and subject.config.warm_start:
+        text = "the weights it starts from fit these examples already: they have no gradient"
+        return subject.result("signal", "skip", text, **seen)
     if min(deviations) == 0 or min(norms) == 0:
         what = "activations" if min(deviations) == 0 else "gradients"
-        text = f"{what} are 0 in layer {_first_zero(deviations, norms)}; use another initialization"
+        layer = _first_zero(deviations, norms)
+        text = f"{what} are 0 in layer {layer}; use another {subject.start}"
         return subject.result("signal", "fail", text, **seen)
     forward, backward = deviations[-1] / deviations[0], norms[0] / norms[-1]
     verdict, advice = _verdict(forward, backward)
@@ -100,7 +104,8 @@ def _what(name: str, factor: float, limit: float) -> str:
 
 
 def _first_zero(deviations: list[float], norms: list[float]) -> int:
-    return deviations.index(0) if 0 in deviations else len(norms) - 1 - norms[::-1].index(0)
+    """Of the layers, from 1: where the signal is lost first, on its way up or down."""
+    return 1 + deviations.index(0) if 0 in deviations else len(norms) - norms[::-1].index(0)
 
 
 def _shown(numbers: list[float]) -> str:
