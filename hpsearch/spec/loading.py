@@ -30,6 +30,7 @@ from hpsearch.spec.search import SAMPLERS, Data, Objective, Resources, Search, S
 from hpsearch.spec.space import Space
 from hpsearch.spec.space_section import read_space
 from hpsearch.spec.stages_section import StageDefaults, check_order, check_space, read_stages
+from hpsearch.spec.unread import unread
 from hpsearch.spec.warm_start import RULE, parse_warm_start, warm_starts
 from workers.config import DOMAINS
 from workers.config.domain import Domain
@@ -65,6 +66,12 @@ VALIDATION: dict[str, Rule] = {"folds": Domain(low=2, integer=True)}
 # How long a training lasts is said here or with a stage; it is no field of TrainConfig.
 TRAIN: dict[str, Rule] = {**DOMAINS, "epochs": POSITIVE}
 BUDGET: dict[str, Rule] = {"epochs": POSITIVE}
+# The metrics whose meaning some fields change: trials that differ in them cannot be ranked by it.
+LOSS_FIELDS = ("loss", "hinge_margin", "huber_delta")
+MEANINGS = {
+    "val_loss": LOSS_FIELDS,
+    "train_loss": (*LOSS_FIELDS, "label_smoothing", "mixup", "class_weights"),
+}
 RESOURCES: dict[str, Rule] = {
     "workers": OrAuto(POSITIVE),
     "gpus_per_worker": OrAuto(Domain(low=0)),
@@ -122,12 +129,25 @@ class _Reader:
             seed=top.get("seed", 0),
         )
         self._check_warm_starts(search)
+        self._check_comparable(search)
+        for key, rule in unread(search):
+            self.problems.add(key, rule)
         return search
 
     def _check_warm_starts(self, search: Search) -> None:
         for key, text in warm_starts(search):
             if parse_warm_start(text) is None:
                 self.problems.add(key, RULE, shown(text))
+
+    def _check_comparable(self, search: Search) -> None:
+        metric = search.objective.metric
+        changed = [name for name in MEANINGS.get(metric, ()) if name in search.space.parameters]
+        if changed:
+            rule = (
+                f"cannot compare trials that differ in {' and '.join(changed)}, which change what "
+                "it measures; fix that under train, or choose another metric"
+            )
+            self.problems.add("objective.metric", rule, shown(metric))
 
     def _fields(
         self,

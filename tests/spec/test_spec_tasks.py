@@ -123,6 +123,7 @@ VALUES: dict[str, list[Any]] = {
     "loss": ["hinge", "cross_entropy"],
     "momentum": [0.5, 0],
 }
+READERS = {"centered": {"optimizer": "rmsprop"}, "lr_milestones": {"lr_schedule": "step"}}
 
 
 @pytest.mark.parametrize("name", VALUES)
@@ -136,9 +137,9 @@ def test_a_field_may_be_fixed_chosen_and_overridden(name: str) -> None:
             for train in (search.train, back.train):
                 assert TrainConfig(**train) == expected
                 assert repr(train[name]) == repr(getattr(expected, name))
-    chosen = spec(space={name: {"choice": VALUES[name]}})
+    chosen = spec(train=READERS.get(name, {}), space={name: {"choice": VALUES[name]}})
     overridden = [f"space.{name}.choice={codec.encode(VALUES[name])}"]
-    for search in (load(chosen), load(spec(), overridden)):
+    for search in (load(chosen), load(spec(train=READERS.get(name, {})), overridden)):
         parameter = search.space.parameters[name]
         assert isinstance(parameter, Choice)
         values = [getattr(TrainConfig.of({name: value}), name) for value in VALUES[name]]
@@ -191,7 +192,8 @@ def test_a_spec_in_yaml_says_it_all(tmp_path: Path) -> None:
 name: houses
 objective: {metric: val_mae}
 data: {source: csv, path: houses.csv, target: price, task: regression, validation: {folds: 5}}
-train: {loss: huber, patience: 4, lr_multipliers: [1, 0.5], warm_start: old-houses/17}
+train:
+  {loss: huber, optimizer: rmsprop, patience: 4, lr_multipliers: [1, 0.5], warm_start: old/17}
 space:
   learning_rate: {log_uniform: [1e-4, 1]}
   centered: {choice: [true, false]}
@@ -202,4 +204,4 @@ stages: [{name: only, trials: 4, epochs: 9}]
     assert search.objective == Objective(metric="val_mae", mode="min")
     assert (search.data.task, search.data.folds) == ("regression", 5)
     assert search.train["lr_multipliers"] == (1.0, 0.5)
-    assert search.train["warm_start"] == "old-houses/17"
+    assert search.train["warm_start"] == "old/17"
