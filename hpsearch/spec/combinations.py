@@ -61,7 +61,7 @@ def refused_values(search: Search, data: DataShape) -> Iterator[tuple[str, str]]
         return
     found = [
         (name, path, error)
-        for name, path, value, when in _values(search.space)
+        for name, path, value, when in extremes(search.space)
         if (error := _Tree(search, data, _needed(search.space, when)).error({name: value}))
     ]
     to_blame = {name for name, _, error in found if error.key == name}
@@ -136,7 +136,7 @@ def _needed(space: Space, when: When) -> dict[str, tuple[Value, ...]]:
     return needed
 
 
-def _values(space: Space) -> Iterator[tuple[str, str, Value, When]]:
+def extremes(space: Space) -> Iterator[tuple[str, str, Value, When]]:
     """(name, key path, value, its conditions) of each choice and each end of a range."""
     for name, parameter in space.parameters.items():
         for number, definition in enumerate(parameter.definitions):

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from hpsearch.spec.combinations import refused_values
+from hpsearch.spec.combinations import extremes, refused_values
 from hpsearch.spec.problem import Problem, Problems, SpecError, shown
 from hpsearch.spec.search import Search
-from hpsearch.spec.space import Choice
+from hpsearch.spec.unread import may_read
 from workers.config import TrainConfig
 from workers.data import DataConfig, DataError, Dataset, load
+
+PLACES = {"folds": "data.validation.folds"}  # of fields that a spec has elsewhere than under data
 
 
 def load_data(search: Search) -> Dataset:
@@ -24,7 +26,8 @@ def load_data(search: Search) -> Dataset:
     try:
         dataset = load(DataConfig(**search.data.model_dump()), seed=search.seed)
     except DataError as error:
-        problem = Problem(file=search.name, key=f"data.{error.key}", rule=str(error))
+        key = PLACES.get(error.key, f"data.{error.key}")
+        problem = Problem(file=search.name, key=key, rule=str(error))
         raise SpecError([problem]) from error
     check_data(search, dataset)
     return dataset
@@ -49,14 +52,11 @@ def check_data(search: Search, dataset: Dataset) -> None:
 
 
 def _batch_sizes(search: Search) -> Iterator[tuple[str, int]]:
-    """(key path, batch size) of each choice, or of the largest size."""
-    parameter = search.space.parameters.get("batch_size")
-    if parameter is None:
-        yield "train.batch_size", search.train.get("batch_size", TrainConfig().batch_size)
+    """(key path, batch size) of each choice and end of a range; none that no trial reads."""
+    if not may_read(search, "batch_size"):
         return
-    for definition in parameter.definitions:
-        if isinstance(definition, Choice):
-            for i, value in enumerate(definition.choices):
-                yield f"space.batch_size.choice[{i}]", value
-        else:
-            yield f"space.batch_size.{definition.kind}[1]", int(definition.high)
+    if "batch_size" not in search.space.parameters:
+        yield "train.batch_size", search.train.get("batch_size", TrainConfig().batch_size)
+    for name, path, value, _ in extremes(search.space):
+        if name == "batch_size":
+            yield path, value

@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 
 from hpsearch.spec import Problem, SpecError, load, load_data
 from hpsearch.spec.combinations import refused_values
-from hpsearch.spec.search import Search
+from hpsearch.spec.problem import Problems
+from hpsearch.spec.search import Data, Search, Stage
 from hpsearch.spec.space import Choice, Params, is_active
+from hpsearch.spec.space_section import read_space
 from workers.config import TrainConfig
 from workers.config.combination import ConfigError, DataShape, check_combination
 
@@ -40,10 +42,21 @@ CHOICES: dict[str, list[Any]] = {
 }
 
 
+STAGES = [{"name": "only", "trials": 1000, "epochs": 1}]
+
+
 def a_search(space: dict[str, Any], **train: Any) -> Search:
-    stages = [{"name": "only", "trials": 1000, "epochs": 1}]
-    spec = {"name": "try", "data": DATA, "train": train, "space": space, "stages": stages}
-    return load(spec)
+    return load({"name": "try", "data": DATA, "train": train, "space": space, "stages": STAGES})
+
+
+def any_search(space: dict[str, Any], **train: Any) -> Search:
+    """One that may search over what no trial reads, which ``load`` would refuse."""
+    problems = Problems(file="try")
+    read = read_space(space, train.keys(), problems)
+    problems.raise_if_any()
+    return Search(
+        name="try", data=Data(**DATA), train=train, space=read, stages=(Stage(name="only"),)
+    )
 
 
 def problems_of(space: dict[str, Any], **train: Any) -> tuple[Problem, ...]:
@@ -67,7 +80,7 @@ def searches(draw: st.DrawFn) -> Search:
         if parent is not None:
             space[name]["when"] = {parent: [draw(st.sampled_from(space[parent]["choice"]))]}
     fixed = draw(st.sampled_from([{}, {"model": "cnn"}, {"normalization": "group"}]))
-    return a_search(space, **{key: value for key, value in fixed.items() if key not in space})
+    return any_search(space, **{key: value for key, value in fixed.items() if key not in space})
 
 
 def every_combination(search: Search, decided: Params, names: list[str]) -> Iterator[Params]:
@@ -170,6 +183,42 @@ def test_what_fails_with_another_field_says_which() -> None:
         "leaves no trial that can be trained: lr_multipliers must have one number for each of the "
         "4 layers, but has 2"
     )
+
+
+def test_a_list_of_widths_is_not_repeated() -> None:
+    space = {"learning_rate": {"uniform": [0.1, 1]}}
+    (fixed,) = problems_of(space, hidden_units=[9, 8], depth=2)
+    assert fixed.key == "train.depth"
+    assert fixed.rule == (
+        "repeats one width, but got 2 with the list [9, 8] for hidden_units; give one width, or "
+        "leave depth out"
+    )
+    load_data(a_search(space, hidden_units=9, depth=2))
+    load_data(a_search(space, hidden_units=[9, 8], depth=2, model="logistic_regression"))
+    load_data(a_search({"hidden_units": {"choice": [[9, 8], 9]}, "depth": {"int": [1, 3]}}))
+    (list_alone,) = problems_of({"hidden_units": {"choice": [[9, 8], 9]}}, depth=2)
+    assert list_alone.key == "space.hidden_units.choice[0]"
+
+
+def test_the_default_width_is_one_that_depth_repeats() -> None:
+    assert TrainConfig(depth=3).layer_widths() == (50, 50, 50)
+
+
+@pytest.mark.parametrize("model", ["mlp", "cnn"])
+def test_weights_that_are_normalized_have_no_largest_norm(model: str) -> None:
+    space, fixed = {"max_norm": {"choice": [None, 2.5]}}, {"model": model}
+    (problem,) = problems_of(space, normalization="weight", **fixed)
+    assert problem.key == "space.max_norm.choice[1]"
+    assert problem.rule.startswith("would limit v of the weights g v / |v|")
+    assert "but got 2.5; leave it out" in problem.rule
+    load_data(a_search(space, normalization="batch", **fixed))
+    load_data(a_search(space, normalization="weight", model="logistic_regression"))
+
+
+def test_a_batch_that_cannot_grow_is_told_by_its_decay_under_any_normalization() -> None:
+    fixed = {"lr_schedule": "grow_batch", "lr_decay": 0.0, "normalization": "batch"}
+    (problem,) = problems_of({"learning_rate": {"uniform": [0.1, 1]}}, **fixed)
+    assert problem.key == "train.lr_decay"
 
 
 def test_all_fields_at_once_take_few_combinations_to_refuse() -> None:

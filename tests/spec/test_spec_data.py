@@ -64,6 +64,11 @@ def test_more_rows_than_there_are_is_told_by_its_key(key: str, value: int) -> No
 
 
 DATA = {"source": "digits", "limit": 100, "validation": 20}
+CASES = [
+    {"choice": [8], "when": {"optimizer": ["sgd", "gradient_descent"]}},
+    {"choice": [81], "when": {"optimizer": "adam"}},
+]
+OPTIMIZER = {"optimizer": {"choice": ["sgd", "adam", "gradient_descent"]}}
 
 
 @pytest.mark.parametrize(
@@ -72,9 +77,12 @@ DATA = {"source": "digits", "limit": 100, "validation": 20}
         ({"train": {"batch_size": 81}}, "train.batch_size"),
         ({"space": {"batch_size": {"choice": [80, 81]}}}, "space.batch_size.choice[1]"),
         ({"space": {"batch_size": {"int": [8, 81]}}}, "space.batch_size.int[1]"),
+        ({"space": {"batch_size": CASES}}, "space.batch_size[1].choice[0]"),
     ],
 )
 def test_a_batch_larger_than_the_training_part_is_told(sections: dict[str, Any], key: str) -> None:
+    if "space" in sections:
+        sections = {"space": {**OPTIMIZER, **sections["space"]}}
     problem = problem_of(data=DATA, **sections)
     assert (problem.key, problem.value) == (key, "81")
     assert "must be at most 80, the number of training rows" in problem.rule
@@ -86,3 +94,28 @@ def test_the_default_batch_is_held_against_the_rows_too() -> None:
 
 def test_a_batch_of_all_training_rows_is_legal() -> None:
     assert len(load_data(load(spec(data=DATA, train={"batch_size": 80}))).x_train) == 80
+
+
+FEW = {**DATA, "validation": 80}
+WHOLE = {"choice": ["gradient_descent"]}
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {"train": {"optimizer": "gradient_descent"}},
+        {"train": {"batch_size": 81}, "space": {"optimizer": WHOLE}},
+    ],
+)
+def test_gradient_descent_takes_all_rows_whatever_the_batch(sections: dict[str, Any]) -> None:
+    assert load_data(load(spec(data=FEW, **sections))).num_train == 20
+
+
+def test_one_optimizer_with_minibatches_is_enough_to_hold_the_batch_against_the_rows() -> None:
+    space = {"optimizer": {"choice": ["gradient_descent", "sgd"]}}
+    assert problem_of(data=FEW, space=space).key == "train.batch_size"
+
+
+def test_folds_that_leave_too_few_rows_are_told_where_a_spec_has_them() -> None:
+    problem = problem_of(data={"source": "digits", "validation": {"folds": 1798}})
+    assert problem.key == "data.validation.folds"

@@ -43,12 +43,12 @@ class ConfigError(ValueError):
 
 def check_combination(config: TrainConfig, data: DataShape) -> None:
     """Raises ConfigError with the first rule that ``config`` breaks on ``data``."""
-    for rule in (_model, _normalization, _layers, _loss, _pace, _inputs):
+    for rule in (_pace, _model, _depth, _normalization, _layers, _loss, _inputs):
         for key, broken in rule(config, data):
             raise ConfigError(key, broken)
 
 
-Problems = Iterator[tuple[str, str]]
+Broken = Iterator[tuple[str, str]]  # (field at fault, what it breaks)
 
 
 def loss_of(config: TrainConfig, data: DataShape) -> str:
@@ -56,7 +56,7 @@ def loss_of(config: TrainConfig, data: DataShape) -> str:
     return config.loss or ("mse" if data.is_regression else "cross_entropy")
 
 
-def _model(config: TrainConfig, data: DataShape) -> Problems:
+def _model(config: TrainConfig, data: DataShape) -> Broken:
     if config.model != "cnn":
         return
     if data.image is None:
@@ -80,12 +80,29 @@ def _model(config: TrainConfig, data: DataShape) -> Problems:
         side = side // 2 if halved else side
 
 
-def _normalization(config: TrainConfig, data: DataShape) -> Problems:
+def _depth(config: TrainConfig, data: DataShape) -> Broken:
+    if config.model == "logistic_regression" or isinstance(config.hidden_units, int):
+        return
+    if config.depth != 1:
+        yield (
+            "depth",
+            f"repeats one width, but got {config.depth} with the list {list(config.hidden_units)} "
+            "for hidden_units; give one width, or leave depth out",
+        )
+
+
+def _normalization(config: TrainConfig, data: DataShape) -> Broken:
     name = config.normalization
     if name == "instance" and config.model != "cnn":
         yield "normalization", "instance needs images: model cnn; use layer"
     if name == "batch" and config.minibatch_size(0, data.num_train) == 1:
         yield "batch_size", "must be at least 2 for batch normalization, but got 1"
+    if name == "weight" and config.model != "logistic_regression" and config.max_norm is not None:
+        yield (
+            "max_norm",
+            "would limit v of the weights g v / |v| that normalization weight makes, which changes "
+            f"nothing, but got {config.max_norm:g}; leave it out, or normalize otherwise",
+        )
     if name != "group":
         return
     for units in (*config.block_channels(), *config.layer_widths()):
@@ -97,7 +114,7 @@ def _normalization(config: TrainConfig, data: DataShape) -> Problems:
             )
 
 
-def _layers(config: TrainConfig, data: DataShape) -> Problems:
+def _layers(config: TrainConfig, data: DataShape) -> Broken:
     num_layers = config.num_layers()
     given = config.lr_multipliers
     if isinstance(given, tuple) and given and len(given) != num_layers:
@@ -112,7 +129,7 @@ def _layers(config: TrainConfig, data: DataShape) -> Problems:
         )
 
 
-def _loss(config: TrainConfig, data: DataShape) -> Problems:
+def _loss(config: TrainConfig, data: DataShape) -> Broken:
     loss = loss_of(config, data)
     if (loss in CLASS_LOSSES) == data.is_regression:
         needs, has = ("classes", "numbers") if data.is_regression else ("numbers", "classes")
@@ -122,14 +139,14 @@ def _loss(config: TrainConfig, data: DataShape) -> Problems:
         yield "class_weights", "needs classes, but the targets are numbers; use none"
 
 
-def _pace(config: TrainConfig, data: DataShape) -> Problems:
+def _pace(config: TrainConfig, data: DataShape) -> Broken:
     if config.lr_schedule == "grow_batch" and not 0 < config.lr_decay <= 1:
         yield "lr_decay", f"must be in (0, 1] for grow_batch, but got {config.lr_decay:g}"
     if config.lr_schedule == "plateau" and config.lr_decay >= 1:
         yield "lr_decay", f"must be below 1 for plateau, but got {config.lr_decay:g}"
 
 
-def _inputs(config: TrainConfig, data: DataShape) -> Problems:
+def _inputs(config: TrainConfig, data: DataShape) -> Broken:
     for name in IMAGE_AUGMENTATIONS:
         if getattr(config, name) and data.image is None:
             yield name, "needs images, but the examples are lists of numbers; set it to 0"

@@ -46,7 +46,9 @@ def text(help: str, *, shapes: bool = False) -> Any:
     return _declared(None, Domain(text=True, optional=True), help, shapes)
 
 
-def listed(default: tuple[Any, ...], help: str, *, shapes: bool = False, **domain: Any) -> Any:
+def listed(
+    default: float | tuple[Any, ...], help: str, *, shapes: bool = False, **domain: Any
+) -> Any:
     """A list of numbers; one number stands for a list of one."""
     return _declared(default, Domain(sequence=True, **domain), help, shapes)
 

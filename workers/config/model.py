@@ -74,7 +74,7 @@ class ModelFields:
 
     model: str = named(MODELS, "the kind of network", shapes=True)
     hidden_units: int | tuple[int, ...] = listed(
-        (50,),
+        50,
         "the widths of the hidden linear layers: a list, or one width repeated `depth` times",
         low=1,
         integer=True,
