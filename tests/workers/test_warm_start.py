@@ -119,9 +119,20 @@ def test_a_file_that_is_no_checkpoint_is_refused_with_its_name(tmp_path: Path) -
 def test_a_network_of_other_layers_is_refused(tmp_path: Path) -> None:
     report = _trained(tmp_path, config())
     source = CheckpointSlice(file=report.checkpoint, row=0)
-    text = _refusal(source, config(hidden_units=(9, 4)))
-    assert "2.weight of the model is [4, 4], but" in text
-    assert "has none" in text
+    text = _refusal(source, config(hidden_units=(7, 4)))
+    assert "the model has 0.weight as [7, 12], but" in text
+    assert "has it as [9, 12]" in text
+    assert "all_but_head" not in text, "it would not help"
+
+
+def test_a_normalization_that_one_side_lacks_is_refused(tmp_path: Path) -> None:
+    report = _trained(tmp_path, config(normalization="batch"))
+    source = CheckpointSlice(file=report.checkpoint, row=0)
+    text = _refusal(source, config())
+    assert "the model has 0.gain not at all, but" in text
+    report = _trained(tmp_path, config())
+    source = CheckpointSlice(file=report.checkpoint, row=0)
+    assert "has it not at all" in _refusal(source, config(normalization="batch"))
 
 
 def test_a_member_that_cannot_start_warm_fails_alone(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ Called by the loop for the members that name one; layers are matched by their na
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Any
 
@@ -38,30 +38,48 @@ def warm_start(stack: Stack) -> tuple[Refusal, ...]:
 
 
 def _start(stack: Stack, member: Member, source: CheckpointSlice, rows: slice) -> None:
+    """Copy what is wanted; ConfigError if the file's layers are others than the model's."""
     views = stack.views("weights") | stack.buffers
     found = _tensors(source, stack.num_folds)
-    for name in _layers_wanted(stack, member):
-        _take(name, views[name][rows], found, source.file)
+    head = max(spec.layer for spec in stack.parameters)
+    takes_head = member.config.warm_start_layers == "all"
+    wanted = [name for name in views if takes_head or _layer(name) != head]
+    lacking = [name for name in wanted if not _fits(views[name], found.get(name))]
+    # A gain, a slope or running statistics that the model has no place for: not the same function.
+    spare = [n for n in found if n not in views and 0 <= _layer(n) < head + takes_head]
+    if lacking or spare:
+        raise ConfigError("warm_start", _mismatch(views, found, (*lacking, *spare), source, head))
+    for name in wanted:
+        views[name][rows].copy_(found[name])
 
 
-def _layers_wanted(stack: Stack, member: Member) -> list[str]:
-    """The names of the tensors to take over."""
-    specs = stack.parameters
-    head = max(spec.layer for spec in specs)
-    without_head = member.config.warm_start_layers == "all_but_head"
-    names = [spec.name for spec in specs if not (without_head and spec.layer == head)]
-    return [*names, *(spec.name for spec in stack.model.buffers)]
+def _fits(view: Tensor, tensor: Tensor | None) -> bool:
+    return tensor is not None and tensor.shape[1:] == view.shape[1:]
 
 
-def _take(name: str, rows: Tensor, found: Mapping[str, Tensor], file: str) -> None:
-    if name not in found or found[name].shape[1:] != rows.shape[1:]:
-        has = f"has it as {list(found[name].shape[1:])}" if name in found else "has none"
-        raise ConfigError(
-            "warm_start",
-            f"{name} of the model is {list(rows.shape[1:])}, but {file} {has}; start from a "
-            "network of the same layers, or take over all_but_head",
-        )
-    rows.copy_(found[name])
+def _layer(name: str) -> int:
+    """The number that a tensor's name begins with; -1 for a name of other making."""
+    first = name.partition(".")[0]
+    return int(first) if first.isdecimal() else -1
+
+
+def _mismatch(
+    views: Mapping[str, Tensor],
+    found: Mapping[str, Tensor],
+    names: Sequence[str],
+    source: CheckpointSlice,
+    head: int,
+) -> str:
+    model, file = (
+        f"as {list(tensors[names[0]].shape[1:])}" if names[0] in tensors else "not at all"
+        for tensors in (views, found)
+    )
+    only_head = all(_layer(name) == head for name in names)
+    remedy = ", or take over all_but_head" if only_head else ""
+    return (
+        f"the model has {names[0]} {model}, but {source.file} has it {file}; start from a network "
+        f"of the same layers and normalization{remedy}"
+    )
 
 
 def _tensors(source: CheckpointSlice, num_folds: int) -> dict[str, Tensor]:
