@@ -21,8 +21,8 @@ from workers.metrics import PER_LAYER
 
 TIME = "datetime64[us, UTC]"
 TRIALS = {
-    "trial": "Int64",
     "number": "Int64",
+    "trial": "Int64",
     "stage": "category",
     "branch": "category",
     "state": "category",
@@ -41,8 +41,8 @@ TRIALS = {
     "worker": "string",
 }
 CURVES = {
-    "trial": "Int64",
     "number": "Int64",
+    "trial": "Int64",
     "epoch": "Int64",
     **dict.fromkeys(METRIC_COLUMNS, "float64"),
     **dict.fromkeys(PER_LAYER, "object"),
@@ -62,6 +62,7 @@ STAGES = {
     "sampler": "category",
 }
 DIAGNOSES = {
+    "number": "Int64",
     "kind": "category",
     "message": "string",
     "trial": "Int64",
@@ -162,7 +163,10 @@ class Frames:
         return _frame(rows, STATUS)
 
     def diagnoses(self, search: SearchRef) -> pd.DataFrame:
-        """One row a finding; without a trial it is about a stage, without both about the search."""
+        """One row a finding, with the number of the trial that it is about, and its id.
+
+        Both are NA where it is about a stage, and the stage too where it is about the search.
+        """
         record = self.repository.find_search(search)
         with self.repository.database.read() as connection:
             rows = queries.diagnoses(connection, record.id)

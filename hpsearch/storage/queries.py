@@ -70,7 +70,7 @@ def curves(connection: Connection, search_id: int) -> Sequence[Row[Any]]:
         or_(lineage.c.up_to.is_(None), MetricRow.epoch <= lineage.c.up_to),
     )
     return connection.execute(
-        select(lineage.c.trial, lineage.c.number, MetricRow.epoch, *metrics)
+        select(lineage.c.number, lineage.c.trial, MetricRow.epoch, *metrics)
         .join_from(lineage, MetricRow, within)
         .order_by(lineage.c.number, MetricRow.epoch)
     ).all()
@@ -80,6 +80,7 @@ def diagnoses(connection: Connection, search_id: int) -> Sequence[Row[Any]]:
     """The findings about a search, in the order in which they were made."""
     return connection.execute(
         select(
+            TrialRow.number,
             DiagnosisRow.kind,
             DiagnosisRow.message,
             DiagnosisRow.trial_id.label("trial"),
@@ -87,6 +88,8 @@ def diagnoses(connection: Connection, search_id: int) -> Sequence[Row[Any]]:
             DiagnosisRow.evidence,
             DiagnosisRow.created_at,
         )
+        .select_from(DiagnosisRow)
+        .outerjoin(TrialRow, TrialRow.id == DiagnosisRow.trial_id)
         .outerjoin(StageRow, StageRow.id == DiagnosisRow.stage_id)
         .where(DiagnosisRow.search_id == search_id)
         .order_by(DiagnosisRow.id)
@@ -146,8 +149,8 @@ def _as_read(column: InstrumentedAttribute[Any]) -> ColumnElement[Any]:
 def _trials(search_id: int) -> Select[*tuple[Any, ...]]:
     return (
         select(
-            TrialRow.id.label("trial"),
             TrialRow.number,
+            TrialRow.id.label("trial"),
             StageRow.name.label("stage"),
             TrialRow.branch,
             TrialRow.state,

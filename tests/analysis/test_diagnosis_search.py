@@ -198,6 +198,14 @@ def test_the_findings_of_one_trial_can_be_asked_for(repository: Repository) -> N
         tables.of_trial(frames, "simulated", found, 24)
 
 
+def test_before_its_end_a_search_may_have_nothing_to_show(database: Database) -> None:
+    frames = Frames(begin(database).repository)
+    found = tables.findings(frames, "digits")
+    assert found.empty
+    assert list(found.columns) == tables.COLUMNS
+    assert tables.by_kind(frames, "digits", found).empty
+
+
 def test_before_its_end_a_search_shows_what_its_trials_show_so_far(database: Database) -> None:
     writer = begin(database, num_trials=2)
     metrics = [{"trial_id": writer.ids[0], "train_loss": math.nan}]

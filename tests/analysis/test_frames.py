@@ -334,8 +334,15 @@ def test_diagnoses_name_their_trial_and_stage(database: Database) -> None:
     writer.repository.add_diagnoses(writer.lease, writer.search.id, found)
     border, dead = Frames(writer.repository).diagnoses("digits").to_dict("records")
     assert (border["stage"], border["evidence"]) == ("coarse", {"a": (1,)})
+    assert pd.isna(border["number"])
     assert pd.isna(border["trial"])
-    assert (dead["trial"], dead["kind"]) == (writer.ids[1], "dead")
+    assert (dead["number"], dead["trial"], dead["kind"]) == (1, writer.ids[1], "dead")
+
+
+def test_every_frame_about_trials_begins_with_their_number(database: Database) -> None:
+    frames = Frames(begin(database).repository)
+    for read in (frames.trials, frames.best, frames.curves, frames.diagnoses):
+        assert read("digits").columns[0] == "number"
 
 
 def test_searches_have_their_counts_and_the_best_value_in_their_direction(

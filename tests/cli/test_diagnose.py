@@ -113,6 +113,26 @@ def test_diagnose_tells_of_one_trial(printed: str, capfd: pytest.CaptureFixture[
     assert "0 to 19, but got 20" in err
 
 
+def test_a_search_with_nothing_to_say_ends_and_is_diagnosed_all_the_same(
+    folder: Path, printed: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    space = {"learning_rate": {"log_uniform": [0.01, 0.02]}}
+    stages = [{"name": "only", "trials": 1, "epochs": 2, "expand": 0}]
+    spec = {**SPEC, "name": "well", "space": space, "stages": stages}
+    (folder / "well.yaml").write_text(yaml.safe_dump(spec))
+    run = ("run", "well.yaml", "--ray", "none")
+    code, out, _ = say(capfd, *run)
+    assert code == 0
+    assert "Warning" not in out
+    code, out, _ = say(capfd, *run, "--json")
+    assert code == 0
+    assert (json.loads(out)["warnings"], json.loads(out)["findings"]) == ([], {})
+    assert package.connect().diagnoses("well").empty
+    assert say(capfd, "diagnose", "well")[:2] == (0, "Nothing to show.\n")
+    code, out, _ = say(capfd, "diagnose", "well", "--format", "json")
+    assert (code, json.loads(out)) == (0, [])
+
+
 def test_the_classes_of_the_data_are_noted_for_what_guessing_reaches(printed: str) -> None:
     repository = package.connect().repository
     noted = [e.data for e in repository.events(1) if e.kind == "data_read"]

@@ -5,14 +5,15 @@ Called by ``hpsearch diagnose`` and by what ``hpsearch run`` prints at its end.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
 from hpsearch.analysis.diagnosis.searching import curve_diagnoses, is_diagnosed
 from hpsearch.errors import HpsearchError
-from hpsearch.storage.records import CHECK_KIND, NewDiagnosis, TrialRecord
+from hpsearch.storage.records import CHECK_KIND, NewDiagnosis, StageRecord, TrialRecord
 
 if TYPE_CHECKING:
     from hpsearch.analysis.frames import Frames, SearchRef
@@ -28,17 +29,14 @@ def findings(frames: Frames, search: SearchRef) -> pd.DataFrame:
     the checks that were made before it, those that did not pass.
     """
     record = frames.repository.find_search(search)
-    stages, trials = frames.repository.load(record.id)
-    numbers = {trial.id: trial.number for trial in trials}
     stored = frames.diagnoses(record.id)
     is_check = stored["kind"].astype("string").str.startswith(CHECK_KIND)
     if record.state != "complete" and is_check.all():
-        names = {stage.id: stage.name for stage in stages}
-        stored = pd.concat(
-            [stored, _frame(curve_diagnoses(frames.repository, record, trials), names)]
-        )
-    stored = stored[[evidence.get("verdict") not in PASSED for evidence in stored["evidence"]]]
-    return stored.assign(number=stored["trial"].map(numbers).astype("Int64"))[COLUMNS]
+        stages, trials = frames.repository.load(record.id)
+        found = curve_diagnoses(frames.repository, record, trials)
+        stored = pd.concat([stored[COLUMNS], _frame(found, stages, trials)])
+    told = [evidence.get("verdict") not in PASSED for evidence in stored["evidence"]]
+    return stored.loc[np.array(told, dtype=bool), COLUMNS]  # [] would select columns, not rows
 
 
 def of_trial(frames: Frames, search: SearchRef, found: pd.DataFrame, number: int) -> pd.DataFrame:
@@ -88,13 +86,21 @@ def words(kind: str) -> str:
     return kind.replace("_", " ")
 
 
-def _frame(found: Sequence[NewDiagnosis], stages: Mapping[int, str]) -> pd.DataFrame:
-    """Findings that are not stored, with their trial's id and their stage's name."""
+def _frame(
+    found: Sequence[NewDiagnosis], stages: Sequence[StageRecord], trials: Sequence[TrialRecord]
+) -> pd.DataFrame:
+    """Findings that are not stored, with their trial's number and their stage's name."""
+    numbers = {trial.id: trial.number for trial in trials}
+    names = {stage.id: stage.name for stage in stages}
     rows: list[tuple[object, ...]] = [
-        (d.trial_id, stages.get(d.stage_id or -1), d.kind, d.message, dict(d.evidence))
+        (
+            numbers.get(d.trial_id or -1),
+            names.get(d.stage_id or -1),
+            *(d.kind, d.message, dict(d.evidence)),
+        )
         for d in found
     ]
-    return pd.DataFrame(rows, columns=["trial", "stage", "kind", "message", "evidence"])
+    return pd.DataFrame(rows, columns=COLUMNS).astype({"number": "Int64"})
 
 
 def _trials(frames: Frames, search: SearchRef) -> list[TrialRecord]:
