@@ -69,7 +69,7 @@ def test_what_depends_on_weights_that_were_not_found_is_skipped() -> None:
 def test_a_warm_start_of_another_network_is_said_to_fail(tmp_path: Path) -> None:
     start = _trained(tmp_path)
     for fields, source, said in (
-        ({"hidden_units": (8,)}, start, "take over all_but_head: such trials fail"),
+        ({"hidden_units": (8,)}, start, "same layers and normalization: such trials fail"),
         ({}, CheckpointSlice(file=str(tmp_path / "none"), row=0), "cannot be read"),
     ):
         plan = a_plan(config(warm_start=WARM, **fields), warm_start=source)

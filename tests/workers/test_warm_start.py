@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 import torch
 from safetensors.torch import save_file
 from training_cases import CPU, blobs, config, device_data, folded, group
@@ -12,6 +13,7 @@ from training_cases import CPU, blobs, config, device_data, folded, group
 from workers.config import TrainConfig
 from workers.data import Dataset
 from workers.messages import CheckpointSlice, Report, TrialGroup
+from workers.training.checkpoints import CheckpointError
 from workers.training.feed import DeviceData
 from workers.training.group_training import GroupTraining
 from workers.training.loop import train
@@ -158,3 +160,36 @@ def test_a_plain_state_dict_has_no_rows(tmp_path: Path) -> None:
     file = str(tmp_path / "mine.safetensors")
     save_file({"0.weight": torch.zeros(9, 12)}, file)
     assert "has no #7" in _refusal(CheckpointSlice(file=file, row=7), config())
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"layout": "{}"},
+        {"layout": "[]", "folds": "1"},
+        {"layout": '{"weights": [["0.weight", [3, 3]]]}', "folds": "1"},
+        {"layout": '{"weights": [["0.weight", null]]}', "folds": "1"},
+        {"layout": "{}", "folds": "x"},
+    ],
+    ids=lambda m: str(m),
+)
+def test_metadata_that_are_not_ours_are_refused(tmp_path: Path, metadata: dict[str, str]) -> None:
+    file = str(tmp_path / "odd.safetensors")
+    save_file({"weights": torch.zeros(1, 157)}, file, metadata)
+    text = _refusal(CheckpointSlice(file=file, row=0), config())
+    assert "names its layers wrongly" in text or "not at all" in text
+
+
+def test_a_checkpoint_of_an_older_version_is_called_one(tmp_path: Path) -> None:
+    file = str(tmp_path / "old.safetensors")
+    save_file({"weights": torch.zeros(1, 157)}, file, {"epoch": "2", "step": "9"})
+    assert "of an older version" in _refusal(CheckpointSlice(file=file, row=0), config())
+
+
+def test_a_trial_does_not_go_on_from_the_rows_of_another(tmp_path: Path) -> None:
+    report = _trained(tmp_path, config(), config(learning_rate=0.05))
+    one = group(config(), epochs=3)
+    swapped = replace(one.members[0], resume=CheckpointSlice(file=report.checkpoint, row=1))
+    going_on = replace(one, members=(swapped,), start_epoch=2)
+    with pytest.raises(CheckpointError, match="row 1 of .* is of another trial"):
+        list(train(going_on, device_data()))

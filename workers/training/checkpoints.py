@@ -12,7 +12,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from workers.messages import CheckpointSlice
+from workers.messages import CheckpointSlice, Member
 from workers.training.stack import Stack
 
 
@@ -55,6 +55,7 @@ def _metadata(stack: Stack, epoch: int) -> dict[str, str]:
         "epoch": str(epoch),
         "step": str(stack.updates),
         "folds": str(stack.num_folds),
+        "seeds": json.dumps([member.seed for member in stack.members]),
         "layout": json.dumps(layout),
     }
 
@@ -65,32 +66,33 @@ def read(stack: Stack, epoch: int) -> None:
     for place, member in enumerate(stack.members):
         if member.resume is None:
             raise CheckpointError(f"trial {member.trial} is to go on but names no checkpoint")
-        needed = stack.needs(member)
-        updates.add(_read_rows(stack, stack.rows_of(place), member.resume, epoch, needed))
+        updates.add(_read_rows(stack, place, member, member.resume, epoch))
     if len(updates) > 1:
         raise CheckpointError(f"members of a group must have equally many updates, got {updates}")
     stack.updates = updates.pop()
 
 
 def _read_rows(
-    stack: Stack, rows: slice, source: CheckpointSlice, epoch: int, needed: set[str]
+    stack: Stack, place: int, member: Member, source: CheckpointSlice, epoch: int
 ) -> int:
     """Copy one member's rows; give its number of updates.
 
     The file of a mixed group may have a slot more than this member's optimizer has use for, and
     this stack one more than the file: it belongs to others.
     """
-    folds = stack.num_folds
+    folds, rows = stack.num_folds, stack.rows_of(place)
     try:
         with safe_open(source.file, framework="pt") as file:
             found, names = file.metadata() or {}, set(file.keys())
-            if found.get("epoch") != str(epoch) or not needed <= names:
+            if found.get("epoch") != str(epoch) or not stack.needs(member) <= names:
                 raise CheckpointError(
                     f"{source.file} is not a checkpoint of epoch {epoch}, or of an older version"
                 )
+            if "seeds" in found and json.loads(found["seeds"])[source.row] != member.seed:
+                raise CheckpointError(f"row {source.row} of {source.file} is of another trial")
             stored = slice(source.row * folds, (source.row + 1) * folds)
             for name in stack.rows.keys() & names:
                 stack.rows[name][rows].copy_(file.get_slice(name)[stored.start : stored.stop])
             return int(found["step"])
-    except (OSError, SafetensorError) as error:
+    except (OSError, SafetensorError, IndexError) as error:
         raise CheckpointError(f"{source.file} cannot be read: {error}") from error

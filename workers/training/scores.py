@@ -43,7 +43,8 @@ class Scores:
 
         Classes: accuracy; detailed: balanced_accuracy (the mean recall of the classes that occur)
         and f1 (the mean over classes that occur or are guessed; 0 for one never guessed right).
-        Numbers: r2 = 1 - sum (x-y)^2 / sum (y - mean y)^2 (for equal targets 1 or 0, as sklearn);
+        Numbers: r2 = 1 - sum (x-y)^2 / sum (y - mean y)^2 (for equal targets 1 or 0, for a
+        single one NaN, as sklearn);
         detailed: mae, the mean of |x - y| times ``target_scale_M``, which gives it its unit back.
         """
         named = {"loss": self._loss_M / self._count, **self._kind.metrics(self._count)}
@@ -116,6 +117,7 @@ class _Numbers:
         spread_M = self._away_squares_M - self._away_M.square() / count
         perfect_M = (self._squares_M == 0).double()
         r2_M = torch.where(spread_M > 0, 1 - self._squares_M / spread_M, perfect_M)
+        r2_M = r2_M if count > 1 else torch.full_like(r2_M, torch.nan)
         return {"r2": r2_M} | ({"mae": self._sizes_M / count} if self._detailed else {})
 
 

@@ -89,11 +89,19 @@ def _tensors(source: CheckpointSlice, num_folds: int) -> dict[str, Tensor]:
             metadata, names = file.metadata() or {}, set(file.keys())
             if "layout" in metadata:
                 return _of_checkpoint(file, metadata, source, num_folds)
+            if "weights" in names:
+                raise CheckpointError(
+                    f"{source.file} is a checkpoint of an older version, which names no layers"
+                )
             if source.row:
                 raise CheckpointError(f"{source.file} is one state dict and has no #{source.row}")
             return {name: file.get_tensor(name).unsqueeze(0) for name in names}
     except (OSError, SafetensorError, IndexError) as error:
         raise CheckpointError(f"{source.file} cannot be read: {error}") from error
+    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(f"{source.file} names its layers wrongly: {error}") from error
 
 
 def _of_checkpoint(

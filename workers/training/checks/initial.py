@@ -38,7 +38,7 @@ def initial_loss(subject: Subject) -> CheckResult:
     verdict = _verdict(subject, loss, near, chance)
     advice = "" if verdict == "pass" else f"; use {_cure(subject)}, or standardize inputs"
     outputs = f" (ln {data.shape.num_outputs})" if name == "cross_entropy" else ""
-    text = f"{loss:.3f}, of guessing {chance:.3f}{outputs}; at most {near:.3f} is near{advice}"
+    text = f"{loss:.3f}, of guessing {chance:.3f}{outputs}; up to {near:.3f} is fine{advice}"
     return subject.result("initial_loss", verdict, text, loss=loss, chance=chance, near=near)
 
 

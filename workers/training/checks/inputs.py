@@ -19,16 +19,25 @@ OFF_CENTRE, FAR_OFF_CENTRE = 0.5, 10.0
 UNEVEN, VERY_UNEVEN = 10.0, 1000.0
 UNBALANCED = 3.0  # of the largest class to the smallest
 OUTLYING = 10.0  # deviations of a target from the mean
+# Of an input from the mean of its feature, in typical deviations of all features: one example out
+# there outweighs four hundred in a gradient's square. A Gaussian's farthest of 1e9 lies at 6.
+FAR_OUT = 20.0
 
 
 def inputs(subject: Subject) -> CheckResult:
-    """Finite; the mean small against the deviation; features on comparable scales."""
+    """Finite; the mean small against the deviation; features on comparable scales; none far out.
+
+    The last is seen of the validation part too: a feature that hardly varies in training, divided
+    by its deviation there, may be hundreds in an example that training never saw.
+    """
     places = subject.order()[:MOST_EXAMPLES]
     x_NF = subject.batch(places, torch.float64).x_mBF[0]
-    num_bad = int((~x_NF.isfinite()).any(1).sum())
+    held_out_nF = subject.held_out(MOST_EXAMPLES, torch.float64)
+    num_seen = len(x_NF) + len(held_out_nF)
+    num_bad = sum(int((~x.isfinite()).any(1).sum()) for x in (x_NF, held_out_nF))
     if num_bad:
-        text = f"{num_bad} of {len(x_NF)} examples are not finite; mend the data"
-        return _of_data("inputs", "fail", text, examples=len(x_NF), not_finite=num_bad)
+        text = f"{num_bad} of {num_seen} examples are not finite; mend the data"
+        return _of_data("inputs", "fail", text, examples=num_seen, not_finite=num_bad)
     mean_F, deviation_F = x_NF.mean(0), x_NF.std(0, correction=0)
     varying_F = deviation_F[deviation_F > 0]
     if not len(varying_F):
@@ -38,12 +47,18 @@ def inputs(subject: Subject) -> CheckResult:
     offset = _rms(mean_F) / typical
     scales = (varying_F.max() / varying_F.median()).item()
     verdict, advice = _verdict_of_inputs(offset, scales)
+    farthest_F = torch.maximum(_farthest(x_NF, mean_F), _farthest(held_out_nF, mean_F)) / typical
+    farthest, num_far = farthest_F.max().item(), int((farthest_F > FAR_OUT).sum())
+    if num_far:
+        verdict = "warn" if verdict == "pass" else verdict
+        advice += _advice_on_far(subject, farthest, num_far)
     text = (
         f"finite; off centre by {offset:.2g} deviations; deviation {typical:.3g}, the largest "
         f"{scales:.2g} times the median; {x_NF.shape[1] - len(varying_F)} of {x_NF.shape[1]} "
         f"features constant{advice}"
     )
-    numbers = {"examples": len(x_NF), "not_finite": 0, "offset": offset, "scales": scales}
+    numbers = {"examples": num_seen, "not_finite": 0, "offset": offset, "scales": scales}
+    numbers |= {"farthest": farthest, "far_features": num_far}
     return _of_data("inputs", verdict, text, **numbers, deviation=typical)
 
 
@@ -56,6 +71,19 @@ def _verdict_of_inputs(offset: float, scales: float) -> tuple[Verdict, str]:
     if offset > FAR_OFF_CENTRE or scales > VERY_UNEVEN:
         return "fail", advice
     return ("warn" if advice else "pass"), advice
+
+
+def _advice_on_far(subject: Subject, farthest: float, num_far: int) -> str:
+    text = f"; {num_far} nearly constant features or ones with outliers reach {farthest:.3g} "
+    text += "deviations: "
+    if subject.data.shape.image is not None:
+        return f"{text}for images use preprocess: [channel_mean] or [zero_center]"
+    return f"{text}leave them out, or clip them"
+
+
+def _farthest(x_NF: Tensor, mean_F: Tensor) -> Tensor:
+    """The largest distance from the mean, [F]."""
+    return (x_NF - mean_F).abs().amax(0)
 
 
 def targets(subject: Subject) -> CheckResult:

@@ -18,7 +18,7 @@ from workers.keys import key
 from workers.messages import CheckPlan, CheckResult, Member, Probe, TrialGroup, Verdict
 from workers.training.columns import Columns
 from workers.training.dropout import drop_inputs, hidden_dropout
-from workers.training.feed import Batch, DeviceData
+from workers.training.feed import Batch, DeviceData, Part
 from workers.training.keyed import generator
 from workers.training.loss import Criterion
 from workers.training.models import build_model
@@ -87,11 +87,25 @@ class Subject:
 
     def batch(self, places_B: Tensor, dtype: torch.dtype) -> Batch:
         """The first fold's training examples at these places, preprocessed."""
-        fold, index_1B = self.data.all_folds_k[:1], places_B.to(self.data.device)[None]
-        x_1BF, y_1B = self.data.train.at(index_1B, fold)
-        x_1BF = self.data.preprocessed(self.data.scaled(x_1BF, dtype), fold)
+        index_1B = places_B.to(self.data.device)[None]
+        x_1BF, y_1B = self._preprocessed(self.data.train, index_1B, dtype)
         y_1B = y_1B.to(dtype) if y_1B.is_floating_point() else y_1B
         return Batch(x_mBF=x_1BF, y_mB=y_1B, index_mB=index_1B)
+
+    def held_out(self, most: int, dtype: torch.dtype) -> Tensor:
+        """Up to ``most`` of the first fold's validation examples [n, F], preprocessed."""
+        size = self.data.num_validation
+        places_n = torch.randperm(size, generator=generator(self.plan.order_seed, "held out"))
+        index_1n = places_n[:most].to(self.data.device)[None]
+        return self._preprocessed(self.data.held_out, index_1n, dtype)[0][0]
+
+    def _preprocessed(
+        self, part: Part, index_1B: Tensor, dtype: torch.dtype
+    ) -> tuple[Tensor, Tensor]:
+        """Inputs [1, B, F] as the model sees them, and targets [1, B], of the first fold."""
+        fold = self.data.all_folds_k[:1]
+        x_1BF, y_1B = part.at(index_1B, fold)
+        return self.data.preprocessed(self.data.scaled(x_1BF, dtype), fold), y_1B
 
     def group(self, configs: Sequence[TrainConfig], seeds: Sequence[int]) -> TrialGroup:
         """A group of new trials, for the training loop itself."""
