@@ -99,7 +99,11 @@ CASES: dict[str, tuple[dict[str, Any], str, str]] = {
     # train
     "fixed off its domain": ({"train.dropout": 1}, "train.dropout", "must be a number in [0, 1)"),
     "train.epochs": ({"train.epochs": 0}, "train.epochs", "must be an integer >= 1"),
-    "widths": ({"train.hidden_units": [50, 0]}, "train.hidden_units", "must be an integer >= 1"),
+    "widths": (
+        {"train.hidden_units": [50, 0]},
+        "train.hidden_units",
+        "must be an integer in [1, 1e+06]",
+    ),
     # resources, budget
     "workers": ({"resources": {"workers": 0}}, "resources.workers", "must be auto or an integer"),
     "budget alone": ({"budget": {"epochs": 9}}, "budget", "is for stages: auto alone"),
@@ -191,7 +195,7 @@ CASES: dict[str, tuple[dict[str, Any], str, str]] = {
     "choice off the domain": (
         {"space.hidden_units": {"choice": [[50], [50, -1]]}},
         "space.hidden_units.choice[1]",
-        "must be an integer >= 1, or a list of them",
+        "must be an integer in [1, 1e+06], or a list of them",
     ),
     # names of parameters
     "reserved": ({"space.value": {"uniform": [0, 1]}}, "space.value", "the name of a column"),

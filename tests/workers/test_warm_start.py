@@ -191,5 +191,5 @@ def test_a_trial_does_not_go_on_from_the_rows_of_another(tmp_path: Path) -> None
     one = group(config(), epochs=3)
     swapped = replace(one.members[0], resume=CheckpointSlice(file=report.checkpoint, row=1))
     going_on = replace(one, members=(swapped,), start_epoch=2)
-    with pytest.raises(CheckpointError, match="row 1 of .* is of another trial"):
+    with pytest.raises(CheckpointError, match=r"row 1 of .* is of another trial"):
         list(train(going_on, device_data()))

@@ -68,6 +68,9 @@ WARM_LAYERS = {
 }
 
 
+WIDEST = 10**6  # units of a layer; a slip of the pen is refused before it takes all memory
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelFields:
     """The network."""
@@ -77,6 +80,7 @@ class ModelFields:
         50,
         "the widths of the hidden linear layers: a list, or one width repeated `depth` times",
         low=1,
+        high=WIDEST,
         integer=True,
         shapes=True,
     )
@@ -85,6 +89,7 @@ class ModelFields:
         (16, 32),
         "cnn: the channels of each block; a block is convolutions, then pooling by 2",
         low=1,
+        high=WIDEST,
         integer=True,
         shapes=True,
     )
