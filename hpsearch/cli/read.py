@@ -5,6 +5,7 @@ Each is the pandas frame of the same name in ``hpsearch.connect()``; diagnose su
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -12,6 +13,8 @@ import click
 from hpsearch.cli.options import db_option, format_option, search_argument
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
+
     from hpsearch.analysis.frames import Frames
 
 # Left out of tables on the screen, which they would only widen; CSV and JSON have them.
@@ -28,6 +31,13 @@ _DETAILS = {
     ),
     *("host", "user", "git_commit", "hpsearch_version"),
 }
+# What a screen too narrow for all does without first.
+_LEAST = {
+    "trials": ("seconds", "epochs", "best_epoch", "spread", "failure_kind", "stage"),
+    "stages": ("kind", "sampler", "epochs", "trials", "action"),
+    "status": ("pruned", "kind", "waiting", "epochs", "state"),
+    "searches": ("mode", "created_at", "finished_at", "seed", "failed", "complete"),
+}
 
 
 def _open(url: str | None) -> Frames:
@@ -36,19 +46,31 @@ def _open(url: str | None) -> Frames:
     return connect(url)
 
 
-def _echo(frame: object, form: str, title: str | None = None) -> None:
-    from pandas import DataFrame
-
+def _echo(
+    frame: DataFrame,
+    form: str,
+    title: str | None = None,
+    *,
+    least: Sequence[str] = (),
+    below: Sequence[str] = (),
+) -> None:
     from hpsearch.cli.tables import echo_frame
 
-    assert isinstance(frame, DataFrame)
     if form == "table":
         frame = frame.drop(columns=[name for name in _DETAILS if name in frame.columns])
         frame = frame.dropna(axis="columns", how="all") if len(frame) else frame
     if form == "table" and frame.empty:
         click.echo("Nothing to show.")
     else:
-        echo_frame(frame, form, title)
+        echo_frame(frame, form, title, least=least, below=below)
+
+
+def _echo_trials(frame: DataFrame, form: str) -> None:
+    """A table of trials has no branch, which repeats their choices, and no state all share."""
+    if form == "table":
+        said = ["branch"] + ["state"] * bool((frame["state"] == "complete").all())
+        frame = frame.drop(columns=said)
+    _echo(frame, form, least=_LEAST["trials"])
 
 
 @click.command("list")
@@ -56,7 +78,7 @@ def _echo(frame: object, form: str, title: str | None = None) -> None:
 @format_option
 def list_searches(db: str | None, form: str) -> None:
     """All searches of the database."""
-    _echo(_open(db).searches(), form)
+    _echo(_open(db).searches(), form, least=_LEAST["searches"])
 
 
 @click.command()
@@ -67,7 +89,8 @@ def status(search: str, db: str | None, form: str) -> None:
     """How far SEARCH is: its trials by stage and state."""
     frames = _open(db)
     found = frames.repository.find_search(search)
-    _echo(frames.status(search), form, f"{found.name} (id {found.id}): {found.state}")
+    title = f"{found.name} (id {found.id}): {found.state}"
+    _echo(frames.status(search), form, title, least=_LEAST["status"])
 
 
 @click.command()
@@ -77,7 +100,7 @@ def status(search: str, db: str | None, form: str) -> None:
 @format_option
 def best(search: str, n: int, db: str | None, form: str) -> None:
     """The best trials of SEARCH."""
-    _echo(_open(db).best(search, n=n), form)
+    _echo_trials(_open(db).best(search, n=n), form)
 
 
 @click.command()
@@ -86,7 +109,7 @@ def best(search: str, n: int, db: str | None, form: str) -> None:
 @format_option
 def trials(search: str, db: str | None, form: str) -> None:
     """All trials of SEARCH, with the kind and text of each failure in csv and json."""
-    _echo(_open(db).trials(search), form)
+    _echo_trials(_open(db).trials(search), form)
 
 
 @click.command()
@@ -104,7 +127,8 @@ def curves(search: str, db: str | None, form: str) -> None:
 @format_option
 def stages(search: str, db: str | None, form: str) -> None:
     """The ranges that SEARCH went through, with the reasons."""
-    _echo(_open(db).stages(search), form)
+    frame = _open(db).stages(search)
+    _echo(frame, form, least=_LEAST["stages"], below=("choices", "reason"))
 
 
 @click.command()

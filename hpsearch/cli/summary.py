@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hpsearch.cli.tables import cell, console, rich_table
+from hpsearch.cli.tables import cell, print_table
 from hpsearch.coordinator.failures import headline
 from hpsearch.errors import HpsearchError
 from hpsearch.settings import DEFAULT_DATABASE, database_url
@@ -20,20 +20,18 @@ if TYPE_CHECKING:
 
     from hpsearch.api import Result
 
-WIDE = 110  # columns of a terminal that has room for all of SHOWN
 SHOWN = ("number", "stage", "value", "best_epoch", "epochs")
+LEAST = ("epochs", "best_epoch", "stage")  # of SHOWN, what a narrow screen does without first
 DECIDED = ("extended", "stability_edge", "dropped", "narrowed", "limit")
 
 
 def print_summary(result: Result, db: str | None) -> None:
     """The result for a person, on stdout."""
-    out = console()
     found = result.db.best(result.id, n=10)
     if found.empty:
         raise HpsearchError(_why_nothing(result))
-    shown = [name for name in SHOWN if out.width >= WIDE or name in ("number", "value")]
-    columns = [name for name in (*shown, *result.parameters) if found[name].notna().any()]
-    out.print(rich_table(found[columns], f"{result.name}: the best trials"))
+    columns = [name for name in (*SHOWN, *result.parameters) if found[name].notna().any()]
+    print_table(found[columns], f"{result.name}: the best trials", least=LEAST)
     chosen = _print_repeats(result)
     _print_reasons(result.db.stages(result.id))
     _print_findings(result, int(found["number"].iloc[0]) if chosen is None else chosen)
@@ -98,7 +96,8 @@ def _print_repeats(result: Result) -> int | None:
     for row in found.itertuples():
         click.echo(
             f"number {row.number} with {row.size} other seeds: "
-            f"{row.mean:.4f} ± {row.std:.4f} (from {row.min:.4f} to {row.max:.4f})"
+            f"{row.mean:.4f} ± {row.std:.4f} (a standard deviation; "
+            f"from {row.min:.4f} to {row.max:.4f})"
         )
     best = trials.loc[found.index[0], list(result.parameters)].dropna()
     chosen = ", ".join(f"{name}={cell(value)}" for name, value in best.items())
