@@ -46,15 +46,16 @@ def check(spec: str, overrides: tuple[str, ...], db: str | None, ray: str, form:
     the trials that a warm start names. The exit code is 1 if a check failed.
     """
     from hpsearch.api import check as check_search
-    from hpsearch.coordinator.checking import ChecksFailed, failed
+    from hpsearch.coordinator.checking import failed, failure
     from hpsearch.coordinator.costs import stage_costs
+    from hpsearch.errors import HpsearchError
 
     done = check_search(spec, db=db, ray=ray, overrides=overrides)
     costs = stage_costs(done.search, done.results, done.num_workers)
     (_print_json if form == "json" else _print_tables)(done, costs)
     broken = failed(done.results)
     if broken:
-        raise ChecksFailed(done.search.name, broken)
+        raise HpsearchError(failure(broken))
 
 
 def _print_tables(done: Checked, costs: Sequence[StageCost]) -> None:
@@ -62,6 +63,7 @@ def _print_tables(done: Checked, costs: Sequence[StageCost]) -> None:
     from rich.table import Table
 
     from hpsearch.cli.tables import console
+    from hpsearch.coordinator.checking import tally
 
     table = Table(title=f"{done.search.name}: checks", box=box.SIMPLE_HEAD, title_justify="left")
     for name in ("check", "probe", "verdict", "what was seen"):
@@ -69,6 +71,7 @@ def _print_tables(done: Checked, costs: Sequence[StageCost]) -> None:
     for result in done.results:
         table.add_row(*_cells(result))
     console().print(table)
+    click.echo(f"{tally(done.results)}\n")
     _print_costs(done, costs)
 
 

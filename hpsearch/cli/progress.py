@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from hpsearch.coordinator.checking import tally
 from hpsearch.coordinator.events import Advanced, Checked, Event, Finished, StageOpened, Troubled
 from hpsearch.coordinator.view import SearchView
 from hpsearch.spec.preview import plan_summary
@@ -72,8 +73,7 @@ class Progress:
                     if result.verdict in ("warn", "fail"):
                         probe = f" of {result.probe}" if result.probe else ""
                         self._say(f"  {result.verdict}: {result.name}{probe}: {result.text}")
-                passed = sum(result.verdict == "pass" for result in results)
-                self._say(f"  {passed} of {len(results)} checks passed")
+                self._say(f"  {tally(results)}")
             case Advanced(view=view, trial_epochs=epochs):
                 self._epochs += epochs
                 self._show(view)

@@ -6,6 +6,7 @@ Called by the loop for stage ``check``, and by ``hpsearch check``.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from types import MappingProxyType
 
@@ -17,9 +18,15 @@ from hpsearch.spec.search import Search
 from hpsearch.spec.space import Branch, Choice, Definition, Value
 from hpsearch.storage.records import CHECK_KIND, NewDiagnosis
 from workers.keys import key
-from workers.messages import CheckPlan, CheckResult, Probe
+from workers.messages import CheckPlan, CheckResult, Probe, Verdict
 
 MOST_PROBES = 6
+TALLIED: dict[Verdict, str] = {
+    "pass": "passed",
+    "warn": "to look at",
+    "fail": "failed",
+    "skip": "not applicable",
+}
 NONE_FOUND: WarmStarts = MappingProxyType({})
 
 
@@ -28,7 +35,7 @@ class ChecksFailed(HpsearchError):
 
     def __init__(self, search: str, failed: Sequence[CheckResult]) -> None:
         self.failed = tuple(failed)
-        names = ", ".join(dict.fromkeys(result.name for result in failed))
+        names = ", ".join(_names(failed))
         first = failed[0]
         probe = f" of {first.probe}" if first.probe else ""
         super().__init__(
@@ -99,6 +106,23 @@ def _middle(definition: Definition) -> Value:
 def failed(results: Iterable[CheckResult]) -> list[CheckResult]:
     """Those that a search does not start with."""
     return [result for result in results if result.verdict == "fail"]
+
+
+def failure(failed: Sequence[CheckResult]) -> str:
+    """The sentence below a table that has all else: 2 checks failed: signal, fit_twenty."""
+    names = _names(failed)
+    return f"{len(names)} check{'s' * (len(names) > 1)} failed: {', '.join(names)}"
+
+
+def _names(results: Sequence[CheckResult]) -> list[str]:
+    """Each check once, however many probes it looked at."""
+    return list(dict.fromkeys(result.name for result in results))
+
+
+def tally(results: Sequence[CheckResult]) -> str:
+    """How many of each verdict: 12 passed, 1 to look at, 1 failed, 2 not applicable."""
+    counts = Counter(result.verdict for result in results)
+    return ", ".join(f"{counts[v]} {word}" for v, word in TALLIED.items() if counts[v])
 
 
 def diagnoses(results: Iterable[CheckResult], stage_id: int) -> list[NewDiagnosis]:

@@ -11,7 +11,7 @@ import pytest
 from coordinated import PROVENANCE, STAGES, a_search, coordinate, curve, finished_table
 from sqlalchemy import update
 
-from hpsearch.coordinator.checking import ChecksFailed, check_plan, checked, probe
+from hpsearch.coordinator.checking import ChecksFailed, check_plan, checked, probe, tally
 from hpsearch.coordinator.costs import duration, stage_costs
 from hpsearch.coordinator.events import Checked, Event, StageOpened
 from hpsearch.coordinator.planning import sample_first
@@ -223,6 +223,11 @@ def test_a_preview_samples_what_the_search_begins_with(repository: Repository) -
     view = coordinate(repository, _search(), _executor(*HEALTHY))
     coarse = [trial.params for trial in view.of_stage(view.stages[1])]
     assert sample_first(_search(), 24) == coarse
+
+
+def test_a_tally_tells_each_verdict_and_what_was_not_applicable() -> None:
+    assert tally(HEALTHY) == "1 passed, 1 to look at, 1 not applicable"
+    assert tally([*BROKEN, _result("pass")]) == "2 passed, 1 to look at, 1 failed, 1 not applicable"
 
 
 # Cost

@@ -8,8 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from check_cases import look
-from training_cases import blobs, device_data, line
+from training_cases import blobs, device_data, images, line
 
+from workers.data.dataset import Dataset
 from workers.training.feed import DeviceData
 
 
@@ -26,7 +27,7 @@ def _with_inputs(change: Callable[[np.ndarray], np.ndarray]) -> DeviceData:
         (lambda x: x + 1000, "fail", "zero_center"),
         (lambda x: x * np.r_[30, np.ones(11)], "warn", "standardize"),
         (lambda x: x * np.r_[1e5, np.ones(11)], "fail", "standardize"),
-        (lambda x: np.where(np.arange(70)[:, None] == 3, np.nan, x), "fail", "1 of 70 examples"),
+        (lambda x: np.where(np.arange(70)[:, None] == 3, np.nan, x), "fail", "1 of 110 examples"),
         (lambda x: x * 0, "fail", "constant"),
     ],
 )
@@ -36,6 +37,43 @@ def test_inputs_are_finite_centred_and_on_one_scale(
     found = look("inputs", _with_inputs(change))
     assert found.verdict == verdict
     assert sentence in found.text
+
+
+def _with_a_stray_pixel(data: Dataset, part: str) -> Dataset:
+    """One pixel is dark but in one image of ``part``; each pixel is divided by its deviation."""
+    x_train, x_validation = data.x_train.copy(), data.x_validation.copy()
+    x_train[:, 0, 0, 0] = np.arange(len(x_train)) == 3  # in one of hundreds
+    (x_validation if part == "validation" else x_train)[7, 0, 0, 0] = 100
+    deviation = x_train.std(0)
+    return replace(data, x_train=x_train / deviation, x_validation=x_validation / deviation)
+
+
+@pytest.mark.parametrize("part", ["training", "validation"])
+def test_a_pixel_that_is_dark_in_most_images_may_not_reach_beyond_twenty_deviations(
+    part: str,
+) -> None:
+    data = images(num_train=600)
+    healthy = look("inputs", device_data(data))
+    assert healthy.evidence["far_features"] == 0
+    assert healthy.evidence["farthest"] < 6
+    found = look("inputs", device_data(_with_a_stray_pixel(data, part)))
+    assert (found.verdict, found.evidence["far_features"]) == ("warn", 1)
+    assert found.evidence["farthest"] > (1000 if part == "validation" else 20)
+    assert "1 nearly constant features" in found.text
+    assert "channel_mean" in found.text
+
+
+def test_an_outlier_of_a_table_is_told_and_a_validation_that_is_not_finite_fails() -> None:
+    dataset = blobs(num_train=900)
+    far = dataset.x_train.copy()
+    far[5, 2] += 1000
+    found = look("inputs", device_data(replace(dataset, x_train=far)))
+    assert "outliers" in found.text
+    assert "channel_mean" not in found.text
+    held_out = dataset.x_validation.copy()
+    held_out[1, 1] = np.inf
+    found = look("inputs", device_data(replace(dataset, x_validation=held_out)))
+    assert (found.verdict, found.evidence["not_finite"]) == ("fail", 1)
 
 
 def test_unbalanced_classes_are_told_with_their_shares() -> None:

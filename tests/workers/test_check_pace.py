@@ -95,9 +95,22 @@ def test_the_seconds_of_an_epoch_are_those_of_all_its_steps(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     cost = importlib.import_module("workers.training.checks.cost")
-    seconds = iter([0.1, 0.02])  # of one of 70 / 16 steps; of 10 of 40 validation examples
+    # Of one of 70 / 16 steps, the first disturbed; of 10 of 40 validation examples, the second.
+    seconds = iter([9.0, 0.1, 0.02, 7.0])
     monkeypatch.setattr(cost, "_timed", lambda what, device: next(seconds))
     monkeypatch.setattr(cost, "SLOW_S", 0.0)
     monkeypatch.setattr(cost, "FEW_EXAMPLES", 10)
     found = seconds_per_epoch(a_subject(), width=2)
     assert found == pytest.approx(0.1 * 70 / 16 + 0.02 * 4)
+
+
+def test_quick_steps_are_timed_more_often_and_the_least_counts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cost = importlib.import_module("workers.training.checks.cost")
+    once = [3e-2, 2e-2, 1e-2, 5e-1, 4e-2]
+    seconds = iter(once * 4)  # updates and validation, of one step and of sixteen
+    monkeypatch.setattr(cost, "_timed", lambda what, device: next(seconds))
+    # Sixteen steps of 16 are all 70 examples, and more.
+    assert seconds_per_epoch(a_subject(), width=2) == pytest.approx(1e-2 + 1e-2)
+    assert next(seconds, None) is None

@@ -188,5 +188,6 @@ def _until(loss: Array) -> str:
 def _cure(curve: Curve) -> str:
     if starts_symmetric(curve):
         name = curve.settings["initialization"]
-        return f"under {name} all units of a layer are and stay the same: draw them (kaiming)"
+        what = f"under {name} all units of a layer are alike and stay so"
+        return f"{what}: draw the weights at random (kaiming)"
     return "scale the initial weights by the fan-in (kaiming, xavier), normalize, or use relu"

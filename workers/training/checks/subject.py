@@ -18,7 +18,8 @@ from workers.keys import key
 from workers.messages import CheckPlan, CheckResult, Member, Probe, TrialGroup, Verdict
 from workers.training.columns import Columns
 from workers.training.dropout import drop_inputs, hidden_dropout
-from workers.training.feed import Batch, DeviceData, Part
+from workers.training.feed import Batch, DeviceData
+from workers.training.feed.device_data import Part
 from workers.training.keyed import generator
 from workers.training.loss import Criterion
 from workers.training.models import build_model
