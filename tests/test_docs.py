@@ -90,3 +90,25 @@ def test_the_page_on_specs_names_every_objective_under_its_task() -> None:
         for mode, cell in (("max", higher), ("min", lower)):
             named = re.findall(r"`(\w+)`", cell)
             assert sorted(named) == sorted(n for n, m in objectives.items() if m == mode)
+
+
+def test_the_page_on_specs_has_every_column_of_curves() -> None:
+    from hpsearch.analysis.frames import CURVES
+    from workers.metrics import OBJECTIVES, PER_LAYER, WATCHED
+
+    page = (ROOT / "docs" / "specs.md").read_text()
+    start = page.index("**Curves.**")
+    said, rows = page[start:].split("\n\n")[:2]
+    table = re.findall(r"^\| `(\w+)` \|", rows, flags=re.MULTILINE)
+    assert sorted(table) == sorted({*OBJECTIVES, *WATCHED, *PER_LAYER})
+    assert {*CURVES} == {*table, *re.findall(r"`(\w+)`", said)}
+
+
+def test_the_page_on_specs_names_the_activations_that_die_and_saturate() -> None:
+    from workers.training.models.activations import ACTIVATIONS
+
+    page = (ROOT / "docs" / "specs.md").read_text()
+    for column, mark in (("dead_fraction", "dead"), ("saturated_fraction", "saturated")):
+        (unless,) = re.findall(rf"^\| `{column}` .*\| unless (.*) \|$", page, flags=re.MULTILINE)
+        marked = {name for name, each in ACTIVATIONS.items() if getattr(each, mark) is not None}
+        assert set(re.findall(r"`(\w+)`", unless)) == marked

@@ -12,7 +12,7 @@ from pathlib import Path
 from hpsearch.coordinator.resources import checkpoint_folder
 from hpsearch.errors import HpsearchError
 from hpsearch.spec.search import Search
-from hpsearch.spec.warm_start import RULE, FileSource, TrialSource, parse_warm_start, warm_starts
+from hpsearch.spec.warm_start import RULE, FileSource, parse_warm_start, warm_starts
 from hpsearch.storage.errors import StorageError
 from hpsearch.storage.records import SearchRecord, TrialRecord
 from hpsearch.storage.repository import Repository
@@ -54,7 +54,7 @@ def _resolved(
     if source.search == str(own_id):
         raise ValueError("must name a trial of another search, but this is its own")
     record = repository.find_search(source.search, before=own_id)
-    return _of_trial(record, _trial(repository, record, source), root)
+    return trial_checkpoint(repository, record, source.number, root)
 
 
 def _of_file(source: FileSource) -> CheckpointSlice:
@@ -64,16 +64,23 @@ def _of_file(source: FileSource) -> CheckpointSlice:
     return CheckpointSlice(file=str(path), row=source.row)
 
 
-def _trial(repository: Repository, record: SearchRecord, source: TrialSource) -> TrialRecord:
-    trial = repository.find_trial(record.id, source.number)
+def trial_checkpoint(
+    repository: Repository, record: SearchRecord, number: int, root: Path
+) -> CheckpointSlice:
+    """The newest checkpoint of a complete trial; ValueError, a rule, for what has none."""
+    return _of_trial(record, _trial(repository, record, number), root)
+
+
+def _trial(repository: Repository, record: SearchRecord, number: int) -> TrialRecord:
+    trial = repository.find_trial(record.id, number)
     if trial is None:
         raise ValueError(
-            f"must name a trial, but search {record.id} has no number {source.number}; "
+            f"must name a trial, but search {record.id} has no number {number}; "
             f"`hpsearch trials {record.id}` shows all"
         )
     if trial.state != "complete":
         raise ValueError(
-            f"must name a trial that is complete, but number {source.number} of search {record.id} "
+            f"must name a trial that is complete, but number {number} of search {record.id} "
             f"is {trial.state}; choose another one"
         )
     return trial
