@@ -36,7 +36,17 @@ FLAT = 2.31 + 0.003 * WAVE
 CHANCE: dict[str, Any] = {"train_loss": FLAT, "val_loss": 2.31, **behind(train_accuracy=0.1)}
 RISING_VALIDATION = np.concatenate([falling(8), np.linspace(0.1, 0.4, 12)])
 
+DECAYED = {"settings": {"optimizer": "sgd", "learning_rate": 0.1, "weight_decay": 3.0}}
 SICK: dict[str, tuple[str, Curve]] = {
+    "decayed": ("decay_too_strong", healthy(dead_fraction=0.6, **DECAYED, **CHANCE)),
+    "overshooting": (
+        "decay_too_strong",
+        healthy(
+            diverged=True,
+            train_loss=np.array([1e7, math.nan]),
+            settings={"optimizer": "sgd", "weight_decay": 30.0},
+        ),
+    ),
     "diverged": ("rate_too_high", healthy(diverged=True, train_loss=np.array([2.3, math.nan]))),
     "rising": ("rate_too_high", healthy(train_loss=np.linspace(2.3, 2.9, EPOCHS))),
     "blown up": (

@@ -77,5 +77,9 @@ def test_a_short_curve_says_little(epochs: int) -> None:
         short = Curve(series=cut, layers_NL=curve.layers_NL[:epochs], settings=curve.settings)
         told = kinds(short, Context(num_classes=10))
         of_state = {"dead_units", "saturated_units", "vanishing_gradients", "exploding_gradients"}
-        of_three = {"initialization", "rate_too_high", "update_ratio"} if epochs == 3 else set()
+        of_three = (
+            {"initialization", "rate_too_high", "update_ratio", "decay_too_strong"}
+            if epochs == 3
+            else set()
+        )
         assert set(told) <= of_state | of_three, kind

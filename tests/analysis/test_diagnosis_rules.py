@@ -150,6 +150,16 @@ def test_messages_name_the_evidence_and_the_cure() -> None:
     assert "for the first 7 epochs" in message(late, "initialization")
 
 
+def test_kaiming_is_advised_only_to_a_start_without_it() -> None:
+    for start, is_advised in (("kaiming_uniform", False), ("xavier_normal", True)):
+        curve = healthy(settings={"initialization": start}, **CHANCE)
+        assert ("kaiming" in message(curve, "initialization")) is is_advised
+
+
+def test_a_decay_that_overshoots_is_told_with_its_factor() -> None:
+    assert "multiplies the weights by -2" in message(SICK["overshooting"][1], "decay_too_strong")
+
+
 def test_the_epoch_to_stop_at_is_where_validation_was_best() -> None:
     (found,) = diagnose(SICK["worse validation"][1], DIGITS)
     lowest = int(np.argmin(RISING_VALIDATION)) + 1

@@ -93,10 +93,53 @@ def levelling(first: float, last: float) -> Curve:
     return converged(0.5, loss=2 * np.exp(logs))
 
 
+def decayed(decay: float, optimizer: str = "sgd", level: float = 2.3, **changes: Any) -> Curve:
+    """At a rate of 0.1, and a loss that stays at its ``level``."""
+    settings = {"optimizer": optimizer, "weight_decay": decay, "momentum": 0.9}
+    guesses = {**GUESSES, "learning_rate": 0.1, **changes}
+    return healthy(train_loss=level + 1e-3 * WAVE, settings=settings, **guesses)
+
+
+def overshooting(decay: float) -> Curve:
+    return decayed(decay, diverged=True)
+
+
 BEST = Context(best=0.95)
 
 # kind, beyond the threshold, before it, what it is compared with
 THRESHOLDS: dict[str, tuple[str, Curve, Curve, Context]] = {
+    "strong decay": ("decay_too_strong", decayed(0.31), decayed(0.29), TEN),
+    "decay pulls": (
+        "decay_too_strong",
+        decayed(0.4, learning_rate=0.026),
+        decayed(0.4, learning_rate=0.024),
+        TEN,
+    ),
+    "decay pulls, momentum": (
+        "decay_too_strong",
+        decayed(0.4, "momentum", learning_rate=2.6e-3),
+        decayed(0.4, "momentum", learning_rate=2.4e-3),
+        TEN,
+    ),
+    "decay pulls apart": (
+        "decay_too_strong",
+        decayed(1.0, "adamw", learning_rate=0.031),
+        decayed(1.0, "adamw", learning_rate=0.029),
+        TEN,
+    ),
+    "decay moves": (
+        "decay_too_strong",
+        decayed(1.0, "adam", update_ratio=1.1e-3),
+        decayed(1.0, "adam", update_ratio=9e-4),
+        TEN,
+    ),
+    "decay at chance": (
+        "decay_too_strong",
+        decayed(1.0, level=0.96 * LN_10),
+        decayed(1.0, level=0.94 * LN_10),
+        TEN,
+    ),
+    "decay overshoots": ("decay_too_strong", overshooting(21), overshooting(19), ALONE),
     "rises": ("rate_too_high", line(1.12), line(1.08), ALONE),
     "blows up": ("rate_too_high", blown_up(2.1), blown_up(1.9), TEN),
     "no lower than guessing": ("rate_too_high", blown_up(9, 2.15), blown_up(9, 2.0), TEN),

@@ -100,6 +100,24 @@ def test_a_healthy_training_has_no_diagnosis(settings: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("optimizer", "rate", "decay"),
+    [
+        *(("sgd", 0.3, decay) for decay in (0.3, 14.0, 8e4)),
+        *(("momentum", 0.03, decay) for decay in (0.3, 14.0, 8e4)),
+        *(("nesterov", 0.03, decay) for decay in (0.3, 14.0, 8e4)),
+        *(("adam", 0.01, decay) for decay in (0.3, 14.0, 8e4)),
+        *(("adamw", 0.01, decay) for decay in (100.0, 8e4)),
+    ],
+)
+def test_a_decay_that_is_too_strong_is_told_from_a_bad_start_and_a_high_rate(
+    optimizer: str, rate: float, decay: float
+) -> None:
+    settings = {"epochs": 5, "limit": 600, "optimizer": optimizer, "learning_rate": rate}
+    assert kinds(trained(**settings, weight_decay=decay)) == ["decay_too_strong"]
+    assert kinds(trained(**settings)) == []
+
+
+@pytest.mark.parametrize(
     ("kind", "sick", "cure"),
     [
         ("rate_too_high", {"epochs": 16, "learning_rate": 0.3, **FEW}, {"learning_rate": 0.03}),

@@ -8,11 +8,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from hpsearch.analysis.diagnosis.curve import Array, Context, Curve
+from workers.config import TrainConfig
 
+DEFAULTS = TrainConfig()
 SYMMETRIC = ("zeros", "constant")  # initializations under which a layer's units stay the same
 SETTLED = 3  # epochs that stand for "at the end" or "at the start"
 
@@ -88,6 +91,11 @@ def chance_loss(curve: Curve, context: Context) -> float | None:
     """ln C, the cross-entropy of guessing evenly among C classes; None for other losses."""
     is_entropy = curve.settings.get("loss") in (None, "cross_entropy")
     return math.log(context.num_classes) if context.num_classes and is_entropy else None
+
+
+def setting(curve: Curve, name: str) -> Any:
+    """A field of TrainConfig as the trial had it: given, or its default."""
+    return curve.settings.get(name, getattr(DEFAULTS, name))
 
 
 def starts_symmetric(curve: Curve) -> bool:

@@ -14,6 +14,7 @@ from hpsearch.analysis.diagnosis.finding import (
     Finding,
     at_start,
     chance_loss,
+    setting,
     starts_symmetric,
 )
 from hpsearch.analysis.diagnosis.rate import falls_steadily
@@ -190,4 +191,6 @@ def _cure(curve: Curve) -> str:
         name = curve.settings["initialization"]
         what = f"under {name} all units of a layer are alike and stay so"
         return f"{what}: draw the weights at random (kaiming)"
+    if setting(curve, "initialization").startswith("kaiming"):
+        return "normalize, use relu, or standardize the inputs"
     return "scale the initial weights by the fan-in (kaiming, xavier), normalize, or use relu"

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hpsearch.analysis.diagnosis.curve import Context, Curve
+from hpsearch.analysis.diagnosis.decay import decay_too_strong
 from hpsearch.analysis.diagnosis.finding import Finding, Rule
 from hpsearch.analysis.diagnosis.fit import overfitting, stop_early, underfitting
 from hpsearch.analysis.diagnosis.gradients import (
@@ -23,6 +24,7 @@ from hpsearch.analysis.diagnosis.units import dead_units, saturated_units
 # for each the rules from cause to consequence: dead units also make the loss flat and the accuracy
 # low, so the first rule that applies answers, and those after it would say the same once more.
 OPTIMIZATION: tuple[Rule, ...] = (
+    decay_too_strong,
     exploding_gradients,
     saturated_units,
     rate_too_high,
@@ -36,7 +38,7 @@ OPTIMIZATION: tuple[Rule, ...] = (
 )
 GENERALIZATION: tuple[Rule, ...] = (stop_early, overfitting)
 # A loss that never settles says nothing of generalization: its validation jumps as well.
-UNSETTLED = ("rate_too_high", "exploding_gradients")
+UNSETTLED = ("decay_too_strong", "rate_too_high", "exploding_gradients")
 KINDS = tuple(rule.__name__ for rule in (*OPTIMIZATION, *GENERALIZATION))
 
 
