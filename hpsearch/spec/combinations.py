@@ -22,7 +22,7 @@ from hpsearch.spec.space import (
     parents,
 )
 from workers.config import TrainConfig
-from workers.config.combination import ConfigError, DataShape, check_combination
+from workers.config.combination import RULES, ConfigError, DataShape, Rule, check_combination
 
 When = Mapping[str, tuple[Value, ...]]
 MOST_TRIED = 2000  # combinations for one value; what takes more to refuse is left to its trials
@@ -51,13 +51,14 @@ class _Draft(TrainConfig):
 def refused_values(search: Search, data: DataShape) -> Iterator[tuple[str, str]]:
     """(key path, sentence) of each choice and end of a range that breaks a rule in every trial.
 
-    If all trials break one, whatever is chosen, that alone is told. A value that is refused only
-    because another one that it depends on is refused is left out.
+    Where no trial is left, whatever is chosen, only the rules that all trials break are told. A
+    value that is refused only because another one that it depends on is refused is left out.
     """
-    everywhere = _Tree(search, data).error({})
-    if everywhere is not None:
-        section = "space" if everywhere.key in search.space.parameters else "train"
-        yield f"{section}.{everywhere.key}", str(everywhere)
+    everywhere = _broken_everywhere(search, data)
+    for broken in everywhere:
+        section = "space" if broken.key in search.space.parameters else "train"
+        yield f"{section}.{broken.key}", str(broken)
+    if everywhere:
         return
     found = [
         (name, path, error)
@@ -72,16 +73,27 @@ def refused_values(search: Search, data: DataShape) -> Iterator[tuple[str, str]]
             yield path, f"leaves no trial that can be trained: {error.key} {error}"
 
 
+def _broken_everywhere(search: Search, data: DataShape) -> list[ConfigError]:
+    """Each rule that all trials break; where some break this one and some that, the first."""
+    any_of_them = _Tree(search, data).error({})
+    if any_of_them is None:
+        return []
+    errors = (_Tree(search, data, only=(rule,)).error({}) for rule in RULES)
+    return [error for error in errors if error is not None] or [any_of_them]
+
+
 @dataclass(slots=True)
 class _Tree:
     """The trials of a search as a tree of decisions, of which only those are made that rules read.
 
-    ``needed`` has the values that are left of choices, where some of them are asked for.
+    ``needed`` has the values that are left of choices, where some of them are asked for; ``only``
+    the rules that are asked about, if not all.
     """
 
     search: Search
     data: DataShape
     needed: Mapping[str, tuple[Value, ...]] = field(default_factory=dict)
+    only: tuple[Rule, ...] | None = None
     tried: int = 0
 
     def error(self, decided: Params) -> ConfigError | None:
@@ -98,7 +110,7 @@ class _Tree:
         undecided = frozenset(self.search.space.parameters) - decided.keys() - inactive
         draft = _Draft(**{**self.search.train, **decided}, undecided=undecided)
         try:
-            check_combination(draft, self.data)
+            check_combination(draft, self.data, self.only)
         except _Undecided as asked:
             return self._decide(self._first(asked.args[0], undecided), decided, inactive)
         except ConfigError as error:

@@ -167,16 +167,19 @@ def read_fields(
 ) -> dict[str, Any]:
     """The legal entries of ``section``, settled; all else becomes a problem.
 
-    A null is as good as no entry. ``what`` names the keys, as in "is not a key of a stage".
+    A null is as good as no entry. ``what`` names the keys, as in "is not a key of a stage". That a
+    key is required is not said beside the misspelling of it.
     """
+    misspelt = set()
     for key in section:
         if key not in table:
             near = closest(key, table)
+            misspelt.add(near)
             rest = "" if near else f"; there are {', '.join(table)}"
             problems.add(join(path, key), f"is not {what}{rest}", closest=near)
     given = {key: section[key] for key in table if section.get(key) is not None}
     for key in required:
-        if key not in given:
+        if key not in given and key not in misspelt:
             problems.add(join(path, key), f"is required: {table[key].rule()}")
     return {
         key: settled(value, table[key])

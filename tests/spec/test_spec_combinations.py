@@ -16,7 +16,7 @@ from hpsearch.spec.search import Data, Search, Stage
 from hpsearch.spec.space import Choice, Params, is_active
 from hpsearch.spec.space_section import read_space
 from workers.config import TrainConfig
-from workers.config.combination import ConfigError, DataShape, check_combination
+from workers.config.combination import RULES, ConfigError, DataShape, Rule, check_combination
 
 DATA = {"source": "digits", "limit": 100, "validation": 20}
 IMAGES = DataShape(
@@ -97,9 +97,9 @@ def every_combination(search: Search, decided: Params, names: list[str]) -> Iter
         yield from every_combination(search, {**decided, names[0]: value}, names[1:])
 
 
-def fails(search: Search, params: Params, shape: DataShape) -> bool:
+def fails(search: Search, params: Params, shape: DataShape, *only: Rule) -> bool:
     try:
-        check_combination(TrainConfig.of({**search.train, **params}), shape)
+        check_combination(TrainConfig.of({**search.train, **params}), shape, only or None)
     except ConfigError:
         return True
     return False
@@ -115,10 +115,14 @@ def test_what_is_refused_is_what_fails_in_every_combination(
         (params, fails(search, params, shape))
         for params in every_combination(search, {}, list(parameters))
     ]
-    refused = dict(refused_values(search, shape))
+    told = list(refused_values(search, shape))
     if all(failed for _, failed in tried):
-        assert len(refused) == 1
+        broken = [
+            rule for rule in RULES if all(fails(search, params, shape, rule) for params, _ in tried)
+        ]
+        assert len(told) == max(1, len(broken))
         return
+    refused = dict(told)
     hopeless = {
         f"space.{name}.choice[{i}]"
         for name, parameter in parameters.items()
@@ -156,6 +160,14 @@ def test_a_whole_number_between_the_ends_of_a_range_may_save_a_value() -> None:
     space["norm_groups"] = {"choice": [6, 13]}
     (problem,) = problems_of(space, normalization="group")
     assert problem.key == "space.norm_groups.choice[1]"
+
+
+def test_fixed_fields_that_break_several_rules_are_told_at_once() -> None:
+    space = {"learning_rate": {"uniform": [0.1, 1]}}
+    both = problems_of(space, model="cnn", kernel_size=9, loss="mse", batch_size=100)
+    assert [problem.key for problem in both] == [
+        *("train.batch_size", "train.kernel_size", "train.loss"),
+    ]
 
 
 def test_an_end_of_a_range_is_told_by_its_key() -> None:

@@ -411,6 +411,11 @@ TYPOS: dict[str, tuple[dict[str, Any], str, str]] = {
     ),
     "stage": ({"stages.0.trails": 3}, "stages[0].trails", "trials"),
     "stage's sampler": ({"stages.0.sampler": "sobel"}, "stages[0].sampler", None),
+    "stage's required key": (
+        {"stages.0": {"name": "a", "trails": 3, "epochs": 1}},
+        "stages[0].trails",
+        "trials",
+    ),
     "budget": ({**AUTO, "budget": {"epochs": 900, "epoch": 9}}, "budget.epoch", "epochs"),
 }
 

@@ -77,7 +77,7 @@ class TrainConfig(
         """
         if self.optimizer == "gradient_descent":
             return num_train
-        if self.lr_schedule != "grow_batch" or self.lr_decay >= 1:
+        if self.lr_schedule != "grow_batch" or not 0 < self.lr_decay < 1:
             return min(num_train, self.batch_size)
         growth = -math.log(self.lr_decay) * (epoch // self.lr_step_size)  # no power overflows
         if math.log(self.batch_size) + growth >= math.log(num_train):

@@ -6,7 +6,7 @@ member of a group: a trial that breaks one fails alone, with its sentence.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from workers.config import TrainConfig
@@ -41,14 +41,20 @@ class ConfigError(ValueError):
         return str(self.args[1])
 
 
-def check_combination(config: TrainConfig, data: DataShape) -> None:
-    """Raises ConfigError with the first rule that ``config`` breaks on ``data``."""
-    for rule in (_pace, _model, _depth, _normalization, _layers, _loss, _inputs):
+Broken = Iterator[tuple[str, str]]  # (field at fault, what it breaks)
+Rule = Callable[[TrainConfig, DataShape], Broken]
+
+
+def check_combination(
+    config: TrainConfig, data: DataShape, only: Sequence[Rule] | None = None
+) -> None:
+    """Raises ConfigError with the first rule that ``config`` breaks on ``data``.
+
+    ``only`` are the rules to hold it against, all RULES if None.
+    """
+    for rule in RULES if only is None else only:
         for key, broken in rule(config, data):
             raise ConfigError(key, broken)
-
-
-Broken = Iterator[tuple[str, str]]  # (field at fault, what it breaks)
 
 
 def loss_of(config: TrainConfig, data: DataShape) -> str:
@@ -155,3 +161,6 @@ def _inputs(config: TrainConfig, data: DataShape) -> Broken:
             "sampling",
             f"{config.sampling} needs classes, but the targets are numbers; use shuffled",
         )
+
+
+RULES: tuple[Rule, ...] = (_pace, _model, _depth, _normalization, _layers, _loss, _inputs)
