@@ -23,7 +23,7 @@ def a_plan(
         Probe(label=f"p{i}", config=c, rates=rates, warm_start=warm_start)
         for i, c in enumerate(configs)
     )
-    return CheckPlan(probes=probes, seed=0, order_seed=1, width=4)
+    return CheckPlan(probes=probes, seed=0, order_seed=1, width=4, stages=(("coarse", 3),))
 
 
 def a_subject(data: DeviceData | None = None, **fields: object) -> Subject:

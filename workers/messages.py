@@ -117,24 +117,29 @@ class Report:
 class Probe:
     """One configuration that stands for many; ``rates`` is the range of its learning rate.
 
-    ``rates`` is None where the rate is fixed; ``warm_start`` where ``config`` has none, or where
-    what it names was not found.
+    ``decays`` is that of its weight_decay. They are None where the number is fixed; ``warm_start``
+    where ``config`` has none, or where what it names was not found.
     """
 
     label: str
     config: TrainConfig
     rates: tuple[float, float] | None
+    decays: tuple[float, float] | None = None
     warm_start: CheckpointSlice | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CheckPlan:
-    """What is to be checked before a search: its probes, and ``width`` trials trained together."""
+    """What is to be checked before a search: its probes, and ``width`` trials trained together.
+
+    ``stages`` are the names of those that train, with the epochs of a trial at their end.
+    """
 
     probes: tuple[Probe, ...]
     seed: int
     order_seed: int
     width: int
+    stages: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

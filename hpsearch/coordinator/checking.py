@@ -80,6 +80,7 @@ def check_plan(search: Search, num_slots: int, warm_starts: WarmStarts = NONE_FO
         seed=key(search.seed, "check"),
         order_seed=key(search.seed, "order", 0),
         width=width,
+        stages=tuple((stage.name, stage.epochs) for stage in search.stages if stage.epochs),
     )
 
 
@@ -90,7 +91,17 @@ def probe(search: Search, branch: Branch, warm_starts: WarmStarts = NONE_FOUND) 
     rates = None if rate is None or isinstance(rate, Choice) else (rate.low, rate.high)
     config = train_config(search.train, {**branch.fixed, **middle})
     found = None if config.warm_start is None else warm_starts.get(config.warm_start)
-    return Probe(label=branch.key, config=config, rates=rates, warm_start=found)
+    decays = _ends(branch.parameters.get("weight_decay"))
+    return Probe(label=branch.key, config=config, rates=rates, decays=decays, warm_start=found)
+
+
+def _ends(definition: Definition | None) -> tuple[float, float] | None:
+    """The least and the largest number of a range or a choice; None of what is fixed."""
+    if definition is None:
+        return None
+    if isinstance(definition, Choice):
+        return min(definition.choices), max(definition.choices)
+    return definition.low, definition.high
 
 
 def _middle(definition: Definition) -> Value:

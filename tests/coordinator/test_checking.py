@@ -95,7 +95,13 @@ def test_a_probe_is_the_middle_of_its_branch() -> None:
 def test_a_fixed_rate_has_no_range() -> None:
     search = a_search(space={"weight_decay": {"log_uniform": [1e-6, 1e-2]}})
     found = probe(search, search.space.branches()[0])
-    assert (found.rates, found.label) == (None, "all")
+    assert (found.rates, found.decays, found.label) == (None, (1e-6, 1e-2), "all")
+    search = a_search(space={"weight_decay": {"choice": [1e-3, 0.0, 1e-2]}})
+    assert [probe(search, b).decays for b in search.space.branches()] == [(0.0, 1e-2)]
+
+
+def test_the_plan_names_the_stages_that_train_with_their_epochs() -> None:
+    assert check_plan(_search(), 2).stages == (("coarse", 3), ("fine", 6), ("confirm", 6))
 
 
 def test_at_most_six_branches_are_probed_and_the_others_named() -> None:

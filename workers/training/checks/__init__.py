@@ -12,12 +12,15 @@ from workers.config import TrainConfig
 from workers.config.combination import ConfigError, check_combination
 from workers.config.learning import LossFields, RegularizationFields
 from workers.config.model import ModelFields, StartFields
+from workers.config.pace import PaceFields
 from workers.messages import CheckPlan, CheckResult, Verdict
 from workers.training.checks.cost import cost
+from workers.training.checks.decay import decay, edge
 from workers.training.checks.fit_twenty import fit_twenty
 from workers.training.checks.gradients import gradients
 from workers.training.checks.initial import initial_loss
 from workers.training.checks.inputs import inputs, targets
+from workers.training.checks.pace import pace
 from workers.training.checks.rate_range import rate_range
 from workers.training.checks.regularization import regularized_loss
 from workers.training.checks.signals import signal
@@ -50,6 +53,15 @@ def _penalty(config: TrainConfig) -> Hashable:
     return _network(config), _values(config, RegularizationFields), own_rule
 
 
+def _decay(config: TrainConfig) -> Hashable:
+    return config if config.weight_decay and edge(config) is not None else edge(config)
+
+
+def _pace(config: TrainConfig) -> Hashable:
+    everything = config.optimizer == "gradient_descent"  # a minibatch has all examples
+    return _values(config, PaceFields), config.ema_decay, everything
+
+
 def _everything(config: TrainConfig) -> Hashable:
     return config
 
@@ -67,6 +79,8 @@ CHECKS: dict[str, Check] = {
     "targets": Check(look=targets, depends_on=_nothing),
     "initial_loss": Check(look=initial_loss, depends_on=_network, from_start=True),
     "regularized_loss": Check(look=regularized_loss, depends_on=_penalty, from_start=True),
+    "decay": Check(look=decay, depends_on=_decay),
+    "pace": Check(look=pace, depends_on=_pace),
     "gradients": Check(look=gradients, depends_on=_network),
     "signal": Check(look=signal, depends_on=_network, from_start=True),
     "fit_twenty": Check(look=fit_twenty, depends_on=_everything, from_start=True),
