@@ -63,6 +63,15 @@ def test_a_pixel_that_is_dark_in_most_images_may_not_reach_beyond_twenty_deviati
     assert "channel_mean" in found.text
 
 
+def test_images_whose_pixels_vary_unevenly_are_not_to_be_standardized() -> None:
+    data = images(num_train=600)
+    dim = np.where(np.arange(data.x_train[0].size) < 2, 100, 1).reshape(data.x_train[0].shape)
+    found = look("inputs", device_data(replace(data, x_train=data.x_train * dim)))
+    assert (found.verdict, found.evidence["scales"] > 10) == ("warn", True)
+    assert "crop" in found.text
+    assert "standardize" not in found.text
+
+
 def test_an_outlier_of_a_table_is_told_and_a_validation_that_is_not_finite_fails() -> None:
     dataset = blobs(num_train=900)
     far = dataset.x_train.copy()

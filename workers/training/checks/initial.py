@@ -32,11 +32,11 @@ def initial_loss(subject: Subject) -> CheckResult:
     targets_N = data.train_targets_kN[0] if data.shape.is_regression else None
     chance = chance_loss(config, data.shape, targets_N)
     if not math.isfinite(loss):
-        text = f"is not finite; standardize the inputs, or use {_cure(subject)}"
+        text = f"is not finite; scale the inputs (check inputs), or use {_cure(subject)}"
         return subject.result("initial_loss", "fail", text, chance=chance)
     near = _near_chance(name, chance)
     verdict = _verdict(subject, loss, near, chance)
-    advice = "" if verdict == "pass" else f"; use {_cure(subject)}, or standardize inputs"
+    advice = "" if verdict == "pass" else f"; use {_cure(subject)}, or smaller inputs"
     outputs = f" (ln {data.shape.num_outputs})" if name == "cross_entropy" else ""
     text = f"{loss:.3f}, of guessing {chance:.3f}{outputs}; up to {near:.3f} is fine{advice}"
     return subject.result("initial_loss", verdict, text, loss=loss, chance=chance, near=near)

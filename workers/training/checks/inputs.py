@@ -46,7 +46,7 @@ def inputs(subject: Subject) -> CheckResult:
     typical = _rms(deviation_F)
     offset = _rms(mean_F) / typical
     scales = (varying_F.max() / varying_F.median()).item()
-    verdict, advice = _verdict_of_inputs(offset, scales)
+    verdict, advice = _verdict_of_inputs(subject, offset, scales)
     farthest_F = torch.maximum(_farthest(x_NF, mean_F), _farthest(held_out_nF, mean_F)) / typical
     farthest, num_far = farthest_F.max().item(), int((farthest_F > FAR_OUT).sum())
     if num_far:
@@ -62,12 +62,14 @@ def inputs(subject: Subject) -> CheckResult:
     return _of_data("inputs", verdict, text, **numbers, deviation=typical)
 
 
-def _verdict_of_inputs(offset: float, scales: float) -> tuple[Verdict, str]:
+def _verdict_of_inputs(subject: Subject, offset: float, scales: float) -> tuple[Verdict, str]:
     advice = ""
     if offset > OFF_CENTRE:
         advice = "; centre them: preprocess: [zero_center]"
     if scales > UNEVEN:
         advice = "; put them on one scale: preprocess: [standardize]"
+        if subject.data.shape.image is not None:  # where that would blow up what hardly varies
+            advice = "; most pixels hardly vary: crop the images"
     if offset > FAR_OFF_CENTRE or scales > VERY_UNEVEN:
         return "fail", advice
     return ("warn" if advice else "pass"), advice

@@ -33,7 +33,7 @@ def signal(subject: Subject) -> CheckResult:
         text = "has no hidden layers that could lose it"
         return subject.result("signal", "skip", text, **seen)
     if not all(math.isfinite(number) for number in (*deviations, *norms)):
-        text = f"is not finite; standardize the inputs, or use another {subject.start}"
+        text = f"is not finite; scale the inputs (check inputs), or use another {subject.start}"
         return subject.result("signal", "fail", text)
     if not max(norms) and subject.config.warm_start:
         text = "the weights it starts from fit these examples already: they have no gradient"
