@@ -87,14 +87,14 @@ def _print_costs(done: Checked, costs: Sequence[StageCost]) -> None:
 
     from pandas import DataFrame
 
-    from hpsearch.cli.tables import console, rich_table
+    from hpsearch.cli.tables import print_table
     from hpsearch.coordinator.costs import duration
 
     if not costs:
         return
     rows = [{**asdict(row), "time": duration(row.seconds)} for row in costs]
     frame = DataFrame(rows).drop(columns="seconds")
-    console().print(rich_table(frame, f"{done.search.name}: cost"))
+    print_table(frame, f"{done.search.name}: cost", all_with="--format json")
     workers = f"{done.num_workers} worker" + ("s" if done.num_workers > 1 else "")
     total = duration(sum(row.seconds for row in costs))
     click.echo(f"about {total} on {workers}, without the extensions that stages may make")

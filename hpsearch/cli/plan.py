@@ -27,7 +27,7 @@ def preview(spec: str, overrides: tuple[str, ...], form: str, samples: int) -> N
 
     from pandas import DataFrame
 
-    from hpsearch.cli.tables import echo_frame
+    from hpsearch.cli.tables import echo_frame, print_table
     from hpsearch.spec import load
     from hpsearch.spec.preview import plan_summary
 
@@ -38,7 +38,8 @@ def preview(spec: str, overrides: tuple[str, ...], form: str, samples: int) -> N
         from hpsearch.coordinator.planning import sample_first
 
         sampled = DataFrame(sample_first(search, samples))
-        echo_frame(sampled, form, f"the first {len(sampled)} trials that it would sample")
+        title = f"the first {len(sampled)} trials that it would sample"
+        print_table(sampled, title, all_with="a wider screen")
         total = sum(row.trial_epochs for row in rows)
         click.echo(
             f"{sum(row.trials for row in rows)} trials, {total} epochs of single trials, without "

@@ -31,7 +31,8 @@ def print_summary(result: Result, db: str | None) -> None:
     if found.empty:
         raise HpsearchError(_why_nothing(result))
     columns = [name for name in (*SHOWN, *result.parameters) if found[name].notna().any()]
-    print_table(found[columns], f"{result.name}: the best trials", least=LEAST)
+    title, all_with = f"{result.name}: the best trials", f"`hpsearch best {result.id} --format csv`"
+    print_table(found[columns], title, least=LEAST, all_with=all_with)
     chosen = _print_repeats(result)
     _print_reasons(result.db.stages(result.id))
     _print_findings(result, int(found["number"].iloc[0]) if chosen is None else chosen)

@@ -62,11 +62,13 @@ def print_table(
     *,
     least: Sequence[str] = (),
     below: Sequence[str] = (),
+    all_with: str = "--format csv",
 ) -> None:
     """Print a table in which no value is ever shortened, however narrow the screen is.
 
     Columns that do not fit are left out, those of ``least`` first and then from the right, and a
-    line says which. What a row has in the columns ``below`` stands on lines of its own under it.
+    line says which, and that they are there with ``all_with``. What a row has in the columns
+    ``below`` stands on lines of its own under it.
     """
     out = console()
     beside = frame.drop(columns=[name for name in below if name in frame.columns])
@@ -79,7 +81,7 @@ def print_table(
     left_out = [name for name in cells if name not in kept]
     if left_out:
         more = "1 column" if len(left_out) == 1 else f"{len(left_out)} columns"
-        click.echo(fill(f"{more} more with --format csv: {', '.join(left_out)}", out.width))
+        click.echo(fill(f"{more} more with {all_with}: {', '.join(left_out)}", out.width))
 
 
 def fitting(widths: Mapping[str, int], width: int, least: Sequence[str] = ()) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -140,6 +141,38 @@ def test_tables_come_in_every_form(hpsearch: Hpsearch, command: str, form: str) 
         assert len(pd.read_csv(StringIO(out)).columns) > 2
     else:
         assert out.strip()
+
+
+def test_a_table_of_trials_repeats_no_choice_and_says_once_that_all_are_complete(
+    hpsearch: Hpsearch,
+) -> None:
+    _, best, _ = hpsearch("best", "small")
+    assert "optimizer=" not in best
+    assert "complete" not in best
+    assert {"optimizer", "learning_rate", "value"} <= set(best.split())
+
+
+@pytest.mark.parametrize("width", [60, 100])
+def test_a_narrow_screen_has_every_range_choice_and_reason(
+    hpsearch: Hpsearch, monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    _, table, _ = hpsearch("stages", "small")
+    frame = pd.read_csv(StringIO(hpsearch("stages", "small", "--format", "csv")[1]))
+    words = " ".join(table.split())
+    assert max(map(len, table.splitlines())) <= width
+    for reason in frame["reason"].dropna():
+        assert " ".join(reason.split()) in words
+    for low in frame["low"].dropna():
+        assert f"{low:.4g}" in words
+
+
+def test_a_summary_on_a_narrow_screen_says_where_all_columns_are(
+    hpsearch: Hpsearch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "50")
+    words = " ".join(hpsearch("run", "small.yaml", "--ray", "none")[1].split())
+    assert re.search(r"columns? more with `hpsearch best \d+ --format csv`: ", words)
 
 
 def test_csv_has_all_trials_with_a_column_a_parameter(hpsearch: Hpsearch) -> None:
