@@ -60,6 +60,12 @@ SICK: dict[str, tuple[str, Curve]] = {
     ),
     "crawling": ("rate_too_low", healthy(train_loss=line(0.8), update_ratio=4e-5)),
     "slow and behind": ("rate_too_low", healthy(train_loss=line(0.6), **behind())),
+    "small steps": (
+        "rate_too_low",
+        healthy(
+            train_loss=2.2 + 0.1 * falling(), update_ratio=2e-4, learning_rate=0.01, **behind()
+        ),
+    ),
     "plateau": ("plateau", healthy(train_loss=plateau_at(0.4, 0.02), update_ratio=4e-3)),
     "dead at once": ("dead_units", healthy(dead_fraction=1.0, **CHANCE)),
     "dying": ("dead_units", healthy(dead_fraction=np.linspace(0, 0.7, EPOCHS))),

@@ -41,6 +41,7 @@ def _border(view: SearchView) -> Iterator[NewDiagnosis]:
         mode=view.search.spec.objective.mode,
         seed=key(view.search.spec.seed, "verdict"),
         limits=DOMAINS,
+        expand=view.search.spec.stages[last].expand,
     )
     for reason in reasons:
         if reason.action == "limit":

@@ -107,13 +107,15 @@ def still_on_border(
     mode: Mode,
     seed: int,
     limits: Mapping[str, Domain],
+    expand: int,
 ) -> list[Reason]:
     """A reason for each edge of the explored ranges that the best trials crowd; none, all is well.
 
-    The action is ``extended`` where extending would go on, and ``stability_edge`` or ``limit``
-    where it would not.
+    The action is ``crowded`` where extending would go on, had the stage more than its ``expand``
+    expand stages, and ``stability_edge`` or ``limit`` where it would not.
     """
-    return [_reason(one) for one in _crowdings(branches, observations, mode, seed, limits)]
+    crowded = _crowdings(branches, observations, mode, seed, limits)
+    return [_left(one, expand) if one.extends else _reason(one) for one in crowded]
 
 
 def merge(branches: Sequence[Branch], extension: Sequence[Branch]) -> tuple[Branch, ...]:
@@ -236,20 +238,29 @@ def _overlap_end(one: Crowding) -> float:
 
 
 def _reason(one: Crowding) -> Reason:
+    """What is done about a crowded edge on the way into an expand stage."""
+    if not one.stable:
+        what = (
+            f"but {one.diverged} of the {one.around} trials there diverged: a stability edge, "
+            "not extended"
+        )
+        return _said(one, "stability_edge", what)
+    if not one.extends:
+        return _said(one, "limit", "which is the parameter's own limit: not extended")
+    return _said(one, "extended", f"extended to {shown(one.new)}")
+
+
+def _left(one: Crowding, expand: int) -> Reason:
+    """What is said of an edge at the end of a search, when nothing is done about it any more."""
+    further = " any further" if expand else ""
+    way = "up" if one.side == "upper" else "down"
+    what = f"not extended{further} (expand: {expand}); try {way} to {shown(one.new)}"
+    return _said(one, "crowded", what)
+
+
+def _said(one: Crowding, action: str, what: str) -> Reason:
     old = [one.parameter.low, one.parameter.high]
     new = [old[0], one.new] if one.side == "upper" else [one.new, old[1]]
-    if not one.stable:
-        action, what = (
-            "stability_edge",
-            (
-                f"but {one.diverged} of the {one.around} trials there diverged: a stability edge, "
-                f"not extended"
-            ),
-        )
-    elif not one.extends:
-        action, what = "limit", "which is the parameter's own limit: not extended"
-    else:
-        action, what = "extended", f"extended to {shown(one.new)}"
     return Reason(
         branch=one.ranking.branch.key,
         parameter=one.name,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 from pathlib import Path
@@ -76,6 +77,13 @@ def test_a_score_near_the_best_of_the_stage_is_no_underfitting() -> None:
     assert kinds(curve) == []
     assert kinds(curve, Context(best=0.99, num_classes=10)) == []
     assert kinds(curve, Context(best=1.0, num_classes=10)) == ["underfitting"]
+
+
+def test_a_gap_that_was_negative_in_the_first_epoch_began_at_none() -> None:
+    train = np.append(0.3, np.full(EPOCHS - 1, 0.94))
+    (found,) = diagnose(healthy(train_accuracy=train, val_accuracy=0.84), DIGITS)
+    assert found.kind == "overfitting"
+    assert "up from 0 in the first epoch" in found.message
 
 
 # Order, evidence, advice
@@ -158,6 +166,15 @@ def test_kaiming_is_advised_only_to_a_start_without_it() -> None:
 
 def test_a_decay_that_overshoots_is_told_with_its_factor() -> None:
     assert "multiplies the weights by -2" in message(SICK["overshooting"][1], "decay_too_strong")
+
+
+@pytest.mark.parametrize("name", ["diverged", "rising", "blown up", "oscillating", "large updates"])
+def test_to_rprop_no_lower_rate_is_advised(name: str) -> None:
+    kind, curve = SICK[name]
+    assert "lower the rate" in message(curve, kind)
+    rprop = dataclasses.replace(curve, settings={"optimizer": "rprop"})
+    assert "lower the rate" not in message(rprop, kind)
+    assert "larger batches, or another optimizer" in message(rprop, kind)
 
 
 def test_the_epoch_to_stop_at_is_where_validation_was_best() -> None:

@@ -15,7 +15,7 @@ from stored_searches import a_report, a_trial, begin
 
 from hpsearch.analysis.diagnosis import tables
 from hpsearch.analysis.diagnosis.reading import read_curves
-from hpsearch.analysis.diagnosis.searching import curve_diagnoses
+from hpsearch.analysis.diagnosis.searching import curve_diagnoses, stage_contexts
 from hpsearch.analysis.frames import Frames
 from hpsearch.coordinator.events import Advanced, Event
 from hpsearch.coordinator.loop import Coordinator
@@ -165,6 +165,34 @@ def test_the_spread_that_was_stored_is_held_against_the_folds_of_the_search(
     )
     (noise,) = [d for d in repository.diagnoses(view.search.id) if d.kind == "noise"]
     assert noise.evidence["noise"] == pytest.approx(2 * math.sqrt(2 / 5) * 0.1)
+
+
+def test_a_trial_is_compared_with_the_highest_rate_of_the_better_ones_of_its_stage(
+    database: Database,
+) -> None:
+    writer = begin(database, num_trials=4)
+    rates = dict(zip(writer.ids, (0.3, 0.1, 0.01, 0.9), strict=True))
+    writer.repository.commit_report(
+        writer.lease,
+        ReportCommit(
+            epoch=1,
+            metrics=[
+                {"trial_id": id, "train_loss": 1.0, "learning_rate": rate}
+                for id, rate in rates.items()
+            ],
+            progress=(),
+        ),
+    )
+    values = dict(zip(writer.ids, (0.5, 0.9, 0.8, 0.2), strict=True))
+    report = a_report(2, values, state="complete")
+    writer.repository.commit_report(writer.lease, report)
+    trials, search = writer.stored(), writer.search
+    curves = read_curves(writer.repository, search.id, search.spec, trials)
+    contexts = stage_contexts(trials, curves, "max", 10)
+    assert [contexts[id].better_rate for id in writer.ids] == [0.1, None, 0.1, 0.3]
+    turned = stage_contexts(trials, curves, "min", 10)
+    assert [turned[id].better_rate for id in writer.ids] == [0.9, 0.9, 0.9, None]
+    assert {context.best for context in contexts.values()} == {0.9}
 
 
 # The summaries

@@ -104,7 +104,15 @@ def overshooting(decay: float) -> Curve:
     return decayed(decay, diverged=True)
 
 
+def small_steps(ratio: float, left: float = 0.6, score: float = 0.9, **changes: Any) -> Curve:
+    """A loss that stands at what is left, as where a schedule has ended."""
+    loss = np.append(2.2, np.full(EPOCHS - 1, 2.2 * left))
+    series = {"update_ratio": ratio, "train_accuracy": score, "val_accuracy": score, **changes}
+    return healthy(train_loss=loss, **series)
+
+
 BEST = Context(best=0.95)
+HIGHER = Context(better_rate=0.5, num_classes=10)
 
 # kind, beyond the threshold, before it, what it is compared with
 THRESHOLDS: dict[str, tuple[str, Curve, Curve, Context]] = {
@@ -174,6 +182,14 @@ THRESHOLDS: dict[str, tuple[str, Curve, Curve, Context]] = {
         line(0.8, update_ratio=1.1e-2),
         ALONE,
     ),
+    "small steps of all": ("rate_too_low", small_steps(2.9e-4), small_steps(3.1e-4), HIGHER),
+    "a higher rate is better": (
+        "rate_too_low",
+        small_steps(2e-4),
+        small_steps(2e-4, learning_rate=0.51),
+        HIGHER,
+    ),
+    "far from learned": ("rate_too_low", small_steps(2e-4, 0.52), small_steps(2e-4, 0.48), HIGHER),
     "fades": ("vanishing_gradients", layered(9e-4, 0.1, 1), layered(1.1e-3, 0.1, 1), ALONE),
     "grows": ("exploding_gradients", layered(1100, 9, 1), layered(900, 9, 1), ALONE),
     "steep": (
@@ -191,7 +207,7 @@ THRESHOLDS: dict[str, tuple[str, Curve, Curve, Context]] = {
     "too wide": ("exploding_gradients", diverging(0.55), diverging(0.45), ALONE),
     "flat": ("initialization", flat(jitter=0.004), flat(jitter=0.006), TEN),
     "near chance": ("initialization", flat(LN_10 * 1.04), flat(LN_10 * 1.06), TEN),
-    "moves": ("initialization", flat(update_ratio=1.1e-4), flat(update_ratio=9e-5), TEN),
+    "moves": ("initialization", flat(update_ratio=3.1e-4), flat(update_ratio=2.9e-4), TEN),
     "wild": ("update_ratio", healthy(update_ratio=0.11), healthy(update_ratio=0.09), ALONE),
     "still": ("update_ratio", healthy(update_ratio=9e-6), healthy(update_ratio=1.1e-5), ALONE),
     "dead": ("dead_units", healthy(dead_fraction=0.41), healthy(dead_fraction=0.39), ALONE),
@@ -226,6 +242,12 @@ THRESHOLDS: dict[str, tuple[str, Curve, Curve, Context]] = {
     "below the best": ("underfitting", converged(0.89), converged(0.91), Context(best=0.955)),
     "converged": ("underfitting", levelling(2.0, 0.09), levelling(2.0, 0.11), TEN),
     "after a fall": ("underfitting", levelling(0.2, 0.075), levelling(0.2, 0.095), TEN),
+    "of a usual size": (
+        "underfitting",
+        small_steps(3.1e-4, score=0.5),
+        small_steps(2.9e-4, score=0.5),
+        HIGHER,
+    ),
     "no gap": ("underfitting", converged(0.5, 0.028), converged(0.5, 0.032), TEN),
 }
 

@@ -21,6 +21,13 @@ SICK: dict[str, tuple[str, dict[str, Any]]] = {
     "rate 0.3 for few units": ("rate_too_high", {"epochs": 16, "learning_rate": 0.3, **FEW}),
     "adam's rate 0.3": ("rate_too_high", {"epochs": 12, "optimizer": "adam", "learning_rate": 0.3}),
     "rate 1e-5": ("rate_too_low", {"epochs": 6, "learning_rate": 1e-5}),
+    "rate 1e-3 that a schedule takes": (
+        "rate_too_low",
+        {
+            **{"epochs": 12, "limit": 600, "optimizer": "sgd", "learning_rate": 1e-3},
+            **{"lr_schedule": "cosine"},
+        },
+    ),
     "constant rate": ("plateau", {"epochs": 14, "learning_rate": 0.1, **SMOOTH}),
     "80 examples": ("overfitting", {"epochs": 40, "limit": 100, "batch_size": 16}),
     "240 examples for long": (
@@ -154,6 +161,15 @@ def test_what_a_diagnosis_advises_cures_it(
     assert kind not in kinds(after)
     worse = before.series["train_loss"]
     assert before.diverged or at_end(after.series["train_loss"]) < 0.97 * at_end(worse)
+
+
+def test_larger_batches_cure_what_minibatches_do_to_rprop() -> None:
+    settings = {"epochs": 40, "limit": 600, "optimizer": "rprop", "learning_rate": 1e-3}
+    noisy, calm = trained(**settings, batch_size=16), trained(**settings, batch_size=480)
+    (found,) = diagnose(noisy, DIGITS)
+    assert "larger batches" in found.message
+    assert "rate_too_high" not in kinds(calm)
+    assert at_end(calm.series["train_loss"]) < 0.1 * at_end(noisy.series["train_loss"])
 
 
 def test_stopping_at_the_epoch_that_is_advised_leaves_the_lower_validation_loss() -> None:

@@ -78,7 +78,7 @@ def test_trials_that_diverge_near_the_border_make_it_a_stability_edge():
 
     seen = observe(branch, objective)
     assert extended([branch], seen) is None
-    (reason,) = still_on_border([branch], seen, mode="max", seed=0, limits=DOMAINS)
+    (reason,) = still_on_border([branch], seen, mode="max", seed=0, limits=DOMAINS, expand=2)
     assert reason.action == "stability_edge"
     assert reason.old == reason.new
     assert "diverged: a stability edge, not extended" in reason.text
@@ -88,7 +88,7 @@ def test_a_border_on_the_limit_is_not_extended():
     branch = branch_of(momentum=Range(kind="uniform", low=0.0, high=0.9))
     seen = observe(branch, lambda p: -p["momentum"])
     assert extended([branch], seen) is None
-    (reason,) = still_on_border([branch], seen, mode="max", seed=0, limits=DOMAINS)
+    (reason,) = still_on_border([branch], seen, mode="max", seed=0, limits=DOMAINS, expand=2)
     assert reason.action == "limit"
 
 
@@ -137,10 +137,27 @@ def test_merging_gives_the_union_and_leaves_the_other_branches():
     assert (new.low, new.high) == (1e-6, extension.parameters["learning_rate"].high)
 
 
+@pytest.mark.parametrize(
+    ("expand", "sign", "words"),
+    [
+        (0, 1, "): not extended (expand: 0); try up to 0.0316"),
+        (2, 1, "): not extended any further (expand: 2); try up to 0.0316"),
+        (0, -1, "): not extended (expand: 0); try down to 3.16e-08"),
+    ],
+)
+def test_at_the_end_no_extension_is_told_but_how_far_to_go(expand, sign, words):
+    branch = branch_of(learning_rate=SMALL)
+    seen = observe(branch, lambda p: sign * rising(p))
+    (reason,) = still_on_border([branch], seen, mode="max", seed=0, limits=DOMAINS, expand=expand)
+    assert reason.action == "crowded"
+    assert reason.text.endswith(words)
+    assert reason.old == reason.new
+
+
 def test_no_warning_is_left_when_the_best_lie_inside():
     branch = branch_of(learning_rate=RATE)
     seen = observe(branch, rate_bowl)
-    assert still_on_border([branch], seen, mode="max", seed=0, limits=DOMAINS) == []
+    assert still_on_border([branch], seen, mode="max", seed=0, limits=DOMAINS, expand=2) == []
 
 
 @pytest.mark.parametrize(

@@ -66,11 +66,13 @@ class Curve:
 class Context:
     """What a curve is compared with: trials of the same stage, which have the same epochs.
 
-    ``best`` is the best value of the stage's complete trials; ``num_classes`` C of the data, None
-    for a regression or where it was not noted.
+    ``best`` is the best value of the stage's complete trials, ``better_rate`` the highest learning
+    rate of those that are better than this one; ``num_classes`` C of the data, None for a
+    regression or where it was not noted.
     """
 
     best: float | None = None
+    better_rate: float | None = None
     num_classes: int | None = None
 
     def is_behind(self, curve: Curve) -> bool:

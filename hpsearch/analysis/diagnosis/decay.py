@@ -7,13 +7,20 @@ Goodfellow et al., Deep Learning, 7.1.1 and 8.3.2.
 from __future__ import annotations
 
 from hpsearch.analysis.diagnosis.curve import Context, Curve
-from hpsearch.analysis.diagnosis.finding import SETTLED, Finding, at_end, chance_loss, setting
+from hpsearch.analysis.diagnosis.finding import (
+    SETTLED,
+    Finding,
+    at_end,
+    chance_loss,
+    peak_rate,
+    setting,
+)
 
 STRONG = 0.3  # above, the penalty of usual weights outweighs the loss: nobody means that
 PULLS = 0.01  # of the weights in an update: gone after a hundred of them
 PULLS_APART = 0.03  # likewise where decay is decoupled, and the gradient's steps have full size
 OVERSHOOTS = 2.0  # rate x decay beyond which |1 - lr wd| > 1: the weights grow at every update
-MOVES = 1e-3  # an update ratio with which a healthy trial learns
+FULL_STEPS = 1e-3  # an update ratio with which a healthy trial learns
 NEAR_CHANCE = 0.05  # of ln C, or of R²
 DECOUPLED = ("adamw", "lion")
 BUILDS_UP = ("momentum", "nesterov")  # their steps add up to 1 / (1 - momentum) of the gradient's
@@ -32,7 +39,7 @@ def decay_too_strong(curve: Curve, context: Context) -> Finding | None:
     decay = float(setting(curve, "weight_decay"))
     if decay < STRONG:
         return None
-    rate = _rate(curve)
+    rate = peak_rate(curve)
     if curve.diverged:
         return _overshoots(rate, decay) if _is_linear(curve) and rate * decay > OVERSHOOTS else None
     if not _ends_at_chance(curve, context) or not _pulls(curve, rate, decay):
@@ -54,7 +61,7 @@ def _pulls(curve: Curve, rate: float, decay: float) -> bool:
         rest = 1 - float(setting(curve, "momentum")) if optimizer in BUILDS_UP else 1.0
         return rate * decay >= PULLS * rest
     ratios = curve.known("update_ratio")
-    return bool(len(ratios) and ratios.max() >= MOVES)
+    return bool(len(ratios) and ratios.max() >= FULL_STEPS)
 
 
 def _ends_at_chance(curve: Curve, context: Context) -> bool:
@@ -75,12 +82,6 @@ def _ends_at_chance(curve: Curve, context: Context) -> bool:
 def _is_linear(curve: Curve) -> bool:
     """Whether an update multiplies the weights by 1 - lr wd; others divide by the gradient."""
     return setting(curve, "optimizer") in (*DESCENTS, *DECOUPLED)
-
-
-def _rate(curve: Curve) -> float:
-    """The highest rate of the epochs, or the one that was set."""
-    rates = curve.known("learning_rate")
-    return float(rates.max() if len(rates) else setting(curve, "learning_rate"))
 
 
 def _overshoots(rate: float, decay: float) -> Finding:

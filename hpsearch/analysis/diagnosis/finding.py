@@ -17,6 +17,7 @@ from workers.config import TrainConfig
 
 DEFAULTS = TrainConfig()
 SYMMETRIC = ("zeros", "constant")  # initializations under which a layer's units stay the same
+MOVES = 3e-4  # an update ratio with which a good start learns; 1e-3 is healthy
 SETTLED = 3  # epochs that stand for "at the end" or "at the start"
 
 
@@ -81,6 +82,12 @@ def percent(share: float) -> str:
     return f"{100 * share:.3g} %"
 
 
+def peak_rate(curve: Curve) -> float:
+    """The highest learning rate of the epochs, or the one that was set."""
+    rates = curve.known("learning_rate")
+    return float(rates.max() if len(rates) else setting(curve, "learning_rate"))
+
+
 def named_rate(curve: Curve) -> str:
     """The learning rate at the end, as a phrase, or nothing if it is not stored."""
     rates = curve.known("learning_rate")
@@ -96,6 +103,20 @@ def chance_loss(curve: Curve, context: Context) -> float | None:
 def setting(curve: Curve, name: str) -> Any:
     """A field of TrainConfig as the trial had it: given, or its default."""
     return curve.settings.get(name, getattr(DEFAULTS, name))
+
+
+def lowered(curve: Curve, advice: str) -> str:
+    """How to lower the rate; of rprop, whose rate is only its first step, what else to do.
+
+    It goes by the signs of gradients, which minibatches turn about (Riedmiller and Braun 1993
+    meant it for whole gradients).
+    """
+    if setting(curve, "optimizer") != "rprop":
+        return f"lower the rate, {advice}"
+    return (
+        "rprop's rate is only its first step, and to it the signs of minibatches are noise: take "
+        "larger batches, or another optimizer"
+    )
 
 
 def starts_symmetric(curve: Curve) -> bool:

@@ -17,6 +17,7 @@ from hpsearch.analysis.diagnosis.finding import (
     percent,
     trend,
 )
+from hpsearch.analysis.diagnosis.rate import steps_are_small
 
 WORSE = 1.2  # times the lowest validation loss, at the end
 NOISES = 3.0  # jitters of an epoch: what is beyond them is no noise
@@ -70,12 +71,13 @@ def overfitting(curve: Curve, context: Context) -> Finding | None:
     if train is None or validation is None:
         return _loss_gap(curve)
     gap = train - validation
-    if at_end(gap) < max(GAP, 2 * _jitter(validation)) or at_end(gap) < gap[0] + GAP / 2:
+    first = max(float(gap[0]), 0.0)  # negative where training's score is from before the updates
+    if at_end(gap) < max(GAP, 2 * _jitter(validation)) or at_end(gap) < first + GAP / 2:
         return None
     return Finding(
         kind="overfitting",
         message=f"training reaches {at_end(train):.3g}, validation {at_end(validation):.3g}: a gap "
-        f"of {at_end(gap):.3g}, up from {gap[0]:.3g} in the first epoch; regularize more: "
+        f"of {at_end(gap):.3g}, up from {first:.3g} in the first epoch; regularize more: "
         f"{REMEDIES}",
         evidence={"gap": at_end(gap), "train": at_end(train), "validation": at_end(validation)},
     )
@@ -86,7 +88,8 @@ def underfitting(curve: Curve, context: Context) -> Finding | None:
 
     Low: less than half of the way from chance to 1 for C classes, or far behind another trial of
     the stage (twice its error, and five points below it). No gap: validation is within 3 points of
-    training. A loss that still falls is a matter of the rate or of more epochs. Needs 5 epochs.
+    training. A loss that still falls, or that stands because no update has had a usual size where
+    better trials have higher rates, is a matter of the rate or of more epochs. Needs 5 epochs.
     """
     loss, train, validation = (
         curve.whole("train_loss", epochs=5),
@@ -94,6 +97,8 @@ def underfitting(curve: Curve, context: Context) -> Finding | None:
         curve.score("val"),
     )
     if loss is None or train is None or validation is None or not _has_converged(loss):
+        return None
+    if steps_are_small(curve, context):
         return None
     is_low, least = _low(curve, context, max(at_end(train), at_end(validation)))
     if not is_low or at_end(train - validation) > NO_GAP:
@@ -140,11 +145,12 @@ def _loss_gap(curve: Curve) -> Finding | None:
     if train is None or validation is None:
         return None
     gap = validation - train
-    if at_end(gap) < max(LOSS_GAP * train[0], 2 * _jitter(validation)) or at_end(gap) <= gap[0]:
+    first = max(float(gap[0]), 0.0)
+    if at_end(gap) < max(LOSS_GAP * train[0], 2 * _jitter(validation)) or at_end(gap) <= first:
         return None
     return Finding(
         kind="overfitting",
         message=f"the training loss is {at_end(train):.3g}, that of validation "
-        f"{at_end(validation):.3g}: a gap that grew from {gap[0]:.3g}; regularize more: {REMEDIES}",
+        f"{at_end(validation):.3g}: a gap that grew from {first:.3g}; regularize more: {REMEDIES}",
         evidence={"gap": at_end(gap), "train": at_end(train), "validation": at_end(validation)},
     )

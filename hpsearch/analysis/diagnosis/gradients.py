@@ -10,10 +10,12 @@ import numpy as np
 
 from hpsearch.analysis.diagnosis.curve import Array, Context, Curve
 from hpsearch.analysis.diagnosis.finding import (
+    MOVES,
     SETTLED,
     Finding,
     at_start,
     chance_loss,
+    lowered,
     setting,
     starts_symmetric,
 )
@@ -29,7 +31,6 @@ FLAT = 0.01  # of the loss, over the first epochs
 NEAR_CHANCE = 0.05  # of ln C
 LEFT = 0.9  # of the first loss: below, it has begun to learn
 STILL, WILD = 1e-5, 0.1  # update ratios a hundred times off the healthy 1e-3
-MOVES = 1e-4  # an update ratio with which a good start would learn within an epoch
 
 
 def exploding_gradients(curve: Curve, context: Context) -> Finding | None:
@@ -57,6 +58,8 @@ def exploding_gradients(curve: Curve, context: Context) -> Finding | None:
     is_unscaled = curve.settings.get("initialization") in UNSCALED
     if not is_unscaled and (not len(ratios) or ratios[0] >= OWN_FAULT):
         return None
+    if setting(curve, "optimizer") == "rprop" and not is_unscaled:
+        return None  # it looks at signs only: the norm does nothing, and comes of its steps
     what = f"the gradient's norm is {norms[0]:.3g} in the first epoch"
     return _exploding(what, {"gradient_norm": float(norms[0])})
 
@@ -89,7 +92,7 @@ def initialization(curve: Curve, context: Context) -> Finding | None:
     """The loss stays at chance from the start although the weights are moved: a bad start.
 
     Flat: the first 3 epochs differ by under 1 %; at chance: the loss within 5 % of ln C, or the
-    score no better than guessing. A loss that falls steadily, or steps under 1e-4 of the weights,
+    score no better than guessing. A loss that falls steadily, or steps under 3e-4 of the weights,
     are the rate's doing; a warm start has no chance to start from.
     """
     loss = curve.whole("train_loss", epochs=SETTLED)
@@ -120,11 +123,11 @@ def update_ratio(curve: Curve, context: Context) -> Finding | None:
     typical, largest = float(np.median(ratios)), float(ratios.max())
     if typical < WILD and largest > STILL:
         return None
-    way = "lower" if typical >= WILD else "raise"
+    cure = lowered(curve, "by a factor of 10") if typical >= WILD else "raise the learning rate"
     return Finding(
         kind="update_ratio",
         message=f"an update moves the weights by {typical:.1e} of their norm, and about 1e-3 is "
-        f"healthy: {way} the learning rate",
+        f"healthy: {cure}",
         evidence={"median": typical, "largest": largest},
     )
 

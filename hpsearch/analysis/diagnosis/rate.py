@@ -10,12 +10,15 @@ import numpy as np
 
 from hpsearch.analysis.diagnosis.curve import Array, Context, Curve
 from hpsearch.analysis.diagnosis.finding import (
+    MOVES,
     SETTLED,
     Finding,
     Trend,
     at_end,
     chance_loss,
+    lowered,
     named_rate,
+    peak_rate,
     percent,
     trend,
 )
@@ -87,6 +90,9 @@ def plateau(curve: Curve, context: Context) -> Finding | None:
 def rate_too_low(curve: Curve, context: Context) -> Finding | None:
     """The loss falls about linearly, is still falling at the end, and has not come far.
 
+    Or it has not come far, a schedule took what small rate there was, and others had more: steps
+    that were small in all epochs, where a better trial of the stage has a higher rate.
+
     Needs 4 epochs, a fall of which 40 % or more is in the second half, and more than half of the
     first loss left although another trial of the stage, with the same epochs, has less than half of
     this one's error; with none so far ahead, more than three quarters left. So the good trials of a
@@ -96,15 +102,42 @@ def rate_too_low(curve: Curve, context: Context) -> Finding | None:
     if loss is None or _warms_up(curve) or _median(curve, "update_ratio", 0.0) >= LARGE_STEPS:
         return None
     left = float(loss[-1] / loss[0]) if loss[0] > 0 else 0.0
-    limit = SLOW if context.is_behind(curve) else CRAWLS
-    if not limit < left < 1 or not falls_steadily(loss):
-        return None
+    is_behind = context.is_behind(curve)
+    if (SLOW if is_behind else CRAWLS) < left < 1 and falls_steadily(loss):
+        return _crawls(curve, loss)
+    is_far = is_behind or left > SLOW
+    return _steps_small(curve, context) if is_far and steps_are_small(curve, context) else None
+
+
+def steps_are_small(curve: Curve, context: Context) -> bool:
+    """Whether no epoch had updates of a usual size, and a better trial has a higher rate.
+
+    Such a loss has not converged: it stands because nothing moves it.
+    """
+    ratios = curve.known("update_ratio")
+    is_small = bool(len(ratios)) and bool(ratios.max() < MOVES)
+    return is_small and context.better_rate is not None and peak_rate(curve) < context.better_rate
+
+
+def _crawls(curve: Curve, loss: Array) -> Finding:
     return Finding(
         kind="rate_too_low",
         message=f"the training loss fell from {loss[0]:.4g} to only {loss[-1]:.4g} in {len(loss)} "
         f"epochs, about linearly, and is still falling{named_rate(curve)}: raise the rate, by a "
         "factor of 3 to 10",
         evidence={"first": float(loss[0]), "last": float(loss[-1]), "epochs": len(loss)},
+    )
+
+
+def _steps_small(curve: Curve, context: Context) -> Finding:
+    largest, rate = float(curve.known("update_ratio").max()), peak_rate(curve)
+    better = context.better_rate or rate
+    return Finding(
+        kind="rate_too_low",
+        message=f"no update moved the weights by more than {largest:.1e} of their norm, at rates "
+        f"up to {rate:.3g}, and a better trial of the stage has {better:.3g}: raise the "
+        "rate, by a factor of 3 to 10",
+        evidence={"largest_ratio": largest, "learning_rate": rate, "better_rate": better},
     )
 
 
@@ -171,8 +204,8 @@ def _diverged(curve: Curve) -> Finding:
     start = ", or start from smaller weights (kaiming, xavier)" if epochs <= 1 else ""
     return Finding(
         kind="rate_too_high",
-        message=f"diverged in epoch {epochs} (training loss {last:.4g}){named_rate(curve)}: lower "
-        f"the rate, by a factor of 3 to 10, warm it up, or clip the gradient{start}",
+        message=f"diverged in epoch {epochs} (training loss {last:.4g}){named_rate(curve)}: "
+        + lowered(curve, f"by a factor of 3 to 10, warm it up, or clip the gradient{start}"),
         evidence={"epoch": epochs, "train_loss": last},
     )
 
@@ -181,7 +214,7 @@ def _rises(curve: Curve, loss: Array) -> Finding:
     return Finding(
         kind="rate_too_high",
         message=f"the training loss rose from {loss[0]:.4g} to {at_end(loss):.4g} in {len(loss)} "
-        f"epochs{named_rate(curve)}: lower the rate, by a factor of 3 to 10",
+        f"epochs{named_rate(curve)}: {lowered(curve, 'by a factor of 3 to 10')}",
         evidence={"first": float(loss[0]), "last": at_end(loss), "epochs": len(loss)},
     )
 
@@ -190,8 +223,8 @@ def _blew_up(curve: Curve, loss: Array, chance: float) -> Finding:
     return Finding(
         kind="rate_too_high",
         message=f"the training loss blew up to {loss[0]:.4g} in the first epoch and ends at "
-        f"{at_end(loss):.4g}, where guessing has {chance:.3g}{named_rate(curve)}: lower the rate, "
-        "by a factor of 10",
+        f"{at_end(loss):.4g}, where guessing has {chance:.3g}{named_rate(curve)}: "
+        + lowered(curve, "by a factor of 10"),
         evidence={"first": float(loss[0]), "last": at_end(loss), "epochs": len(loss)},
     )
 
@@ -200,6 +233,6 @@ def _oscillates(curve: Curve, found: Trend) -> Finding:
     return Finding(
         kind="rate_too_high",
         message=f"the training loss oscillates by {percent(found.jitter)} around a plateau of "
-        f"{found.level:.3g}{named_rate(curve)}: lower the rate, by a factor of 3, or decay it",
+        f"{found.level:.3g}{named_rate(curve)}: " + lowered(curve, "by a factor of 3, or decay it"),
         evidence={"level": found.level, "jitter": found.jitter, "epochs": len(curve)},
     )

@@ -6,10 +6,12 @@ before it.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
 from hpsearch.analysis.diagnosis.curve import Context, Curve
+from hpsearch.analysis.diagnosis.finding import peak_rate
 from hpsearch.analysis.diagnosis.noise import too_close
 from hpsearch.analysis.diagnosis.reading import read_curves
 from hpsearch.analysis.diagnosis.rules import diagnose
@@ -28,11 +30,12 @@ def curve_diagnoses(
     curves = read_curves(repository, search.id, search.spec, trials)
     num_folds = search.spec.data.rows_per_trial
     close = too_close(trials, curves, search.spec.objective.mode, num_folds)
-    contexts = _contexts(trials, search.spec.objective.mode, _num_classes(repository, search.id))
+    num_classes = _num_classes(repository, search.id)
+    contexts = stage_contexts(trials, curves, search.spec.objective.mode, num_classes)
     found = [] if close is None else [close]
     for trial in sorted(trials, key=lambda trial: trial.number):
         if trial.id in curves and is_diagnosed(trial):
-            found += _of_trial(trial, curves[trial.id], contexts[trial.stage_id])
+            found += _of_trial(trial, curves[trial.id], contexts[trial.id])
     return found
 
 
@@ -52,21 +55,33 @@ def _of_trial(trial: TrialRecord, curve: Curve, context: Context) -> Iterator[Ne
         )
 
 
-def _contexts(
-    trials: Sequence[TrialRecord], mode: str, num_classes: int | None
-) -> Mapping[int, Context]:
-    """What each stage's trials are compared with, by the stage's id."""
-    values: dict[int, list[float]] = defaultdict(list)
+def stage_contexts(
+    trials: Sequence[TrialRecord],
+    curves: Mapping[int, Curve],
+    mode: str,
+    num_classes: int | None,
+) -> dict[int, Context]:
+    """What each trial is compared with, by its id: the others of its stage."""
+    stages: dict[int, list[TrialRecord]] = defaultdict(list)
     for trial in trials:
-        if trial.state == "complete" and trial.value is not None:
-            values[trial.stage_id].append(trial.value)
-    choose = max if mode == "max" else min
-    return {
-        stage: Context(
-            best=choose(values[stage]) if values[stage] else None, num_classes=num_classes
-        )
-        for stage in {trial.stage_id for trial in trials}
-    }
+        stages[trial.stage_id].append(trial)
+    contexts: dict[int, Context] = {}
+    for stage in stages.values():
+        ranked = sorted(stage, key=lambda trial: (_distance(trial, mode), trial.number))
+        best = ranked[0].value if _distance(ranked[0], mode) < math.inf else None
+        rate: float | None = None  # the highest of the trials so far
+        for trial in ranked:
+            contexts[trial.id] = Context(best=best, better_rate=rate, num_classes=num_classes)
+            if _distance(trial, mode) < math.inf and trial.id in curves:
+                rate = max(rate or 0.0, peak_rate(curves[trial.id]))
+    return contexts
+
+
+def _distance(trial: TrialRecord, mode: str) -> float:
+    """The value of a complete trial, lower is better; infinite for all others."""
+    if trial.state != "complete" or trial.value is None or math.isnan(trial.value):
+        return math.inf
+    return -trial.value if mode == "max" else trial.value
 
 
 def _num_classes(repository: Repository, search_id: int) -> int | None:
