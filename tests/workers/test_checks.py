@@ -136,3 +136,12 @@ def test_checks_on_a_gpu_see_what_they_see_on_the_cpu(dataset: Callable[[], Data
         if one.name in ("initial_loss", "regularized_loss"):
             assert one.evidence["loss"] == pytest.approx(other.evidence["loss"], rel=1e-7)
     assert all(r.evidence["bytes_per_trial"] > 0 for r in on_gpu if r.name == "cost")
+
+
+def test_a_network_that_no_memory_holds_fails_without_taking_the_others_along() -> None:
+    huge = config(hidden_units=(10**6, 10**6))
+    found = list(check(a_plan(huge, config()), device_data()))
+    failed = [result for result in found if result.verdict == "fail"]
+    assert [(result.probe, result.name) for result in failed] == [("p0", "configuration")]
+    assert "PyTorch cannot do it" in failed[0].text
+    assert {result.name for result in found if result.verdict == "pass"} >= {"signal", "cost"}

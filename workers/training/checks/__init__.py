@@ -113,7 +113,16 @@ def _look(name: str, one: Check, subject: Subject) -> CheckResult:
     if one.from_start and not subject.has_start:
         text = f"starts from {subject.config.warm_start}, whose weights were not found: name the "
         return subject.result(name, "skip", f"{text}database that has them (--db)")
-    return one.look(subject)
+    try:
+        return one.look(subject)
+    except RuntimeError as error:
+        return _broken(name, subject, error)
+
+
+def _broken(name: str, subject: Subject, error: RuntimeError) -> CheckResult:
+    """What PyTorch says of a network that it cannot hold, or cannot compute: others may be fine."""
+    said = str(error).strip().partition("\n")[0]
+    return subject.result(name, "fail", f"PyTorch cannot do it ({said}): such trials fail")
 
 
 def _refusal(subject: Subject) -> CheckResult | None:
@@ -128,7 +137,10 @@ def _refusal(subject: Subject) -> CheckResult | None:
     except ConfigError as error:
         verdict: Verdict = "fail" if error.key == "precision" else "warn"
         return subject.result("configuration", verdict, f"{error.key} {error}: such trials fail")
-    refused = Network(subject, subject.config, subject.seeds(1)).refused
+    try:
+        refused = Network(subject, subject.config, subject.seeds(1)).refused
+    except RuntimeError as error:
+        return _broken("configuration", subject, error)
     if refused:
         return subject.result("configuration", "fail", f"{refused[0].message}: such trials fail")
     return None
