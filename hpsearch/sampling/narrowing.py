@@ -19,6 +19,7 @@ from hpsearch.spec.space import Choice, Range
 _CONCENTRATED_P = 0.05
 _TRIM_P = 0.1  # lenient: what is trimmed holds nothing but diverged trials
 _EDGE_P = 0.02  # from here on it is called a stability edge
+_FIRST_SUSPECT = "learning_rate"  # of a single divergence, wherever else the trial was outermost
 _MARGIN = 2.0
 
 
@@ -68,9 +69,15 @@ def margin_of(elite_span: float, elite: int) -> float:
 
 
 def _trim(ranking: Ranking, name: str, old: Range) -> tuple[Range, list[Reason]]:
-    """Cut the old range back to its outermost stable trials, where trials diverge beyond them."""
+    """Cut the old range back to its outermost stable trials, where trials diverge beyond them.
+
+    One diverged trial is outermost in one of several parameters by chance, so that it alone can cut
+    the learning rate only.
+    """
     values = [trial.params[name] for trial in ranking.trials]
     new, reasons = old, list[Reason]()
+    if sum(ranking.diverged) == 1 and name != _FIRST_SUSPECT:
+        return new, reasons
     sides: tuple[Side, Side] = ("lower", "upper")
     for side in sides:
         edge = stability_edge(values, ranking.diverged, side)

@@ -12,9 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hpsearch.sampling.encoding import admits
-from hpsearch.sampling.narrowing import margin_of, stability_edge
+from hpsearch.sampling.narrowing import margin_of, narrow_range, stability_edge
 from hpsearch.sampling.observations import Observation, elite_of, ranked
 from hpsearch.sampling.ranges import span, within
+from hpsearch.sampling.ranking import rank_branch
 from hpsearch.sampling.refiner import refine
 from hpsearch.sampling.samplers import BranchSampler
 from hpsearch.spec.space import Branch, Choice, Range
@@ -291,6 +292,26 @@ def test_a_range_is_trimmed_to_its_largest_stable_place():
     assert reason.action == "stability_edge"
     assert "diverged" in reason.text
     assert [one.action for one in reasons_for(result, "dropout")] == ["kept"]
+
+
+@pytest.mark.parametrize(
+    ("num_diverged", "cut"), [(1, {"learning_rate"}), (2, {"learning_rate", "dropout"})]
+)
+def test_a_single_divergence_cuts_the_learning_rate_and_no_side_parameter(num_diverged, cut):
+    branch = branch_of(learning_rate=RATE, dropout=DROPOUT)
+    rates, shares = (np.linspace(range.low, range.high, 13) for range in (RATE, DROPOUT))
+    places = [{"learning_rate": r, "dropout": d} for r, d in zip(rates, shares, strict=True)]
+    seen = [
+        outcome(branch, params, None if number >= 13 - num_diverged else float(number), number)
+        for number, params in enumerate(places)
+    ]
+    ranking = rank_branch(branch, seen, "max", share=0.2, least=4)
+    told = {
+        name
+        for name, parameter in branch.parameters.items()
+        if any("diverged" in why.text for why in narrow_range(ranking, name, parameter, 0)[1])
+    }
+    assert told == cut
 
 
 def test_a_lower_stability_edge_is_found_too():
