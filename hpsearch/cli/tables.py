@@ -49,11 +49,17 @@ def echo_frame(
         print_table(frame, title, least=least, below=below)
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """The reader of a pipe has had enough: no error, as ``cli.main`` has it."""
+        raise BrokenPipeError
+
+
 def console() -> Console:
     """A console on stdout; piped it is as wide as COLUMNS says, or wide enough for most tables."""
-    found = Console(highlight=False)
+    found = _Console(highlight=False)
     told = found.is_terminal or os.environ.get("COLUMNS", "").isdigit()
-    return found if told else Console(highlight=False, width=PIPED_WIDTH)
+    return found if told else _Console(highlight=False, width=PIPED_WIDTH)
 
 
 def print_table(
