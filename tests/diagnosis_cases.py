@@ -18,7 +18,8 @@ from workers.messages import Member, TrialGroup
 from workers.training.feed import DeviceData
 from workers.training.loop import train
 
-DIGITS = Context(best=0.985, better_rate=0.05, num_classes=10)  # what a good trial of digits reaches
+# What good trials of digits reach, and at which rate.
+DIGITS = Context(best=0.985, better_rate=0.05, num_classes=10)
 ALONE = Context()
 NUM_LAYERS = 4
 
