@@ -75,10 +75,12 @@ class UnitWatch:
         self._num_seen[layer] = self._num_seen.get(layer, 0) + num_examples
         self._num_values += units_MUE[0].numel()
         if self._activation.dead is not None:
-            awake_MU = ~self._activation.dead(units_MUE).all(2)
+            # Of the largest output: reducing booleans takes many times as long on a CPU.
+            awake_MU = ~self._activation.dead(units_MUE.amax(2))
             self._awake[layer] = self._awake.get(layer, awake_MU) | awake_MU
         if self._activation.saturated is not None:
-            self._saturated_M += self._activation.saturated(units_MUE).sum((1, 2))
+            flat_MUE = self._activation.saturated(units_MUE)
+            self._saturated_M += flat_MUE.to(torch.float32).sum((1, 2))
 
     def metrics(self) -> dict[str, Tensor]:
         """The fraction of dead units and of saturated values [M]; NaN for what cannot be."""

@@ -23,8 +23,8 @@ PRELU_START = 0.25  # PyTorch's, and He et al. 2015
 class Activation:
     """``apply(h, slope)`` gives the outputs; slopes below zero broadcast to h, where there are any.
 
-    ``dead(outputs)`` marks those that no gradient passes, ``saturated(outputs)`` those where the
-    function is nearly flat; None where that cannot be.
+    ``dead(outputs)`` marks those that no gradient passes (if it marks one, then all smaller ones
+    too), ``saturated(outputs)`` those where the function is nearly flat; None where that cannot be.
     """
 
     apply: Callable[[Tensor, Tensor | None], Tensor]
