@@ -79,8 +79,7 @@ class UnitWatch:
             awake_MU = ~self._activation.dead(units_MUE.amax(2))
             self._awake[layer] = self._awake.get(layer, awake_MU) | awake_MU
         if self._activation.saturated is not None:
-            flat_MUE = self._activation.saturated(units_MUE)
-            self._saturated_M += flat_MUE.to(torch.float32).sum((1, 2))
+            self._saturated_M += self._activation.saturated(units_MUE).sum((1, 2))
 
     def metrics(self) -> dict[str, Tensor]:
         """The fraction of dead units and of saturated values [M]; NaN for what cannot be."""
