@@ -5,10 +5,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import accumulate
-from math import prod
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -17,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from hpsearch.coordinator.warm_starts import trial_checkpoint
 from hpsearch.errors import HpsearchError
 from hpsearch.settings import checkpoint_root, database_url
+from workers.checkpoint_layout import named_tensors
 from workers.messages import CheckpointSlice
 
 Weights = dict[str, np.ndarray[Any, np.dtype[Any]]]
@@ -47,21 +45,12 @@ def weights(search: str | int, number: int, *, fold: int = 0, db: str | None = N
 
 
 def _tensors(source: CheckpointSlice, fold: int) -> Iterator[tuple[str, Any]]:
-    """Names and tensors of one row; a file has a matrix of all rows' weights, one of buffers."""
+    """Names and tensors of one row."""
     with safe_open(source.file, framework="numpy") as file:
-        metadata, names = file.metadata(), set(file.keys())
+        metadata = file.metadata()
         num_folds = int(metadata["folds"])
         if not 0 <= fold < num_folds:
             raise ValueError(f"fold must be from 0 to {num_folds - 1} (got {fold})")
-        matrices: Mapping[str, str] = {"weights": "average"} if "average" in names else {}
-        for kind, layout in json.loads(metadata["layout"]).items():
-            if layout:
-                row = source.row * num_folds + fold
-                yield from _cut(file.get_slice(matrices.get(kind, kind))[row : row + 1], layout)
-
-
-def _cut(row_1P: Any, layout: Sequence[tuple[str, Sequence[int]]]) -> Iterator[tuple[str, Any]]:
-    ends = accumulate(prod(shape) for _, shape in layout)
-    parts = np.split(row_1P[0], [*ends][:-1])
-    for (name, shape), part in zip(layout, parts, strict=True):
-        yield name, part.reshape(shape).copy()  # writable, as torch wants it
+        row = source.row * num_folds + fold
+        for name, tensor_1 in named_tensors(file, metadata, slice(row, row + 1)):
+            yield name, tensor_1[0].copy()  # writable, as torch wants it

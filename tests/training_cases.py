@@ -82,6 +82,17 @@ def folded(num_folds: int = 3, num_rows: int = 90) -> Dataset:
     )
 
 
+def of_outputs(num_outputs: int) -> DataShape:
+    """Data of so many classes, or of numbers if there is one output."""
+    return DataShape(
+        num_features=1,
+        image=None,
+        num_outputs=num_outputs,
+        is_regression=num_outputs == 1,
+        num_train=100,
+    )
+
+
 def shape() -> DataShape:
     return blobs().shape()
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 from hpsearch.coordinator import progress
@@ -34,7 +34,7 @@ from hpsearch.coordinator.packing import halve, pack
 from hpsearch.coordinator.planning import next_stage
 from hpsearch.coordinator.verdict import final_diagnoses
 from hpsearch.coordinator.view import SearchView
-from hpsearch.coordinator.warm_starts import WarmStarts, resolve_warm_starts
+from hpsearch.coordinator.warm_starts import resolve_warm_starts
 from hpsearch.errors import HpsearchError
 from hpsearch.executors.base import Ended, Executor, Lost, Raised, Reported, Update
 from hpsearch.storage.leases import Lease
@@ -76,6 +76,10 @@ class Coordinator:
         stages, trials = repository.load(search.id)
         self._view.stages.extend(stages)
         self._view.add(trials)
+        # Once, when a trial first asks: a search may go on although a source is gone by then.
+        self._look_up_warm_starts = cache(
+            partial(resolve_warm_starts, repository, search.spec, checkpoints.parent, search.id)
+        )
         if not stages:
             self._look_up_warm_starts()  # what cannot be started from is refused at once
         self._asker = Asker(self._view)
@@ -93,12 +97,6 @@ class Coordinator:
                     self._take(update)
             elif not self._queue and not self._plan():
                 return self._finish()
-
-    @cache  # noqa: B019 - a coordinator lives as long as its search
-    def _look_up_warm_starts(self) -> WarmStarts:
-        """When a trial first asks: a search may go on although a source is gone by then."""
-        search = self._view.search
-        return resolve_warm_starts(self._repository, search.spec, self._folder.parent, search.id)
 
     def _start_groups(self) -> None:
         while self._queue and len(self._running) < self._executor.num_slots:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import copy
 import json
 import os
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import yaml
+from command_line import Hpsearch, say
 from training_cases import blobs
 
 import hpsearch
-from hpsearch.cli.main import main
 from hpsearch.coordinator.checking import ChecksFailed
 
 DATA = Path(os.environ.get("HPSEARCH_DATA", Path(__file__).parents[2].parent / "shared" / "data"))
@@ -30,7 +30,6 @@ SPEC: dict[str, Any] = {
     "stages": [{"name": "check"}, {"name": "coarse", "trials": 6, "epochs": 2}],
 }
 DEAD = {"hidden_units": [8, 8, 8], "initialization": "zeros"}
-Hpsearch = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
@@ -49,18 +48,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def call(folder: Path, capfd: pytest.CaptureFixture[str]) -> Hpsearch:
     """Runs a command in the folder; gives exit code, stdout and stderr."""
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        capfd.readouterr()
-        try:
-            main(list(arguments))
-            code = 0
-        except SystemExit as exit:
-            code = int(exit.code or 0)
-        out, err = capfd.readouterr()
-        return code, out, err
-
-    return run
+    return partial(say, capfd)
 
 
 def test_a_healthy_search_shows_its_verdicts_and_its_cost(call: Hpsearch, folder: Path) -> None:

@@ -6,7 +6,7 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from functools import partial
 from io import StringIO
 from pathlib import Path
 
@@ -15,9 +15,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from command_line import Hpsearch, say
 from training_cases import blobs
 
-from hpsearch.cli.main import cli, main
+from hpsearch.cli.main import cli
 
 SPEC = {
     "name": "small",
@@ -33,7 +34,6 @@ SPEC = {
         {"name": "confirm", "top": 1, "seeds": 2},
     ],
 }
-Hpsearch = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(scope="module")
@@ -57,18 +57,7 @@ def hpsearch(
     """Runs a command in the folder; gives exit code, stdout and stderr."""
     monkeypatch.chdir(folder)
     monkeypatch.delenv("HPSEARCH_DATABASE_URL", raising=False)
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        capfd.readouterr()
-        try:
-            main(list(arguments))
-            code = 0
-        except SystemExit as exit:
-            code = int(exit.code or 0)
-        out, err = capfd.readouterr()
-        return code, out, err
-
-    return call
+    return partial(say, capfd)
 
 
 def _commands(group: click.Group, path: str = "") -> list[tuple[str, click.Command]]:

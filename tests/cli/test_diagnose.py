@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from command_line import say
 from training_cases import blobs
 
 import hpsearch as package
-from hpsearch.cli.main import main
 
 SPEC = {
     "name": "rates",
@@ -40,16 +40,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _in_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
     monkeypatch.delenv("HPSEARCH_DATABASE_URL", raising=False)
-
-
-def say(capfd: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
-    capfd.readouterr()
-    try:
-        main(list(arguments))
-        code = 0
-    except SystemExit as exit:
-        code = int(exit.code or 0)
-    return (code, *capfd.readouterr())
 
 
 @pytest.fixture

@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from training_cases import CPU, config
+from training_cases import CPU, config, of_outputs
 
 from workers.config import TrainConfig
-from workers.config.combination import DataShape
 from workers.config.learning import CLASS_LOSSES
 from workers.config.learning import LOSSES as LOSS_NAMES
 from workers.training.columns import Columns
@@ -186,26 +185,16 @@ def test_rows_that_ask_for_no_weights_cost_none() -> None:
     assert class_weights(_columns({"class_weights": "balanced"}), None) is None
 
 
-def _shape(num_outputs: int) -> DataShape:
-    return DataShape(
-        num_features=1,
-        image=None,
-        num_outputs=num_outputs,
-        is_regression=num_outputs == 1,
-        num_train=100,
-    )
-
-
 @pytest.mark.parametrize("loss", CLASS_LOSSES)
 def test_chance_is_the_loss_of_equal_outputs(loss: str) -> None:
     c = config(loss=loss, hinge_margin=0.7)
     criterion = Criterion(loss, Columns([c], [0], [0], CPU, torch.float64), None)
     each_MB = criterion.plain(torch.zeros(1, C, C, dtype=torch.float64), torch.arange(C)[None])
-    assert chance_loss(c, _shape(C), None) == pytest.approx(each_MB.mean().item(), rel=1e-12)
+    assert chance_loss(c, of_outputs(C), None) == pytest.approx(each_MB.mean().item(), rel=1e-12)
 
 
 def test_chance_of_ten_classes_is_the_logarithm_of_ten() -> None:
-    assert chance_loss(TrainConfig(), _shape(10), None) == pytest.approx(2.302585, abs=1e-6)
+    assert chance_loss(TrainConfig(), of_outputs(10), None) == pytest.approx(2.302585, abs=1e-6)
 
 
 @pytest.mark.parametrize("fields", [{}, {"loss": "huber", "huber_delta": 0.4}, {"loss": "huber"}])
@@ -220,16 +209,16 @@ def test_chance_of_a_regression_is_the_least_loss_of_all_constants(fields: dict)
         grid.expand(len(y), -1).reshape(1, -1, 1), y.repeat_interleave(6001)[None]
     )
     least = means.view(len(y), -1).mean(0).min().item()
-    assert chance_loss(c, _shape(1), y) == pytest.approx(least, rel=1e-6)
+    assert chance_loss(c, of_outputs(1), y) == pytest.approx(least, rel=1e-6)
     if c.loss is None:
-        assert chance_loss(c, _shape(1), y) == pytest.approx(1.0)
+        assert chance_loss(c, of_outputs(1), y) == pytest.approx(1.0)
 
 
 def test_chance_of_a_regression_without_targets_is_refused() -> None:
     with pytest.raises(ValueError, match="needs targets"):
-        chance_loss(TrainConfig(), _shape(1), None)
+        chance_loss(TrainConfig(), of_outputs(1), None)
 
 
 def test_every_loss_that_a_spec_may_name_is_implemented() -> None:
     assert set(LOSSES) == set(LOSS_NAMES)
-    assert math.isclose(chance_loss(config(loss="hinge"), _shape(4), None), 3 / 4)
+    assert math.isclose(chance_loss(config(loss="hinge"), of_outputs(4), None), 3 / 4)

@@ -12,23 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sklearn_metrics
 from torch import Tensor
-from training_cases import CPU
+from training_cases import CPU, of_outputs
 
-from workers.config.combination import DataShape
 from workers.metrics import CLASS_OBJECTIVES, REGRESSION_OBJECTIVES
 from workers.training.scores import Scores
 
 M = 3
-
-
-def _shape(num_outputs: int) -> DataShape:
-    return DataShape(
-        num_features=1,
-        image=None,
-        num_outputs=num_outputs,
-        is_regression=num_outputs == 1,
-        num_train=100,
-    )
 
 
 def _scored(
@@ -40,7 +29,7 @@ def _scored(
     detailed: bool = True,
     scale_M: Tensor | None = None,
 ) -> dict[str, Tensor]:
-    scores = Scores(len(outputs_MNC), _shape(outputs_MNC.shape[2]), CPU, detailed)
+    scores = Scores(len(outputs_MNC), of_outputs(outputs_MNC.shape[2]), CPU, detailed)
     parts = zip(*(torch.split(t, chunk, 1) for t in (outputs_MNC, y_mN, loss_MN)), strict=True)
     for outputs_MBC, y_mB, loss_MB in parts:
         outputs_MBC = outputs_MBC.transpose(1, 2).contiguous().transpose(1, 2)  # as a model's lie
@@ -130,7 +119,7 @@ def test_r2_keeps_its_digits_when_targets_lie_far_from_zero() -> None:
 def test_losses_may_come_as_sums_of_minibatches() -> None:
     draw = torch.Generator().manual_seed(6)
     loss_MN = torch.rand(M, 20, generator=draw)
-    scores = Scores(M, _shape(4), CPU, detailed=False)
+    scores = Scores(M, of_outputs(4), CPU, detailed=False)
     for loss_MB in torch.split(loss_MN, 6, 1):
         size = loss_MB.shape[1]
         scores.add(torch.zeros(M, size, 4), torch.zeros(1, size, dtype=torch.int64), loss_MB.sum(1))
@@ -142,7 +131,7 @@ def test_the_names_are_those_of_the_objectives() -> None:
     for num_outputs, objectives in ((3, CLASS_OBJECTIVES), (1, REGRESSION_OBJECTIVES)):
         outputs, y = torch.zeros(1, 4, num_outputs), one if num_outputs > 1 else one.float()
         for prefix, detailed in (("val", True), ("train", False)):
-            scores = Scores(1, _shape(num_outputs), CPU, detailed)
+            scores = Scores(1, of_outputs(num_outputs), CPU, detailed)
             scores.add(outputs, y, torch.zeros(1, 4))
             expected = {name for name in objectives if name.startswith(prefix)}
             found = scores.metrics(prefix)

@@ -12,6 +12,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from workers.checkpoint_layout import dump_layout
 from workers.messages import CheckpointSlice, Member
 from workers.training.stack import Stack
 
@@ -46,17 +47,16 @@ def _write(stack: Stack, file: Path, epoch: int) -> None:
 
 
 def _metadata(stack: Stack, epoch: int) -> dict[str, str]:
-    """``layout`` names the tensors that lie in a row of ``weights``, and in one of ``buffers``."""
-    layout = {
-        "weights": [[spec.name, list(spec.shape)] for spec in stack.model.parameters],
-        "buffers": [[spec.name, list(spec.shape)] for spec in stack.model.buffers],
-    }
+    weights, buffers = (
+        [(spec.name, spec.shape) for spec in specs]
+        for specs in (stack.model.parameters, stack.model.buffers)
+    )
     return {
         "epoch": str(epoch),
         "step": str(stack.updates),
         "folds": str(stack.num_folds),
         "seeds": json.dumps([member.seed for member in stack.members]),
-        "layout": json.dumps(layout),
+        "layout": dump_layout(weights, buffers),
     }
 
 

@@ -5,15 +5,13 @@ Called by the loop for the members that name one; layers are matched by their na
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from math import prod
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from workers.checkpoint_layout import named_tensors
 from workers.config.combination import ConfigError
 from workers.messages import CheckpointSlice, Member, Refusal
 from workers.training.checkpoints import CheckpointError
@@ -107,21 +105,11 @@ def _tensors(source: CheckpointSlice, num_folds: int) -> dict[str, Tensor]:
 def _of_checkpoint(
     file: Any, metadata: Mapping[str, str], source: CheckpointSlice, num_folds: int
 ) -> dict[str, Tensor]:
-    """One trial's tensors; its first fold for a group with another number of folds.
-
-    The weights are those that it was validated with: their moving average where it kept one.
-    """
+    """One trial's tensors; its first fold for a group with another number of folds."""
     stored_folds = int(metadata["folds"])
     first = source.row * stored_folds
     rows = slice(first, first + (stored_folds if stored_folds == num_folds else 1))
-    tensors: dict[str, Tensor] = {}
-    matrices = {"weights": "average"} if "average" in file.keys() else {}  # noqa: SIM118 - no dict
-    for matrix, layout in json.loads(metadata["layout"]).items():
-        if layout:
-            whole = file.get_slice(matrices.get(matrix, matrix))[rows.start : rows.stop]
-            if not len(whole):
-                raise CheckpointError(f"{source.file} has no row {source.row}")
-            parts = torch.split(whole, [prod(shape) for _, shape in layout], dim=1)
-            named = zip(layout, parts, strict=True)
-            tensors |= {name: torch.unflatten(part, 1, shape) for (name, shape), part in named}
+    tensors: dict[str, Tensor] = dict(named_tensors(file, metadata, rows))
+    if not all(len(tensor) for tensor in tensors.values()):
+        raise CheckpointError(f"{source.file} has no row {source.row}")
     return tensors

@@ -6,7 +6,7 @@ Made by ``check``; nothing here changes the data, and all that is drawn is keyed
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -14,6 +14,8 @@ from torch import Tensor
 
 from workers.config import TrainConfig
 from workers.config.combination import loss_of
+from workers.config.inputs import InputFields
+from workers.config.learning import RegularizationFields
 from workers.keys import key
 from workers.messages import CheckPlan, CheckResult, Member, Probe, TrialGroup, Verdict
 from workers.training.columns import Columns
@@ -28,19 +30,17 @@ from workers.training.precision import autocast, dtype_of
 from workers.training.stack import Stack
 from workers.training.warm_start import warm_start
 
-_REGULARIZATION: dict[str, Any] = {
-    **{"weight_decay": 0.0, "l1": 0.0, "dropout": 0.0, "input_dropout": 0.0, "max_norm": None},
+# Everything that disturbs, off: all of two sections, and what others have of the kind.
+_OFF: dict[str, Any] = {
+    **{field.name: field.default for field in fields(RegularizationFields)},
+    **{field.name: field.default for field in fields(InputFields)},
     **{"label_smoothing": 0.0, "class_weights": "none", "gradient_noise": 0.0},
-}
-_AUGMENTATION: dict[str, Any] = {
-    **{"input_noise": 0.0, "corruption": 0.0, "translation": 0.0, "rotation": 0.0},
-    **{"scaling": 0.0, "flip": 0.0, "cutout": 0.0, "mixup": 0.0, "sampling": "shuffled"},
 }
 
 
 def undisturbed(config: TrainConfig) -> TrainConfig:
     """Without regularization and augmentation: nothing but the network and its loss."""
-    return replace(config, **_REGULARIZATION, **_AUGMENTATION)
+    return replace(config, **_OFF)
 
 
 def steady(config: TrainConfig) -> TrainConfig:
