@@ -290,8 +290,7 @@ def _frame(rows: Sequence[Sequence[Any]], dtypes: Mapping[str, DType]) -> pd.Dat
 
 def _lists(texts: pd.Series) -> pd.Series:
     """The lists that a column holds as JSON; None stays None."""
-    found = codec.decode_all("null" if text is None else text for text in texts)
-    lists = [None if values is None else list(values) for values in found]
+    lists = [None if values is None else list(values) for values in codec.decode_all(texts)]
     return pd.Series(lists, index=texts.index, dtype="object")
 
 

@@ -33,9 +33,10 @@ def decode(text: str | bytes) -> Any:
     return _restored(value) if isinstance(value, list | dict) else value
 
 
-def decode_all(texts: Iterable[str]) -> tuple[Any, ...]:
-    """:func:`decode` for many, in half the time: the parser is entered once."""
-    values: tuple[Any, ...] = decode(f"[{','.join(texts)}]")
+def decode_all(texts: Iterable[str | None]) -> tuple[Any, ...]:
+    """:func:`decode` for many, in half the time: the parser is entered once. NULL is None."""
+    there = ("null" if text is None else text for text in texts)
+    values: tuple[Any, ...] = decode(f"[{','.join(there)}]")
     return values
 
 

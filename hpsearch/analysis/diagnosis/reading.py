@@ -35,7 +35,7 @@ def read_curves(
     names = tuple(rows[0]._fields)
     columns = dict(zip(names, zip(*rows, strict=True), strict=True))
     numbers = {name: np.array(columns[name], dtype=np.float64) for name in NUMBERS}
-    layers = _lists(columns.get(PER_LAYER[0], ()))
+    layers = codec.decode_all(columns.get(PER_LAYER[0], ()))
     bounds = _bounds(columns["trial"])
     return {
         trial.id: _curve(spec, trial, numbers, layers, bounds[trial.id])
@@ -70,10 +70,6 @@ def _curve(
         mode=spec.objective.mode,
         diverged=trial.failure_kind == "diverged",
     )
-
-
-def _lists(texts: Sequence[str | None]) -> tuple[Any, ...]:
-    return codec.decode_all("null" if text is None else text for text in texts)
 
 
 def _stacked(layers: Sequence[Any]) -> Array:
