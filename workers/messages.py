@@ -44,6 +44,11 @@ class TrialGroup:
     written after every epoch that is a multiple of ``checkpoint_every``, wherever the group starts,
     after one in which a trial stops early, and after the last one, to a file whose name begins with
     ``checkpoint_stem``; no stem, none.
+
+    At most ``width`` rows are trained at once, in blocks, one block after the other; None stands
+    for all of them. A group that ``measures`` tries several widths in its first steps, each on rows
+    of its own, and goes on with ``width``, or, if that is None, with the best one, which it reports.
+    So a group that is trained again with the width that it reported repeats what it did.
     """
 
     name: str
@@ -56,6 +61,8 @@ class TrialGroup:
     mode: Literal["max", "min"] = "min"
     checkpoint_stem: str | None = None
     checkpoint_every: int = 10
+    width: int | None = None
+    measures: bool = False
 
     def total_epochs(self, epoch: int) -> int:
         """The T over which schedules were laid in ``epoch`` (from 0): the budget that it fell in.
@@ -94,13 +101,26 @@ class Refusal:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Speed:
+    """What a step of ``width`` rows together takes: its seconds, and the bytes of memory at most.
+
+    ``bytes`` are those beyond the rows' own weights and states; 0 where they cannot be measured.
+    """
+
+    width: int
+    seconds: float
+    bytes: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Report:
     """The metrics of a group's living members after one epoch (epochs count from 1 here).
 
     ``metrics[name][i]`` belongs to ``trials[i]``; ``checkpoint`` names the file written after this
     epoch, if one was, in which ``trials[i]`` has row i. ``seconds`` is the wall time of the epoch.
     Trials in ``stopped`` are among ``trials`` for the last time: they ended early, in good health.
-    Members in ``diverged`` or ``refused`` are in neither.
+    Members in ``diverged`` or ``refused`` are in neither. ``speeds`` are what a group that measures
+    found in this epoch, and ``width`` is what it goes on with.
     """
 
     epoch: int
@@ -111,6 +131,8 @@ class Report:
     refused: tuple[Refusal, ...] = ()
     stopped: tuple[int, ...] = ()
     checkpoint: str | None = None
+    speeds: tuple[Speed, ...] = ()
+    width: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -37,3 +37,4 @@ WATCHED = (
     "spread",
 )
 PER_LAYER = ("layer_gradient_norms",)  # lists, first layer to last
+PER_FOLD = ("by_fold",)  # lists, first fold to last: the objective in each of them

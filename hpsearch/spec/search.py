@@ -14,6 +14,24 @@ from hpsearch.spec.space import Frozen, Space, Value
 
 SAMPLERS = ("random", "qmc", "grid", "tpe", "gp", "cmaes")
 SamplerName = Literal["random", "qmc", "grid", "tpe", "gp", "cmaes"]
+PRUNERS = (
+    "median",
+    "percentile",
+    "successive_halving",
+    "hyperband",
+    "patient",
+    "threshold",
+    "wilcoxon",
+)
+PrunerName = Literal[
+    "median",
+    "percentile",
+    "successive_halving",
+    "hyperband",
+    "patient",
+    "threshold",
+    "wilcoxon",
+]
 
 
 class Objective(Frozen):
@@ -23,6 +41,17 @@ class Objective(Frozen):
     mode: Literal["max", "min"] = "max"
 
 
+class Pruner(Frozen):
+    """A pruner of Optuna by name, with ``options`` in Optuna's words, their defaults filled in.
+
+    ``wrapped`` is the one that ``patient`` asks once its patience is over; None prunes then.
+    """
+
+    name: PrunerName
+    options: dict[str, float | int] = Field(default_factory=dict)
+    wrapped: Pruner | None = None
+
+
 class Stage(Frozen):
     """One part of a search.
 
@@ -30,7 +59,7 @@ class Stage(Frozen):
     ``continue``) is how many of the best trials of the stage before go on from their checkpoints;
     ``batch`` how many trials are asked at once from a sampler that learns; ``narrow`` whether the
     ranges are narrowed before this stage; ``expand`` how many times this stage may extend ranges
-    whose border holds the best trials. A confirm stage has ``top`` and ``seeds`` instead of trials.
+    whose border holds the best trials; ``pruner`` what ends trials at rungs. A confirm stage has ``top`` and ``seeds`` instead of trials.
     A check stage, which is the first if there is one, has none of all this.
     """
 
@@ -43,19 +72,20 @@ class Stage(Frozen):
     batch: int | None = None
     narrow: bool = True
     expand: int = 2
+    pruner: Pruner | None = None
     top: int = 0
     seeds: int = 0
 
 
 class Resources(Frozen):
-    """What a search may use: how many Ray actors, and at most ``width`` rows in a group.
+    """What a search may use: how many Ray actors, and how many rows are trained at once.
 
-    A trial is a row, or with k folds k rows.
+    A trial is a row, or with k folds k rows. With ``width`` auto that is measured.
     """
 
     workers: int | Literal["auto"] = "auto"
     gpus_per_worker: float | Literal["auto"] = "auto"
-    width: int = 128
+    width: int | Literal["auto"] = "auto"
     checkpoint_every: int = 10
 
 

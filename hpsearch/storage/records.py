@@ -91,6 +91,7 @@ class TrialRecord:
     replicate: int
     start_epoch: int
     target_epochs: int
+    until_epoch: int
     parent_id: int | None = None
     state: TrialState = "waiting"
     failure_kind: FailureKind | None = None
@@ -124,6 +125,7 @@ class NewTrial:
     replicate: int
     start_epoch: int
     target_epochs: int
+    until_epoch: int
     parent_id: int | None = None
     value: float | None = None
     spread: float | None = None
@@ -157,16 +159,60 @@ class TrialProgress:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class GroupRecord:
+    """How a group is trained: what kind it is of, on which device, and how many rows at once.
+
+    ``number`` counts within the search. ``kind`` says in words what decides the speed: the model's
+    shapes, the batch size, the precision. One that ``measures`` tries several widths in its first
+    steps, from ``start_epoch`` on; ``width`` is None until it has reported which was best.
+    """
+
+    number: int
+    kind: str
+    device: str
+    start_epoch: int
+    measures: bool
+    width: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SpeedRecord:
+    """What a step of ``width`` rows of a kind took on a device: seconds, and bytes of memory."""
+
+    kind: str
+    device: str
+    width: int
+    seconds: float
+    bytes: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ReportCommit:
     """What one Report changes, stored whole or not at all.
 
     Each of ``metrics`` has ``trial_id`` and any of the columns of the metrics table; all of them
-    are for ``epoch``, counted from 1.
+    are for ``epoch``, counted from 1. ``group`` is the group with the width that it chose in this
+    epoch, None where it chose none, and ``speeds`` what it measured.
     """
 
     epoch: int
     metrics: list[dict[str, Any]]
     progress: tuple[TrialProgress, ...]
+    group: GroupRecord | None = None
+    speeds: tuple[SpeedRecord, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RungCommit:
+    """What a pruner decided at a rung, stored whole or not at all.
+
+    ``pruned`` are the ids of the trials that end there; ``kept`` gives those that go on, by id,
+    their new group and the epoch to which that trains. ``data`` is the event that tells of it.
+    """
+
+    pruned: tuple[int, ...]
+    kept: Mapping[int, tuple[int, int]]
+    data: Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
