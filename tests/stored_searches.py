@@ -11,6 +11,7 @@ from hpsearch.storage.database import Database
 from hpsearch.storage.leases import Lease, Owner
 from hpsearch.storage.provenance import Provenance
 from hpsearch.storage.records import (
+    GroupRecord,
     NewStage,
     NewTrial,
     ReportCommit,
@@ -79,9 +80,22 @@ def a_trial(number: int, **changes: Any) -> NewTrial:
         "replicate": 0,
         "start_epoch": 0,
         "target_epochs": 5,
+        "until_epoch": changes.get("target_epochs", 5),
         **changes,
     }
     return NewTrial(number=number, **given)
+
+
+def a_group(number: int = 0, **changes: Any) -> GroupRecord:
+    """How a group is trained: one that measures, from the first epoch on."""
+    given: dict[str, Any] = {
+        "kind": "mlp 50, batch 32",
+        "device": "cpu",
+        "start_epoch": 0,
+        "measures": True,
+        **changes,
+    }
+    return GroupRecord(number=number, **given)
 
 
 def a_report(

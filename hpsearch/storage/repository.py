@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from hpsearch.spec.search import Search
-from hpsearch.storage import events, leases, reports, searches, trials
+from hpsearch.storage import events, groups, leases, reports, rungs, searches, trials
 from hpsearch.storage.database import Database
 from hpsearch.storage.leases import Lease, Owner
 from hpsearch.storage.provenance import Provenance
@@ -22,12 +22,15 @@ from hpsearch.storage.records import (
     DiagnosisRecord,
     EventRecord,
     FailureKind,
+    GroupRecord,
     NewDiagnosis,
     NewStage,
     NewTrial,
     ReportCommit,
+    RungCommit,
     SearchRecord,
     SearchState,
+    SpeedRecord,
     StageRecord,
     TrialRecord,
 )
@@ -128,15 +131,34 @@ class Repository:
 
     # Progress
 
-    def start_group(self, lease: Lease, trial_ids: Sequence[int], worker: str) -> None:
-        """Set trials running on ``worker``, one attempt more."""
+    def start_group(
+        self,
+        lease: Lease,
+        trial_ids: Sequence[int],
+        worker: str,
+        group: GroupRecord | None = None,
+    ) -> None:
+        """Set trials running on ``worker``, one attempt more.
+
+        ``group`` says how they are trained; what is stored of that group already stays.
+        """
         with self._writing(lease) as (connection, now):
             reports.start_group(connection, lease.search_id, trial_ids, worker, now)
+            if group is not None:
+                groups.keep_group(connection, lease.search_id, group, now)
 
     def commit_report(self, lease: Lease, commit: ReportCommit) -> None:
-        """Store one Report: metrics that are not stored yet, and where its trials stand now."""
+        """Store one Report: metrics that are not stored yet, where its trials stand now, speeds."""
         with self._writing(lease) as (connection, now):
             reports.commit_report(connection, lease.search_id, commit, now)
+            if commit.group is not None:
+                groups.set_width(connection, lease.search_id, commit.group)
+            groups.add_speeds(connection, commit.speeds, now)
+
+    def decide_rung(self, lease: Lease, decision: RungCommit) -> None:
+        """End the trials that a pruner ends, and give the others their next group and rung."""
+        with self._writing(lease) as (connection, now):
+            rungs.decide_rung(connection, lease.search_id, decision, now)
 
     def fail_trials(self, lease: Lease, failures: Mapping[int, tuple[FailureKind, str]]) -> None:
         """Set trials failed: by id, the kind and the message."""
@@ -147,6 +169,29 @@ class Repository:
         """Give trials other group numbers, by id."""
         with self._writing(lease) as (connection, now):
             reports.regroup(connection, lease.search_id, groups, now)
+
+    def groups(self, search_id: int) -> list[GroupRecord]:
+        """How the groups of a search are trained, by number; none for those of older versions."""
+        with self.database.read() as connection:
+            return groups.groups(connection, search_id)
+
+    def speeds(self, device: str | None = None) -> list[SpeedRecord]:
+        """What all searches measured on ``device``, or on any, by kind, device and width."""
+        with self.database.read() as connection:
+            return groups.speeds(connection, device)
+
+    def curves(self, search_id: int, metric: str) -> dict[int, dict[int, float]]:
+        """``metric``, which can be an objective, by trial id and epoch.
+
+        Only of a trial's own epochs: those before its ``start_epoch`` are its parent's.
+        """
+        with self.database.read() as connection:
+            return rungs.curves(connection, search_id, metric)
+
+    def fold_curves(self, search_id: int) -> dict[int, dict[int, tuple[float, ...]]]:
+        """The objective in each fold, by trial id and epoch, as :meth:`curves`."""
+        with self.database.read() as connection:
+            return rungs.fold_curves(connection, search_id)
 
     # Diagnoses and events
 

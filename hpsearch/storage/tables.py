@@ -100,6 +100,7 @@ class TrialRow(Base):
     replicate: Mapped[int]
     start_epoch: Mapped[int]
     target_epochs: Mapped[int]
+    until_epoch: Mapped[int]
     parent_id: Mapped[int | None] = mapped_column(ForeignKey("trials.id"), index=True)
     state: Mapped[str]
     failure_kind: Mapped[str | None]
@@ -147,7 +148,36 @@ class MetricRow(Base):
     dead_fraction: Mapped[float | None]
     saturated_fraction: Mapped[float | None]
     layer_gradient_norms: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))
+    by_fold: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))
     seconds: Mapped[float | None]
+
+
+class GroupRow(Base):
+    """How a group is trained, each time alike; ``width`` is NULL until it is known."""
+
+    __tablename__ = "groups"
+
+    search_id: Mapped[int] = mapped_column(ForeignKey("searches.id"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    kind: Mapped[str]
+    device: Mapped[str]
+    start_epoch: Mapped[int]
+    measures: Mapped[bool]
+    width: Mapped[int | None]
+    created_at: Mapped[datetime]
+
+
+class SpeedRow(Base):
+    """What a step of so many rows took, when last measured; known to all searches."""
+
+    __tablename__ = "speeds"
+
+    kind: Mapped[str] = mapped_column(primary_key=True)
+    device: Mapped[str] = mapped_column(primary_key=True)
+    width: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    seconds: Mapped[float]
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    measured_at: Mapped[datetime]
 
 
 class DiagnosisRow(Base):

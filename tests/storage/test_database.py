@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -16,8 +17,9 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from processes import first_use
 from sqlalchemy import event, insert, inspect, select, text
-from stored_searches import PROVENANCE, a_spec
+from stored_searches import PROVENANCE, a_group, a_spec
 
+from hpsearch.spec.search import Data, Objective, Pruner, Resources
 from hpsearch.storage import revisions
 from hpsearch.storage.database import Database
 from hpsearch.storage.errors import StorageError
@@ -65,12 +67,53 @@ def test_an_old_database_is_upgraded_with_its_data(fixture: Path, tmp_path: Path
     assert trials[0].params["hidden_units"] == (64, 32)
 
 
-def test_an_old_spec_is_found_again_as_it_would_be_written_today(tmp_path: Path) -> None:
-    repository = _upgraded(FIXTURES / "0001.sql", tmp_path)
+F1_OVER_FOLDS = {"objective": Objective(metric="val_f1"), "data": Data(source="digits", folds=5)}
+
+
+@pytest.mark.parametrize(("fixture", "changes"), [("0001", {}), ("0002", F1_OVER_FOLDS)])
+def test_an_old_spec_is_found_again_as_it_would_be_written_today(
+    fixture: str, changes: dict[str, Any], tmp_path: Path
+) -> None:
+    repository = _upgraded(FIXTURES / f"{fixture}.sql", tmp_path)
     (record,) = repository.list_searches()
-    assert (record.spec.data.task, record.spec.data.folds) == ("classification", None)
-    assert record.spec == a_spec("fixture")
-    assert repository.find_same(a_spec("fixture")) == record
+    assert record.spec == a_spec("fixture", **changes)
+    assert repository.find_same(a_spec("fixture", **changes)) == record
+
+
+def test_a_spec_with_a_width_of_its_own_keeps_it(tmp_path: Path) -> None:
+    dump = (FIXTURES / "0002.sql").read_text().replace('"width": 128', '"width": 64')
+    old = tmp_path / "0002.sql"
+    old.write_text(dump)
+    repository = _upgraded(old, tmp_path)
+    (record,) = repository.list_searches()
+    assert record.spec.resources == Resources(width=64)
+    assert repository.find_same(record.spec) == record
+
+
+def test_old_trials_train_to_their_target_and_old_groups_as_they_did(tmp_path: Path) -> None:
+    dump = (FIXTURES / "0002.sql").read_text()
+    old = tmp_path / "0002.sql"
+    old.write_text(dump.replace("9223372036854775805,0,0,5,", "9223372036854775805,0,0,7,"))
+    repository = _upgraded(old, tmp_path)
+    trials = repository.load(1)[1]
+    assert [(t.target_epochs, t.until_epoch) for t in trials] == [(5, 5), (5, 5), (7, 7)]
+    assert (repository.groups(1), repository.speeds()) == ([], [])
+    assert repository.fold_curves(1) == {}
+
+
+def test_rungs_groups_and_speeds_are_kept_since_the_third_revision(tmp_path: Path) -> None:
+    repository = _upgraded(FIXTURES / "0003.sql", tmp_path)
+    (record,) = repository.list_searches()
+    assert record.spec.stages[0].pruner == Pruner(name="median", options={"n_warmup_steps": 2})
+    assert repository.find_same(record.spec) == record
+    trials = repository.load(1)[1]
+    assert [(trial.group, trial.until_epoch) for trial in trials] == [(0, 3), (0, 3), (1, 5)]
+    assert repository.groups(1) == [a_group(width=4)]
+    assert [(s.width, s.seconds, s.bytes) for s in repository.speeds("cpu")] == [
+        (1, 1e-4, 0),
+        (4, 2e-4, 2**33),
+    ]
+    assert str(repository.fold_curves(1)) == "{1: {3: (0.86, 0.9, nan)}}"
 
 
 def test_what_an_old_database_did_not_measure_is_null(tmp_path: Path) -> None:
@@ -119,8 +162,10 @@ def test_an_older_database_is_refused_until_upgraded(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     database.upgrade()
-    monkeypatch.setattr(revisions, "HEAD", "0003")
-    with pytest.raises(StorageError, match=r"has schema 0002.*needs 0003: run `hpsearch db upgr"):
+    old = revisions.HEAD
+    monkeypatch.setattr(revisions, "HEAD", "9999")
+    told = rf"has schema {old}.*needs 9999: run `hpsearch db upgr"
+    with pytest.raises(StorageError, match=told):
         Database(reopened(database)).check_revision()
 
 

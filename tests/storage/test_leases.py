@@ -15,12 +15,22 @@ import psutil
 import pytest
 from processes import WIDTH, race, write_until_killed
 from sqlalchemy import func, select, update
-from stored_searches import ELSEWHERE, PROVENANCE, Writer, a_report, a_spec, a_stage, a_trial, begin
+from stored_searches import (
+    ELSEWHERE,
+    PROVENANCE,
+    Writer,
+    a_group,
+    a_report,
+    a_spec,
+    a_stage,
+    a_trial,
+    begin,
+)
 
 from hpsearch.storage.database import Database
 from hpsearch.storage.errors import LeaseHeld, LeaseLost, StorageError
 from hpsearch.storage.leases import TTL, Owner
-from hpsearch.storage.records import NewDiagnosis
+from hpsearch.storage.records import NewDiagnosis, RungCommit
 from hpsearch.storage.repository import Repository
 from hpsearch.storage.tables import MetricRow, SearchRow
 
@@ -30,7 +40,10 @@ WRITES: dict[str, Callable[[Writer], object]] = {
     "open_stage": lambda w: w.repository.open_stage(w.lease, a_stage(1), [a_trial(9)]),
     "add_trials": lambda w: w.repository.add_trials(w.lease, [a_trial(8, stage_id=w.stage_id)]),
     "finish_stage": lambda w: w.repository.finish_stage(w.lease, w.stage_id),
-    "start_group": lambda w: w.repository.start_group(w.lease, w.ids, "w"),
+    "start_group": lambda w: w.repository.start_group(w.lease, w.ids, "w", a_group()),
+    "decide_rung": lambda w: w.repository.decide_rung(
+        w.lease, RungCommit(pruned=(w.ids[0],), kept={w.ids[1]: (5, 4)}, data={})
+    ),
     "commit_report": lambda w: w.repository.commit_report(w.lease, a_report(1, {w.ids[0]: 0.5})),
     "fail_trials": lambda w: w.repository.fail_trials(w.lease, {w.ids[0]: ("error", "x")}),
     "regroup": lambda w: w.repository.regroup(w.lease, {w.ids[0]: 5}),

@@ -18,7 +18,7 @@ from hpsearch.storage.records import NewDiagnosis, ReportCommit
 from hpsearch.storage.reports import METRIC_COLUMNS
 from hpsearch.storage.repository import Repository
 from hpsearch.storage.tables import MetricRow, SearchRow, TrialRow
-from workers.metrics import OBJECTIVES, PER_LAYER, WATCHED
+from workers.metrics import OBJECTIVES, PER_FOLD, PER_LAYER, WATCHED
 
 REASON = Reason(
     branch="optimizer=sgd",
@@ -205,7 +205,7 @@ def test_a_report_stores_metrics_and_progress(database: Database) -> None:
 
 
 def test_the_tables_have_a_column_for_every_metric_that_training_may_report() -> None:
-    assert set(METRIC_COLUMNS) == {*OBJECTIVES, *WATCHED, *PER_LAYER, "seconds"}
+    assert set(METRIC_COLUMNS) == {*OBJECTIVES, *WATCHED, *PER_LAYER, *PER_FOLD, "seconds"}
     assert len(METRIC_COLUMNS) == len(set(METRIC_COLUMNS))
 
 

@@ -1,0 +1,95 @@
+"""Rungs (to which epoch a trial trains, its value in each fold), how groups are trained, speeds.
+
+Run by ``hpsearch db upgrade``, and on the first use of an empty database.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0003"
+down_revision = "0002"
+branch_labels = None
+depends_on = None
+
+INTEGER, TEXT = sa.Integer(), sa.Text()
+TIME = sa.DateTime(timezone=True)
+OLD_WIDTH = 128  # what a spec said that left resources.width out
+SEARCHES = sa.table(
+    "searches",
+    sa.column("id", sa.Integer()),
+    sa.column("spec", sa.JSON()),
+    sa.column("spec_hash", sa.Text()),
+)
+TRIALS = sa.table("trials", sa.column("target_epochs"), sa.column("until_epoch"))
+
+
+def upgrade() -> None:
+    """Add columns and tables, and write old specs as they would be written today.
+
+    Old trials have no rungs: they train to their target. Old groups have no row, and are trained
+    again as they were: all rows at once.
+    """
+    op.add_column(
+        "trials", sa.Column("until_epoch", INTEGER, nullable=False, server_default=sa.text("0"))
+    )
+    op.execute(sa.update(TRIALS).values(until_epoch=TRIALS.c.target_epochs))
+    op.add_column("metrics", sa.Column("by_fold", sa.JSON(), nullable=True))
+    _groups()
+    _speeds()
+    _complete_specs()
+
+
+def _groups() -> None:
+    op.create_table(
+        "groups",
+        sa.Column("search_id", INTEGER, nullable=False),
+        sa.Column("number", INTEGER, nullable=False, autoincrement=False),
+        sa.Column("kind", TEXT, nullable=False),
+        sa.Column("device", TEXT, nullable=False),
+        sa.Column("start_epoch", INTEGER, nullable=False),
+        sa.Column("measures", sa.Boolean(), nullable=False),
+        sa.Column("width", INTEGER, nullable=True),
+        sa.Column("created_at", TIME, nullable=False),
+        sa.PrimaryKeyConstraint("search_id", "number", name="pk_groups"),
+        sa.ForeignKeyConstraint(["search_id"], ["searches.id"], name="fk_groups_search_id"),
+    )
+
+
+def _speeds() -> None:
+    op.create_table(
+        "speeds",
+        sa.Column("kind", TEXT, nullable=False),
+        sa.Column("device", TEXT, nullable=False),
+        sa.Column("width", INTEGER, nullable=False, autoincrement=False),
+        sa.Column("seconds", sa.Double(), nullable=False),
+        sa.Column("bytes", sa.BigInteger(), nullable=False),
+        sa.Column("measured_at", TIME, nullable=False),
+        sa.PrimaryKeyConstraint("kind", "device", "width", name="pk_speeds"),
+    )
+
+
+def _complete_specs() -> None:
+    """By its hash the same spec is found again: a search begun before can be gone on with."""
+    connection = op.get_bind()
+    rows = connection.execute(sa.select(SEARCHES.c.id, sa.cast(SEARCHES.c.spec, sa.Text()))).all()
+    for id, text in rows:
+        spec = json.loads(text)
+        spec["stages"] = [_with_pruner(stage) for stage in spec["stages"]]
+        if spec["resources"]["width"] == OLD_WIDTH:
+            spec["resources"]["width"] = "auto"
+        digest = hashlib.sha256(json.dumps(spec).encode()).hexdigest()
+        connection.execute(
+            sa.update(SEARCHES).where(SEARCHES.c.id == id).values(spec=spec, spec_hash=digest)
+        )
+
+
+def _with_pruner(stage: dict[str, Any]) -> dict[str, Any]:
+    """None, in its place: the hash is of the keys in their order."""
+    after = {name: stage.pop(name) for name in ("top", "seeds")}
+    return {**stage, "pruner": None, **after}

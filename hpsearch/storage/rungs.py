@@ -1,0 +1,75 @@
+"""What pruners decide on, the curves of trials, and what they decided, as rows.
+
+Called by ``hpsearch.storage.repository`` inside its transactions.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy.orm import InstrumentedAttribute
+
+from hpsearch.storage.events import add_event
+from hpsearch.storage.records import RungCommit
+from hpsearch.storage.tables import MetricRow, TrialRow
+from workers.metrics import OBJECTIVES
+
+_TRIALS = TrialRow.__table__
+_OWN = (_TRIALS.c.id == bindparam("trial")) & (_TRIALS.c.search_id == bindparam("search"))
+_PRUNED = (
+    update(TrialRow).where(_OWN).values(state="pruned", finished_at=bindparam("new_finished_at"))
+)
+_KEPT = (
+    update(TrialRow)
+    .where(_OWN)
+    .values(state="waiting", group=bindparam("new_group"), until_epoch=bindparam("new_until_epoch"))
+)
+
+
+def decide_rung(
+    connection: Connection, search_id: int, decision: RungCommit, now: datetime
+) -> None:
+    """End the pruned trials; give the kept ones their group and the epoch of their next rung."""
+    pruned = [
+        {"trial": trial_id, "search": search_id, "new_finished_at": now}
+        for trial_id in decision.pruned
+    ]
+    kept = [
+        {"trial": trial_id, "search": search_id, "new_group": group, "new_until_epoch": until}
+        for trial_id, (group, until) in decision.kept.items()
+    ]
+    if pruned:
+        connection.execute(_PRUNED, pruned)
+    if kept:
+        connection.execute(_KEPT, kept)
+    add_event(connection, search_id, "rung", decision.data, now)
+
+
+def curves(connection: Connection, search_id: int, metric: str) -> dict[int, dict[int, float]]:
+    """``metric`` of each trial after each of its own epochs; epochs without it are left out."""
+    if metric not in OBJECTIVES:
+        raise ValueError(f"a curve is of one of {', '.join(OBJECTIVES)}, but got {metric!r}")
+    return _by_trial(connection, search_id, getattr(MetricRow, metric))
+
+
+def fold_curves(connection: Connection, search_id: int) -> dict[int, dict[int, tuple[float, ...]]]:
+    """The objective in each fold, of each trial after each of its own epochs that has it."""
+    return _by_trial(connection, search_id, MetricRow.by_fold)
+
+
+def _by_trial(
+    connection: Connection, search_id: int, column: InstrumentedAttribute[Any]
+) -> dict[int, dict[int, Any]]:
+    rows = connection.execute(
+        select(MetricRow.trial_id, MetricRow.epoch, column)
+        .join(TrialRow, TrialRow.id == MetricRow.trial_id)
+        .where(TrialRow.search_id == search_id, column.is_not(None))
+        .order_by(MetricRow.trial_id, MetricRow.epoch)
+    )
+    found: defaultdict[int, dict[int, Any]] = defaultdict(dict)
+    for trial_id, epoch, value in rows:
+        found[trial_id][epoch] = value
+    return dict(found)
