@@ -94,13 +94,13 @@ def test_the_page_on_specs_names_every_objective_under_its_task() -> None:
 
 def test_the_page_on_specs_has_every_column_of_curves() -> None:
     from hpsearch.analysis.frames import CURVES
-    from workers.metrics import OBJECTIVES, PER_LAYER, WATCHED
+    from workers.metrics import OBJECTIVES, PER_FOLD, PER_LAYER, WATCHED
 
     page = (ROOT / "docs" / "specs.md").read_text()
     start = page.index("**Curves.**")
     said, rows = page[start:].split("\n\n")[:2]
     table = re.findall(r"^\| `(\w+)` \|", rows, flags=re.MULTILINE)
-    assert sorted(table) == sorted({*OBJECTIVES, *WATCHED, *PER_LAYER})
+    assert sorted(table) == sorted({*OBJECTIVES, *WATCHED, *PER_LAYER, *PER_FOLD})
     assert {*CURVES} == {*table, *re.findall(r"`(\w+)`", said)}
 
 

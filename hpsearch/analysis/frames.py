@@ -5,21 +5,21 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 import pandas as pd
 
-from hpsearch.spec.space import Choice, Definition, Parameter, Space, Value
+from hpsearch.analysis.columns import dtype_of, no_collection, to_frame, to_lists, to_series
+from hpsearch.spec.space import Choice, Definition, Space
 from hpsearch.storage import codec, queries, trials
 from hpsearch.storage.records import StageRecord
 from hpsearch.storage.reports import METRIC_COLUMNS
 from hpsearch.storage.repository import Repository
-from workers.metrics import PER_LAYER
+from workers.metrics import PER_FOLD, PER_LAYER
 
 TIME = "datetime64[us, UTC]"
+LISTS = (*PER_LAYER, *PER_FOLD)
 TRIALS = {
     "number": "Int64",
     "trial": "Int64",
@@ -45,7 +45,7 @@ CURVES = {
     "trial": "Int64",
     "epoch": "Int64",
     **dict.fromkeys(METRIC_COLUMNS, "float64"),
-    **dict.fromkeys(PER_LAYER, "object"),
+    **dict.fromkeys(LISTS, "object"),
 }
 STAGES = {
     "stage": "category",
@@ -101,7 +101,16 @@ STATUS = {
     "failed": "Int64",
     "best": "float64",
 }
-DType = Any  # the name of a dtype, or a CategoricalDtype
+WIDTHS = {
+    "kind": "category",
+    "device": "category",
+    "width": "Int64",
+    "seconds": "float64",
+    "seconds_per_row": "float64",
+    "bytes": "Int64",
+    "best": "boolean",
+    "measured_at": TIME,
+}
 SearchRef = str | int  # a name or an id, as in Repository.find_search
 
 
@@ -130,20 +139,20 @@ class Frames:
     def trials(self, search: SearchRef) -> pd.DataFrame:
         """One row a trial, by number, with a column for each parameter by its own name."""
         record = self.repository.find_search(search)
-        with _no_collection(), self.repository.database.read() as connection:
+        with no_collection(), self.repository.database.read() as connection:
             rows = queries.trials(connection, record.id)
             return _trials_frame(record.spec.space, rows)
 
     def curves(self, search: SearchRef) -> pd.DataFrame:
         """One row per trial and epoch: the metrics, and the epoch's seconds.
 
-        What training did not report is NaN; what it reports of each layer is a list, or None. A
-        trial that continues another one has the epochs of that one too, under its own id.
+        What training did not report is NaN; what it reports of each layer or fold is a list, or
+        None. A trial that continues another one has the epochs of that one too, under its own id.
         """
         record = self.repository.find_search(search)
-        with _no_collection(), self.repository.database.read() as connection:
-            frame = _frame(queries.curves(connection, record.id), CURVES)
-            return frame.assign(**{name: _lists(frame[name]) for name in PER_LAYER})
+        with no_collection(), self.repository.database.read() as connection:
+            frame = to_frame(queries.curves(connection, record.id), CURVES)
+            return frame.assign(**{name: to_lists(frame[name]) for name in LISTS})
 
     def stages(self, search: SearchRef) -> pd.DataFrame:
         """One row per stage, branch and parameter: its range, and why it is so.
@@ -153,14 +162,14 @@ class Frames:
         record = self.repository.find_search(search)
         with self.repository.database.read() as connection:
             opened = trials.stages(connection, record.id)
-        return _frame([row for stage in opened for row in _stage_rows(stage)], STAGES)
+        return to_frame([row for stage in opened for row in _stage_rows(stage)], STAGES)
 
     def status(self, search: SearchRef) -> pd.DataFrame:
         """One row a stage that was opened: its trials by state, and its best value."""
         record = self.repository.find_search(search)
         with self.repository.database.read() as connection:
             rows = queries.status(connection, record.id, record.spec.objective.mode)
-        return _frame(rows, STATUS)
+        return to_frame(rows, STATUS)
 
     def diagnoses(self, search: SearchRef) -> pd.DataFrame:
         """One row a finding, with the number of the trial that it is about, and its id.
@@ -170,58 +179,32 @@ class Frames:
         record = self.repository.find_search(search)
         with self.repository.database.read() as connection:
             rows = queries.diagnoses(connection, record.id)
-        return _frame(rows, DIAGNOSES)
+        return to_frame(rows, DIAGNOSES)
 
     def searches(self) -> pd.DataFrame:
         """One row a search, oldest first; ``best`` is the best value of its complete trials."""
         with self.repository.database.read() as connection:
             rows = queries.searches(connection)
-        return _frame([_search_row(row) for row in rows], SEARCHES)
+        return to_frame([_search_row(row) for row in rows], SEARCHES)
 
+    def widths(self) -> pd.DataFrame:
+        """One row per kind of group, device and width that was measured, in any search.
 
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """Without garbage collection: thousands of rows, in no cycles, set off collections of all else.
-
-    They took a good part of the time of a frame of 10,000 trials.
-    """
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
+        ``seconds`` is what a step of ``width`` rows together took, ``bytes`` the memory beyond the
+        rows' own; the ``best`` width of a kind on a device has the least ``seconds_per_row``.
+        """
+        with self.repository.database.read() as connection:
+            return to_frame(queries.widths(connection), WIDTHS)
 
 
 def _trials_frame(space: Space, rows: Sequence[Any]) -> pd.DataFrame:
-    frame = _frame(rows, TRIALS)
+    frame = to_frame(rows, TRIALS)
     params: Sequence[Mapping[str, Any]] = codec.decode_all(row.params for row in rows)
     columns = {
-        name: _series([values.get(name) for values in params], _dtype(parameter))
+        name: to_series([values.get(name) for values in params], dtype_of(parameter))
         for name, parameter in space.parameters.items()
     }
     return pd.concat([frame, pd.DataFrame(columns, index=frame.index)], axis="columns")
-
-
-def _examples(definition: Definition) -> Sequence[Value]:
-    """Values of every type that the parameter takes."""
-    if isinstance(definition, Choice):
-        return [value for value in definition.choices if value is not None]
-    return [int(definition.low) if definition.is_int else float(definition.low)]
-
-
-def _dtype(parameter: Parameter) -> DType:
-    """The narrowest that holds every value of the parameter, and NA where it is not active."""
-    values = [value for each in parameter.definitions for value in _examples(each)]
-    kinds = {type(value) for value in values}
-    if kinds == {str}:
-        return pd.CategoricalDtype(list(dict.fromkeys(values)))
-    if kinds == {bool}:
-        return "boolean"
-    if kinds == {int}:
-        return "Int64"
-    return "float64" if kinds == {int, float} or kinds == {float} else "object"
 
 
 def _stage_rows(stage: StageRecord) -> Iterator[tuple[Any, ...]]:
@@ -277,26 +260,3 @@ def _search_row(row: Any) -> tuple[Any, ...]:
     times = (row.created_at, row.finished_at)
     about = (row.id, row.name, row.state, objective["metric"], objective["mode"], best)
     return (*about, *counts, row.seed, *made, *times)
-
-
-def _frame(rows: Sequence[Sequence[Any]], dtypes: Mapping[str, DType]) -> pd.DataFrame:
-    """The first columns of ``rows``, under the names of ``dtypes``."""
-    columns = {
-        name: _series([row[place] for row in rows], dtype)
-        for place, (name, dtype) in enumerate(dtypes.items())
-    }
-    return pd.DataFrame(columns)
-
-
-def _lists(texts: pd.Series) -> pd.Series:
-    """The lists that a column holds as JSON; None stays None."""
-    lists = [None if values is None else list(values) for values in codec.decode_all(texts)]
-    return pd.Series(lists, index=texts.index, dtype="object")
-
-
-def _series(values: list[Any], dtype: DType) -> pd.Series:
-    # A CategoricalDtype, with categories of its own, is equal to "category" as well.
-    if isinstance(dtype, str) and dtype == "category":  # in the order of appearance
-        dtype = pd.CategoricalDtype([value for value in dict.fromkeys(values) if value is not None])
-    series: pd.Series = pd.Series(values, dtype=dtype)
-    return series

@@ -29,7 +29,14 @@ from sqlalchemy import (
 from sqlalchemy.orm import InstrumentedAttribute, aliased
 
 from hpsearch.storage.reports import METRIC_COLUMNS
-from hpsearch.storage.tables import DiagnosisRow, MetricRow, SearchRow, StageRow, TrialRow
+from hpsearch.storage.tables import (
+    DiagnosisRow,
+    MetricRow,
+    SearchRow,
+    SpeedRow,
+    StageRow,
+    TrialRow,
+)
 
 # NaN is not NULL in the tables of either database, and has no place in an order.
 _RANKED = and_(
@@ -139,6 +146,26 @@ def status(
         .order_by(StageRow.position)
     )
     return connection.execute(query).all()
+
+
+def widths(connection: Connection) -> Sequence[Row[Any]]:
+    """What was measured of each kind, device and width; the best takes the least time a row."""
+    seconds_per_row = SpeedRow.seconds / SpeedRow.width
+    place = func.row_number().over(
+        partition_by=(SpeedRow.kind, SpeedRow.device), order_by=(seconds_per_row, SpeedRow.width)
+    )
+    query: Select[*tuple[Any, ...]] = select(
+        SpeedRow.kind,
+        SpeedRow.device,
+        SpeedRow.width,
+        SpeedRow.seconds,
+        seconds_per_row.label("seconds_per_row"),
+        SpeedRow.bytes,
+        (place == 1).label("best"),
+        SpeedRow.measured_at,
+    )
+    order = (SpeedRow.kind, SpeedRow.device, SpeedRow.width)
+    return connection.execute(query.order_by(*order)).all()
 
 
 def _as_read(column: InstrumentedAttribute[Any]) -> ColumnElement[Any]:

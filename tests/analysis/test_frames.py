@@ -9,14 +9,23 @@ import pytest
 from sqlalchemy import event
 from stored_searches import PROVENANCE, SPACE, Writer, a_report, a_spec, a_stage, a_trial, begin
 
-from hpsearch.analysis.frames import CURVES, DIAGNOSES, SEARCHES, STAGES, TIME, TRIALS, Frames
+from hpsearch.analysis.frames import (
+    CURVES,
+    DIAGNOSES,
+    SEARCHES,
+    STAGES,
+    TIME,
+    TRIALS,
+    WIDTHS,
+    Frames,
+)
 from hpsearch.spec.reason import Reason
 from hpsearch.spec.reserved import RESERVED
 from hpsearch.spec.search import Objective
 from hpsearch.spec.space import Branch, Choice, Range, Space
 from hpsearch.storage.database import Database
 from hpsearch.storage.errors import StorageError
-from hpsearch.storage.records import NewDiagnosis, ReportCommit
+from hpsearch.storage.records import NewDiagnosis, ReportCommit, RungCommit, SpeedRecord
 from hpsearch.storage.repository import Repository
 from workers.metrics import OBJECTIVES, WATCHED
 
@@ -206,14 +215,19 @@ def test_a_continued_trial_has_the_epochs_of_its_ancestors_under_its_own_id(
     assert math.isnan(found[third][4][1])
 
 
-def test_curves_have_every_metric_in_its_own_column_and_lists_of_layers(
+def test_curves_have_every_metric_in_its_own_column_and_lists_of_layers_and_folds(
     database: Database,
 ) -> None:
     writer = begin(database, num_trials=2)
     first, second = writer.ids
     numbers = {name: float(place) for place, name in enumerate([*OBJECTIVES, *WATCHED])}
     rows = [
-        {"trial_id": first, **numbers, "layer_gradient_norms": [0.5, math.inf, math.nan]},
+        {
+            "trial_id": first,
+            **numbers,
+            "layer_gradient_norms": [0.5, math.inf, math.nan],
+            "by_fold": [0.25, 1.0],
+        },
         {"trial_id": second},
     ]
     writer.repository.commit_report(writer.lease, ReportCommit(epoch=1, metrics=rows, progress=()))
@@ -223,6 +237,24 @@ def test_curves_have_every_metric_in_its_own_column_and_lists_of_layers(
     assert isinstance(curves["layer_gradient_norms"][0], list)
     assert str(curves["layer_gradient_norms"][0]) == "[0.5, inf, nan]"
     assert curves["layer_gradient_norms"][1] is None
+    assert list(curves["by_fold"]) == [[0.25, 1.0], None]
+
+
+def test_a_pruned_trial_has_its_epochs_and_is_not_among_the_best(database: Database) -> None:
+    writer = begin(database, num_trials=2)
+    pruned, kept = writer.ids
+    writer.repository.commit_report(writer.lease, a_report(1, {pruned: 0.9, kept: 0.1}, "waiting"))
+    decision = RungCommit(pruned=(pruned,), kept={kept: (1, 5)}, data={})
+    writer.repository.decide_rung(writer.lease, decision)
+    finish(writer, {kept: 0.2})
+    frames = Frames(writer.repository)
+    rows = frames.trials("digits").set_index("trial")
+    assert dict(rows["state"]) == {pruned: "pruned", kept: "complete"}
+    assert dict(rows["value"]) == {pruned: 0.9, kept: 0.2}
+    assert rows["finished_at"].notna().all()
+    assert list(frames.curves("digits")["trial"]) == [pruned, kept, kept]
+    assert list(frames.best("digits")["trial"]) == [kept]
+    assert list(frames.status("digits")["pruned"]) == [1]
 
 
 def test_a_trial_of_folds_has_its_spread_beside_its_value(database: Database) -> None:
@@ -343,6 +375,36 @@ def test_every_frame_about_trials_begins_with_their_number(database: Database) -
     frames = Frames(begin(database).repository)
     for read in (frames.trials, frames.best, frames.curves, frames.diagnoses):
         assert read("digits").columns[0] == "number"
+
+
+def test_widths_have_their_speed_a_row_and_the_best_of_each_kind_and_device(
+    database: Database,
+) -> None:
+    writer = begin(database)
+    frames = Frames(writer.repository)
+    assert dtypes(frames.widths()) == WIDTHS
+    steps = {  # the narrower of two that are alike is the best, as for the coordinator
+        ("cnn", "cpu"): {1: 0.1, 4: 0.5},
+        ("mlp", "cpu"): {1: 0.5, 4: 0.4, 16: 1.6, 64: 12.8},
+        ("mlp", "cuda"): {64: 0.64},
+    }
+    speeds = tuple(
+        SpeedRecord(kind=kind, device=device, width=width, seconds=seconds, bytes=2**33)
+        for (kind, device), steps_of in steps.items()
+        for width, seconds in steps_of.items()
+    )
+    commit = ReportCommit(epoch=1, metrics=[], progress=(), speeds=speeds)
+    writer.repository.commit_report(writer.lease, commit)
+    frame = frames.widths()
+    assert dtypes(frame) == WIDTHS
+    assert len(frame) == len(speeds)
+    best = frame[frame["best"]].set_index(["kind", "device"])
+    assert best["width"].to_dict() == {("cnn", "cpu"): 1, ("mlp", "cpu"): 4, ("mlp", "cuda"): 64}
+    assert best["seconds_per_row"].to_dict() == pytest.approx(
+        {("cnn", "cpu"): 0.1, ("mlp", "cpu"): 0.1, ("mlp", "cuda"): 0.01}
+    )
+    assert set(frame["bytes"]) == {2**33}
+    assert frame["measured_at"].notna().all()
 
 
 def test_searches_have_their_counts_and_the_best_value_in_their_direction(
