@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -45,6 +46,7 @@ class Feed:
         self.data = data
         self._order_seed = order_seed
         self._draws = Draws(order_seed, data.device)
+        self._last: tuple[tuple[str, int], Tensor] | None = None  # the order that was drawn last
 
     def num_steps(self, columns: Columns, epoch: int) -> int:
         """Minibatches of ``epoch`` (from 0)."""
@@ -56,9 +58,12 @@ class Feed:
         epoch: int,
         dtype: torch.dtype,
         example_losses_MN: Tensor | None = None,
+        *,
+        start: int = 0,
     ) -> Iterator[Batch]:
         """One epoch (from 0) in minibatches, the last one smaller; inputs in ``dtype``.
 
+        ``start`` is the step (from 0) to begin with, where others have been taken already.
         ``example_losses_MN`` are read by the sampling ``hard`` alone, when the epoch begins: each
         row's last loss on each of its fold's training examples, 0 where there is none yet.
         """
@@ -72,7 +77,8 @@ class Feed:
             dtype=dtype,
         )
         size = self._minibatch_size(columns, epoch)
-        for step, index_vB in enumerate(torch.split(views.order_vN, size, dim=1)):
+        steps = enumerate(torch.split(views.order_vN, size, dim=1))
+        for step, index_vB in islice(steps, start, None):
             batch = self._batch(views, index_vB, augmentation, step, dtype)
             yield augmentation.mixed(batch, step)
 
@@ -128,12 +134,14 @@ class Feed:
         return _Views(order_vN=order_MN, folds_v=columns.folds_M, rows_M=None)
 
     def _order(self, sampling: str, epoch: int) -> Tensor:
-        """Places among each fold's training examples, [k, N]."""
-        orders = [
-            ORDERS[sampling](targets_N, generator(*self._order_key(epoch, fold)))
-            for fold, targets_N in enumerate(self.data.targets_on_host_kN)
-        ]
-        return torch.stack(orders).to(self.data.device)
+        """Places among each fold's training examples, [k, N]; drawn once for all blocks of rows."""
+        if self._last is None or self._last[0] != (sampling, epoch):
+            orders = [
+                ORDERS[sampling](targets_N, generator(*self._order_key(epoch, fold)))
+                for fold, targets_N in enumerate(self.data.targets_on_host_kN)
+            ]
+            self._last = (sampling, epoch), torch.stack(orders).to(self.data.device)
+        return self._last[1]
 
     def _order_key(self, epoch: int, fold: int) -> tuple[int | str, ...]:
         whole = (self._order_seed, "order", epoch)
