@@ -71,6 +71,23 @@ def absence_p(total: int, elite: int, of_kind: int) -> float:
     return math.comb(total - of_kind, elite) / math.comb(total, elite)
 
 
+def signed_rank_p(differences: Sequence[float]) -> float:
+    """How often chance alone makes the positive differences weigh as much, their signs a coin each.
+
+    The signed-rank test (Wilcoxon, Biometrics Bulletin 1, 1945), one-sided: the sum of the
+    midranks of |d| over the positive d. Zeros give half their ranks to each side (zsplit). The
+    law of the sum is exact, ties or not: twice a midrank is whole, so it is counted by convolving
+    two points a difference.
+    """
+    values = np.asarray(differences, dtype=float)
+    doubled = np.rint(2 * midranks(np.abs(values))).astype(int)
+    steps, observed = doubled[values != 0], int(doubled[values > 0].sum())
+    law = np.ones(1)
+    for step in steps:
+        law = (np.pad(law, (0, step)) + np.pad(law, (step, 0))) / 2
+    return float(law[observed:].sum())
+
+
 def run_p(total: int, diverged: int, outermost: int) -> float:
     """The chance that the ``outermost`` trials are all among the ``diverged``, if place is nothing.
 

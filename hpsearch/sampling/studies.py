@@ -109,21 +109,34 @@ def finished_trials(
 def told_values(observations: Sequence[Observation], mode: Mode) -> list[float]:
     """The value to tell Optuna for each judged observation; always finite.
 
-    A failed trial is told as a little worse than the worst seen. Optuna's own FAIL would be
+    A failed trial is told as a little worse than the worst complete one. Optuna's own FAIL would be
     ignored by TPE and GP, which would then ask for the same bad place again; a huge penalty would
-    flatten all other differences in the GP's standardized values.
+    flatten all other differences in the GP's standardized values. A pruned trial lies between the
+    two, in the order of merit: its own value, of fewer epochs, would not compare with the others,
+    and the GP would ignore Optuna's own PRUNED.
     """
-    good = [_bounded(one.value) for one in observations if one.succeeded and one.value is not None]
-    best, worst = (max(good), min(good)) if good else (0.0, 0.0)
-    spread = (best - worst) or 1.0
-    penalty = worst - _PENALTY * spread if mode == "max" else best + _PENALTY * spread
-    return [
-        _bounded(one.value) if one.succeeded and one.value is not None else penalty
-        for one in observations
-    ]
+    sign = 1.0 if mode == "max" else -1.0
+    complete = [bounded(one.score(mode)) for one in observations if _is_complete(one)]
+    best, worst = (max(complete), min(complete)) if complete else (0.0, 0.0)
+    penalty = _PENALTY * ((best - worst) or 1.0)
+    pruned = {one.merit(mode) for one in observations if one.succeeded and not _is_complete(one)}
+    steps = {merit: step for step, merit in enumerate(sorted(pruned, reverse=True), start=1)}
+
+    def told(one: Observation) -> float:
+        if _is_complete(one):
+            return bounded(one.score(mode))
+        step = steps[one.merit(mode)] if one.succeeded else len(steps) + 1
+        return worst - penalty * step / (len(steps) + 1)
+
+    return [sign * told(one) for one in observations]
 
 
-def _bounded(value: float) -> float:
+def _is_complete(one: Observation) -> bool:
+    return one.succeeded and one.state == "complete"
+
+
+def bounded(value: float) -> float:
+    """``value``, no larger in magnitude than what can be subtracted and squared."""
     return math.copysign(min(abs(value), _LARGEST), value)
 
 

@@ -6,13 +6,14 @@ Called by the CLI and the Python API; reads no data and imports no torch.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hpsearch.spec.auto import auto_stages, full_epochs
 from hpsearch.spec.document import Source, read_document
 from hpsearch.spec.override import apply_overrides
 from hpsearch.spec.problem import Problems, shown
+from hpsearch.spec.pruner_section import NONE, PrunerRule, read_pruner
 from hpsearch.spec.rules import (
     COUNT,
     POSITIVE,
@@ -29,7 +30,14 @@ from hpsearch.spec.rules import (
 from hpsearch.spec.search import SAMPLERS, Data, Objective, Resources, Search, Stage
 from hpsearch.spec.space import Space
 from hpsearch.spec.space_section import read_space
-from hpsearch.spec.stages_section import StageDefaults, check_order, check_space, read_stages
+from hpsearch.spec.stages_section import (
+    StageDefaults,
+    check_order,
+    check_pruners,
+    check_space,
+    read_stages,
+    with_pruner,
+)
 from hpsearch.spec.unread import unread
 from hpsearch.spec.warm_start import RULE, parse_warm_start, warm_starts
 from workers.config import DOMAINS
@@ -44,6 +52,7 @@ TOP: dict[str, Rule] = {
     "train": Section(),
     "space": Section(),
     "sampler": Domain(names=SAMPLERS),
+    "pruner": PrunerRule(),
     "stages": StageList(),
     "budget": Section(),
     "resources": Section(),
@@ -75,7 +84,7 @@ MEANINGS = {
 RESOURCES: dict[str, Rule] = {
     "workers": OrAuto(POSITIVE),
     "gpus_per_worker": OrAuto(Domain(low=0)),
-    "width": POSITIVE,
+    "width": OrAuto(POSITIVE),
     "checkpoint_every": POSITIVE,
 }
 
@@ -113,7 +122,12 @@ class _Reader:
             top.get("resources", {}), "resources", RESOURCES, "a key of resources"
         )
         space = read_space(top["space"], train.keys(), self.problems) if "space" in top else None
-        stages = self._stages(top, train.pop("epochs", None), space) if "stages" in top else ()
+        defaults = StageDefaults(
+            sampler=top.get("sampler"),
+            epochs=train.pop("epochs", None),
+            pruner=read_pruner(top.get("pruner", NONE), "pruner", self.problems),
+        )
+        stages = self._stages(top, defaults, space, data) if "stages" in top else ()
         if self.problems.found:
             return None
         assert data is not None  # it is required
@@ -190,26 +204,32 @@ class _Reader:
         return Data(**fields)
 
     def _stages(
-        self, top: Mapping[str, Any], epochs: int | None, space: Space | None
+        self,
+        top: Mapping[str, Any],
+        defaults: StageDefaults,
+        space: Space | None,
+        data: Data | None,
     ) -> tuple[Stage, ...]:
         """The stages, or none if one of them has a problem."""
-        if top["stages"] == "auto":
-            return self._auto_stages(top, epochs, space)
+        is_auto = top["stages"] == "auto"
+        stages = self._auto_stages(top, defaults) if is_auto else self._listed(top, defaults)
+        place = _auto_place if is_auto else _place
+        if stages and space is not None:
+            check_space(stages, space, place, self.problems)
+        check_pruners(stages, data, place, self.problems)
+        return stages
+
+    def _listed(self, top: Mapping[str, Any], defaults: StageDefaults) -> tuple[Stage, ...]:
         if "budget" in top:
             self.problems.add("budget", "is for stages: auto alone; leave it out")
-        if epochs is None and "epochs" in (top.get("train") or {}):
-            epochs = 1  # it is there, and has its problem told already
-        defaults = StageDefaults(sampler=top.get("sampler"), epochs=epochs)
+        if defaults.epochs is None and "epochs" in (top.get("train") or {}):
+            defaults = replace(defaults, epochs=1)  # it is there, and has its problem told already
         read = read_stages(top["stages"], defaults, self.problems)
         check_order(read, self.problems)
         stages = tuple(stage for stage in read if stage is not None)
-        if space is not None and stages and len(stages) == len(read):
-            check_space(stages, space, lambda i, key: f"stages[{i}].{key}", self.problems)
-        return stages
+        return stages if len(stages) == len(read) else ()
 
-    def _auto_stages(
-        self, top: Mapping[str, Any], epochs: int | None, space: Space | None
-    ) -> tuple[Stage, ...]:
+    def _auto_stages(self, top: Mapping[str, Any], defaults: StageDefaults) -> tuple[Stage, ...]:
         if "sampler" in top:
             self.problems.add("sampler", "is chosen by stages: auto; leave one of the two out")
         fields = self._fields(
@@ -219,11 +239,17 @@ class _Reader:
             return ()
         budget = fields["epochs"]
         try:
-            stages = auto_stages(budget, epochs or full_epochs(budget))
+            stages = auto_stages(budget, defaults.epochs or full_epochs(budget))
         except ValueError as error:
             self.problems.add("budget.epochs", str(error), shown(budget))
             return ()
-        if space is not None:
-            place = {"trials": "budget.epochs", "sampler": "stages"}
-            check_space(stages, space, lambda i, key: place[key], self.problems)
-        return stages
+        return tuple(with_pruner(stage, defaults.pruner) for stage in stages)
+
+
+def _place(index: int, key: str) -> str:
+    return f"stages[{index}].{key}"
+
+
+def _auto_place(_: int, key: str) -> str:
+    """Where a user changes what ``stages: auto`` made of it."""
+    return {"trials": "budget.epochs", "sampler": "stages", "pruner": "pruner"}[key]

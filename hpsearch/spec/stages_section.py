@@ -11,8 +11,10 @@ from itertools import takewhile
 from typing import Any
 
 from hpsearch.spec.problem import Problems, shown
+from hpsearch.spec.pruner_section import PrunerRule, check_pruner, read_pruner
+from hpsearch.spec.pruning import filled
 from hpsearch.spec.rules import BOOLEAN, COUNT, POSITIVE, Name, Rule, Section, obeys, read_fields
-from hpsearch.spec.search import SAMPLERS, Stage
+from hpsearch.spec.search import SAMPLERS, Data, Pruner, Stage
 from hpsearch.spec.space import Range, Space
 from workers.config.domain import Domain
 
@@ -25,6 +27,7 @@ SEARCH_KEYS: dict[str, Rule] = {
     "batch": POSITIVE,
     "narrow": BOOLEAN,
     "expand": COUNT,
+    "pruner": PrunerRule(),
 }
 CONFIRM_KEYS: dict[str, Rule] = {
     "name": Name(),
@@ -45,6 +48,7 @@ class StageDefaults:
 
     sampler: str | None
     epochs: int | None
+    pruner: Pruner | None = None
 
 
 def read_stages(
@@ -100,13 +104,22 @@ def _read_search_stage(
     what = "a key of a search stage"
     required = ("name", "trials") if defaults.epochs else ("name", "trials", "epochs")
     fields = read_fields(item, path, SEARCH_KEYS, problems, what=what, required=required)
+    pruner = defaults.pruner
+    if "pruner" in fields:
+        pruner = read_pruner(fields.pop("pruner"), f"{path}.pruner", problems)
     if not set(required) <= set(fields):
         return None
     sampler = fields.get("sampler") or defaults.sampler or "random"
     batch = fields.get("batch", BATCHES.get(sampler))
     fields = {"epochs": defaults.epochs, **fields, "sampler": sampler, "batch": batch}
     continued = fields.pop("continue", _default_continued(fields, searched))
-    return Stage(continued=continued, **fields)
+    stage = Stage(continued=continued, **fields)
+    return with_pruner(stage, pruner)
+
+
+def with_pruner(stage: Stage, pruner: Pruner | None) -> Stage:
+    """``stage`` with that pruner, the options of which are filled in for the stage's epochs."""
+    return stage.model_copy(update={"pruner": pruner and filled(pruner, stage.epochs)})
 
 
 def _default_continued(fields: Mapping[str, Any], searched: Sequence[Stage]) -> int:
@@ -171,6 +184,19 @@ def _check_continued(stage: Stage, path: str, searched: list[Stage], problems: P
             "it; or say continue: 0"
         )
         problems.add(f"{path}.epochs", rule, shown(stage.epochs))
+
+
+def check_pruners(
+    stages: Sequence[Stage],
+    data: Data | None,
+    place: Callable[[int, str], str],
+    problems: Problems,
+) -> None:
+    """What the stages' pruners ask of them and of the data; ``place`` as in :func:`check_space`."""
+    for i, stage in enumerate(stages):
+        only_continued = stage.kind == "search" and 0 < stage.trials <= stage.continued
+        start = stages[i - 1].epochs if only_continued and i > 0 else 0
+        check_pruner(stage, place(i, "pruner"), data, start, problems)
 
 
 def _num_distinct(stages: Sequence[Stage]) -> int:
