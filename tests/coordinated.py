@@ -53,8 +53,8 @@ def a_record(**changes: Any) -> TrialRecord:
         **{"id": 1, "search_id": 1, "stage_id": 1, "number": 0, "branch": "all", "generation": 1},
         **{"group": 0, "params": {}, "seed": 1, "replicate": 0, "start_epoch": 0},
         **{"target_epochs": 9, "state": "running"},
-    }
-    return TrialRecord(**given | changes)
+    } | changes
+    return TrialRecord(**{"until_epoch": given["target_epochs"], **given})
 
 
 def curve(member: Member, epoch: int) -> dict[str, Metric]:

@@ -48,7 +48,7 @@ class Asker:
             if shares.get(branch.key)
             for draft in self._ask(stage, branch, trials, last + 1, shares[branch.key])
         ]
-        return numbered(self._view, drafts)
+        return numbered(self._view, drafts, stage)
 
     def _ask(
         self,

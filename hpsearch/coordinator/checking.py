@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from types import MappingProxyType
 
-from hpsearch.coordinator.packing import group_size, train_config
+from hpsearch.coordinator.packing import group_size, rows_of, train_config
 from hpsearch.coordinator.warm_starts import WarmStarts
 from hpsearch.errors import HpsearchError
 from hpsearch.executors.base import Executor
@@ -71,7 +71,7 @@ def check_plan(search: Search, num_slots: int, warm_starts: WarmStarts = NONE_FO
     width = group_size(
         num_trials,
         num_slots=num_slots,
-        width=search.resources.width,
+        rows=rows_of(search.resources.width),
         rows_per_trial=search.data.rows_per_trial,
     )
     branches = search.space.branches()[:MOST_PROBES]

@@ -10,9 +10,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from hpsearch.coordinator.rungs import next_rung
 from hpsearch.coordinator.view import SearchView
 from hpsearch.spec.space import Params
-from hpsearch.storage.records import NewTrial, TrialRecord
+from hpsearch.storage.records import NewStage, NewTrial, TrialRecord
 from workers.keys import key
 
 
@@ -48,22 +49,26 @@ def repeated(parent: TrialRecord, replicate: int, epochs: int) -> NewTrial:
     return _draft(parent.branch, parent.params, epochs, replicate=replicate, parent_id=parent.id)
 
 
-def numbered(view: SearchView, drafts: Sequence[NewTrial]) -> list[NewTrial]:
-    """Give numbers in order, and seeds keyed by them to all that do not inherit theirs."""
-    first, seed = len(view.trials), view.search.spec.seed
+def numbered(view: SearchView, drafts: Sequence[NewTrial], stage: NewStage) -> list[NewTrial]:
+    """Give numbers in order, the first rung of each, and seeds to all that do not inherit theirs.
+
+    Both are keyed by the number; ``stage`` is what the trials belong to.
+    """
+    first, spec = len(view.trials), view.search.spec
     return [
         replace(
             draft,
             number=number,
-            seed=draft.seed if draft.start_epoch else key(seed, "trial", number),
+            until_epoch=next_rung(spec, stage, number, draft.start_epoch),
+            seed=draft.seed if draft.start_epoch else key(spec.seed, "trial", number),
         )
         for number, draft in enumerate(drafts, first)
     ]
 
 
 def _draft(branch: str, params: Params, target_epochs: int, **known: Any) -> NewTrial:
-    """A trial whose number, seed, group and stage are still to be given."""
-    unknown = {"stage_id": None, "number": -1, "group": -1, "seed": 0}
+    """A trial whose number, seed, group, stage and first rung are still to be given."""
+    unknown = {"stage_id": None, "number": -1, "group": -1, "seed": 0, "until_epoch": target_epochs}
     start = {"generation": 0, "replicate": 0, "start_epoch": 0}
     fields = {**unknown, **start, **known}
     return NewTrial(branch=branch, params=params, target_epochs=target_epochs, **fields)

@@ -38,6 +38,18 @@ class Advanced:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class RungDecided:
+    """A pruner decided who goes on at a rung; ``message`` says it in words."""
+
+    view: SearchView
+    stage: StageRecord
+    epoch: int
+    num_pruned: int
+    num_kept: int
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Troubled:
     """A worker died or a training raised; ``message`` says what is done about it."""
 
@@ -52,5 +64,5 @@ class Finished:
     view: SearchView
 
 
-Event = StageOpened | Checked | Advanced | Troubled | Finished
+Event = StageOpened | Checked | Advanced | RungDecided | Troubled | Finished
 Observer = Callable[[Event], None]

@@ -10,9 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from hpsearch.coordinator.packing import train_config
+from hpsearch.coordinator.view import has_epochs_to_go
 from hpsearch.coordinator.warm_starts import WarmStarts
 from hpsearch.spec.search import Search
-from hpsearch.storage.records import FINISHED, StageRecord, TrialRecord
+from hpsearch.storage.records import GroupRecord, StageRecord, TrialRecord
 from workers.keys import key
 from workers.messages import CheckpointSlice, Member, TrialGroup
 
@@ -20,15 +21,15 @@ TYPICAL_ROWS = 10_000  # of training data: how many there are matters only to fu
 
 
 def to_train(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
-    """The members of a group that is to go on from its last checkpoint; none if all have ended.
+    """The members of a group that is to go on from its last checkpoint; none if no one has to.
 
     Members that ended after it are trained again with the others: a group of the same members gives
     the same results to the last bit, and what is stored of them already stays as it is.
     """
-    reached = [trial.checkpoint_epoch for trial in trials if trial.state not in FINISHED]
+    reached = [trial.checkpoint_epoch for trial in trials if has_epochs_to_go(trial)]
     if not reached:
         return []
-    return [trial for trial in trials if trial.state not in FINISHED or trial.epochs > reached[0]]
+    return [trial for trial in trials if has_epochs_to_go(trial) or trial.epochs > reached[0]]
 
 
 def has_checkpoint(members: Sequence[TrialRecord], folder: Path) -> bool:
@@ -53,14 +54,16 @@ def build_group(
     folder: Path,
     warm_starts: Callable[[], WarmStarts],
     budgets: tuple[int, ...],
+    record: GroupRecord | None = None,
 ) -> TrialGroup:
     """The group of ``trials`` (see :func:`to_train`), going on from their common checkpoint.
 
     ``warm_starts`` is asked only for trials that have no checkpoint of their own yet. ``budgets``
-    are the epochs to which they, and those they continue, were to train.
+    are the epochs to which they, and those they continue, were to train. Without a ``record`` all
+    rows are trained at once.
     """
     first = trials[0]
-    start, end = first.checkpoint_epoch, first.target_epochs
+    start, end = first.checkpoint_epoch, first.until_epoch
     name = f"{spec.name}/{stage.name} group {first.group}, {len(trials)} trials, to epoch {end}"
     return TrialGroup(
         name=name,
@@ -73,15 +76,20 @@ def build_group(
         mode=spec.objective.mode,
         checkpoint_stem=str(folder / f"group-{first.group}"),
         checkpoint_every=spec.resources.checkpoint_every,
+        width=None if record is None else record.width,
+        measures=record is not None and record.measures,
     )
 
 
-def cost(spec: Search, trials: Sequence[TrialRecord]) -> float:
-    """Relative time of a group, to start the longest first: the updates of all its rows."""
+def cost(spec: Search, trials: Sequence[TrialRecord], row_step_s: float = 1.0) -> float:
+    """Relative time of a group, to start the longest first: the updates of all its rows.
+
+    ``row_step_s`` are the seconds of one update of one row.
+    """
     config = train_config(spec.train, trials[0].params)
-    epochs = range(trials[0].checkpoint_epoch, trials[0].target_epochs)
+    epochs = range(trials[0].checkpoint_epoch, trials[0].until_epoch)
     updates = sum(TYPICAL_ROWS / config.minibatch_size(epoch, TYPICAL_ROWS) for epoch in epochs)
-    return spec.data.rows_per_trial * len(trials) * updates
+    return spec.data.rows_per_trial * len(trials) * updates * row_step_s
 
 
 def _member(

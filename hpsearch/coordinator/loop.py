@@ -11,18 +11,10 @@ from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 
-from hpsearch.coordinator import progress
+from hpsearch.coordinator import progress, rungs, widths
 from hpsearch.coordinator.asking import Asker
 from hpsearch.coordinator.checking import ChecksFailed, checked, diagnoses, failed
-from hpsearch.coordinator.events import (
-    Advanced,
-    Checked,
-    Finished,
-    Observer,
-    StageOpened,
-    Troubled,
-)
-from hpsearch.coordinator.failures import failure_kind, headline
+from hpsearch.coordinator.events import Advanced, Checked, Finished, Observer, StageOpened
 from hpsearch.coordinator.groups import (
     build_group,
     cost,
@@ -30,27 +22,20 @@ from hpsearch.coordinator.groups import (
     has_checkpoint,
     to_train,
 )
-from hpsearch.coordinator.packing import halve, pack
+from hpsearch.coordinator.ledger import Ledger
+from hpsearch.coordinator.packing import AnyTrial, Rows, pack, rows_of, train_config
 from hpsearch.coordinator.planning import next_stage
+from hpsearch.coordinator.trouble import Trouble
 from hpsearch.coordinator.verdict import final_diagnoses
 from hpsearch.coordinator.view import SearchView
 from hpsearch.coordinator.warm_starts import resolve_warm_starts
-from hpsearch.errors import HpsearchError
 from hpsearch.executors.base import Ended, Executor, Lost, Raised, Reported, Update
 from hpsearch.storage.leases import Lease
-from hpsearch.storage.records import (
-    CHECK_KIND,
-    FINISHED,
-    FailureKind,
-    NewTrial,
-    SearchRecord,
-    StageRecord,
-    TrialRecord,
-)
+from hpsearch.storage.records import CHECK_KIND, SearchRecord, TrialRecord
 from hpsearch.storage.repository import Repository
+from workers.config import TrainConfig
 from workers.messages import Report
 
-MAX_LOSSES = 3  # of a group's worker, before the group is parted or given up
 WAIT_S = 1.0
 
 
@@ -69,27 +54,23 @@ class Coordinator:
         force: bool = False,
     ) -> None:
         """``force``: the search goes on although a check failed."""
-        self._repository, self._lease, self._executor = repository, lease, executor
-        self._observer, self._force = observer, force
-        self._folder = checkpoints
-        self._view = SearchView(search)
-        stages, trials = repository.load(search.id)
-        self._view.stages.extend(stages)
-        self._view.add(trials)
+        self._executor, self._force, self._folder = executor, force, checkpoints
+        self._ledger = Ledger(repository, lease, search, checkpoints, observer)
+        self._view, self._spec = self._ledger.view, search.spec
         # Once, when a trial first asks: a search may go on although a source is gone by then.
         self._look_up_warm_starts = cache(
             partial(resolve_warm_starts, repository, search.spec, checkpoints.parent, search.id)
         )
-        if not stages:
+        if not self._view.stages:
             self._look_up_warm_starts()  # what cannot be started from is refused at once
-        self._asker = Asker(self._view)
+        self._asker, self._trouble = Asker(self._view), Trouble(self._ledger)
         self._queue = self._longest_first(self._view.unfinished_groups())
         self._running: set[int] = set()
-        self._losses: dict[int, int] = {}
-        self._unreadable: set[int] = set()  # groups whose checkpoint is damaged
 
     def run(self) -> SearchView:
         """Train until the search is complete; give its records. The lease is left to the caller."""
+        self._ask()  # one that died may have opened a stage and not asked for its trials
+        self._decide_rungs()
         while True:
             self._start_groups()
             if self._running:
@@ -102,198 +83,149 @@ class Coordinator:
         while self._queue and len(self._running) < self._executor.num_slots:
             number = self._queue.pop(0)
             members = self._members(number)
-            stage = next(s for s in self._view.stages if s.id == members[0].stage_id)
-            spec = self._view.search.spec
+            config = train_config(self._spec.train, members[0].params)
+            start_epoch, device = members[0].checkpoint_epoch, self._executor.device
+            record = widths.as_started(self._view, members, config, start_epoch, device)
             group = build_group(
-                spec,
-                stage,
+                self._spec,
+                next(s for s in self._view.stages if s.id == members[0].stage_id),
                 members,
                 self._folder,
                 self._look_up_warm_starts,
                 self._view.budgets(members[0]),
+                record,
             )
-            worker = self._executor.start(number, group)
-            waiting = [trial for trial in members if trial.state not in FINISHED]
-            self._repository.start_group(self._lease, [trial.id for trial in waiting], worker)
-            self._view.update(
-                replace(trial, state="running", attempts=trial.attempts + 1) for trial in waiting
-            )
+            self._ledger.start(members, self._executor.start(number, group), record)
             self._running.add(number)
 
     def _members(self, number: int) -> list[TrialRecord]:
         """The group's members, from its checkpoint if that can be had, else from the start."""
         trials = self._view.of_group(number)
         members = to_train(trials)
-        if number not in self._unreadable and has_checkpoint(members, self._folder):
+        if number not in self._trouble.unreadable and has_checkpoint(members, self._folder):
             return members
-        self._tell(f"group {number} has no checkpoint any more; it is trained from the start")
+        self._ledger.tell(
+            f"group {number} has no checkpoint any more; it is trained from the start"
+        )
         return from_the_start(trials)
 
     def _take(self, update: Update) -> None:
+        if isinstance(update, Reported):
+            self._store(update.group, update.report)
+            return
+        self._running.discard(update.group)
+        self._queue[:0] = self._again(update)
+        self._decide_rungs()
+
+    def _again(self, update: Ended | Lost | Raised) -> list[int]:
+        """The groups that are to be trained next, now that one has ended, well or not."""
         match update:
-            case Reported(group=number, report=report):
-                self._store(number, report)
             case Ended(group=number):
-                self._running.discard(number)
-                self._lost(number, "its worker ended before its last epoch")
+                return self._trouble.lost(number, "its worker ended before its last epoch")
             case Lost(group=number, message=message):
-                self._running.discard(number)
-                self._lost(number, message)
+                return self._trouble.lost(number, message)
             case Raised(group=number, traceback=traceback):
-                self._running.discard(number)
-                self._raised(number, traceback)
+                return self._trouble.raised(number, traceback)
 
     def _store(self, number: int, report: Report) -> None:
         if report.checkpoint is not None:
             relative = str(Path(report.checkpoint).relative_to(self._folder))
             report = replace(report, checkpoint=relative)
-        objective = self._view.search.spec.objective
-        changed = progress.advance(self._view.trials, report, objective)
-        if not changed:
+        changed = progress.advance(self._view.trials, report, self._spec.objective)
+        group, speeds = widths.as_measured(
+            self._view.groups.get(number), report, self._executor.device
+        )
+        if not changed and group is None:
             return
         commit = progress.commit(self._view.trials, changed, report)
-        self._repository.commit_report(self._lease, commit)
-        self._drop_passed_checkpoint(number, report)
-        self._view.update(changed)
-        self._observer(Advanced(view=self._view, trial_epochs=len(commit.metrics)))
+        self._ledger.report(replace(commit, group=group, speeds=speeds), changed)
+        self._observe(Advanced(view=self._view, trial_epochs=len(commit.metrics)))
 
-    def _drop_passed_checkpoint(self, number: int, report: Report) -> None:
-        """Delete the group's checkpoint before this one, unless it is a complete trial's last."""
-        if report.checkpoint is None or not report.trials:
-            return
-        passed = self._view.trials[report.trials[0]].checkpoint_file
-        if passed is None or not passed.startswith(f"group-{number}-"):
-            return
-        members = self._view.of_group(number)
-        if not any(t.checkpoint_file == passed and t.state == "complete" for t in members):
-            (self._folder / passed).unlink(missing_ok=True)
-
-    def _lost(self, number: int, message: str) -> None:
-        """Train the group again; part it when that does not help; give up a trial alone."""
-        unfinished = self._unfinished(number)
-        if not unfinished:
-            return  # it had sent its last report
-        losses = self._losses[number] = self._losses.get(number, 0) + 1
-        if losses < MAX_LOSSES:
-            self._tell(f"group {number} lost its worker ({message}); it is trained again")
-            self._queue.insert(0, number)
-        elif len(unfinished) > 1:
-            self._part(number, unfinished, f"lost its worker {losses} times ({message})")
-            self._losses |= dict.fromkeys(self._queue[:2], MAX_LOSSES - 1)
-        else:
-            self._fail(unfinished[0], "worker_lost", message)
-
-    def _raised(self, number: int, traceback: str) -> None:
-        """Part the group until the member that raises is alone, and fails alone."""
-        unfinished = self._unfinished(number)
-        said = headline(traceback)
-        if "CheckpointNotWritten" in said:
-            raise HpsearchError(f"a checkpoint could not be stored: {said}; mend it, and resume")
-        if "CheckpointError" in said and number not in self._unreadable:
-            self._unreadable.add(number)
-            self._queue.insert(0, number)
-        elif len(unfinished) > 1:
-            self._part(number, unfinished, f"raised {said}")
-        elif unfinished:
-            self._fail(unfinished[0], failure_kind(traceback), traceback)
-
-    def _unfinished(self, number: int) -> list[TrialRecord]:
-        return [t for t in self._view.of_group(number) if t.state not in FINISHED]
-
-    def _part(self, number: int, members: Sequence[TrialRecord], what: str) -> None:
-        groups = halve([trial.id for trial in members], self._view.next_group)
-        self._repository.regroup(self._lease, groups)
-        self._view.update(replace(trial, group=groups[trial.id]) for trial in members)
-        self._queue = [*sorted(set(groups.values())), *self._queue]
-        self._tell(f"group {number} {what}; it is parted in two to find the trial that does it")
-
-    def _fail(self, trial: TrialRecord, kind: FailureKind, message: str) -> None:
-        self._repository.fail_trials(self._lease, {trial.id: (kind, message)})
-        self._view.update(
-            [replace(trial, state="failed", failure_kind=kind, failure_message=message)]
-        )
-        self._tell(f"number {trial.number} failed ({kind})")
+    def _decide_rungs(self) -> None:
+        """Where all have come that are to be compared, end some trials and pack the others anew."""
+        for rung in rungs.due(self._view):
+            decision = rungs.decide(self._view, rung)
+            kept = tuple(self._pack(decision.kept))
+            self._ledger.decide(rung, replace(decision, kept=kept))
+            self._adopt(kept)
 
     def _plan(self) -> bool:
         """Ask for the stage's next trials, or open the next stage; False at the search's end."""
-        if self._view.stages:
-            if self._ask():
-                return True
-            if self._view.stages[-1].state == "running":
-                self._close_stage()
+        if self._ask():
+            return True
+        if self._view.stages and self._view.stages[-1].state == "running":
+            self._close_stage()
         return self._open_stage()
 
     def _ask(self) -> bool:
+        if not self._view.stages:
+            return False
         stage = self._view.stages[-1]
         generation = self._asker.next_generation(stage)
         if generation:
             trials = [replace(trial, stage_id=stage.id) for trial in self._pack(generation)]
-            self._adopt(self._repository.add_trials(self._lease, trials))
+            self._adopt(self._ledger.add_trials(trials))
         return bool(generation)
 
     def _open_stage(self) -> bool:
         plan = next_stage(self._view)
         if plan is None:
             return False
-        stage, trials = self._repository.open_stage(
-            self._lease, plan.stage, self._pack(plan.trials)
-        )
-        self._view.stages.append(stage)
-        self._adopt(trials)
-        self._observer(StageOpened(view=self._view, stage=stage))
+        self._adopt(self._ledger.open_stage(plan.stage, self._pack(plan.trials)))
+        self._observe(StageOpened(view=self._view, stage=self._view.stages[-1]))
         self._ask()  # what need not wait for the continued trials is trained beside them
         return True
 
     def _close_stage(self) -> None:
-        stage = self._view.stages[-1]
-        if stage.kind == "check":
-            self._check(stage)
+        if self._view.stages[-1].kind == "check":
+            self._check()
         else:
-            self._repository.finish_stage(self._lease, stage.id)
-        self._view.stages[-1] = replace(stage, state="complete")
+            self._ledger.finish_stage()
 
-    def _check(self, stage: StageRecord) -> None:
+    def _check(self) -> None:
         """Make the checks, store them, and close the stage; ChecksFailed if one failed."""
-        spec = self._view.search.spec
-        results = checked(self._executor, spec, self._look_up_warm_starts())
+        results = checked(self._executor, self._spec, self._look_up_warm_starts())
         broken = [] if self._force else failed(results)
-        self._repository.store_checks(
-            self._lease, stage.id, diagnoses(results, stage.id), not broken
-        )
-        self._observer(Checked(view=self._view, results=tuple(results)))
+        self._ledger.store_checks(diagnoses(results, self._view.stages[-1].id), not broken)
+        self._observe(Checked(view=self._view, results=tuple(results)))
         if broken:
-            raise ChecksFailed(spec.name, broken)
+            raise ChecksFailed(self._spec.name, broken)
 
-    def _pack(self, trials: Sequence[NewTrial]) -> list[NewTrial]:
-        spec = self._view.search.spec
+    def _pack(self, trials: Sequence[AnyTrial]) -> list[AnyTrial]:
         return pack(
             trials,
-            spec.train,
+            self._spec.train,
             first_group=self._view.next_group,
             num_slots=self._executor.num_slots,
-            width=spec.resources.width,
-            rows_per_trial=spec.data.rows_per_trial,
+            rows=self._rows,
+            rows_per_trial=self._spec.data.rows_per_trial,
             budgets=self._view.budgets,
         )
 
+    def _rows(self, config: TrainConfig) -> Rows:
+        best = self._view.speeds.best(widths.kind(self._spec, config), self._executor.device)
+        return rows_of(self._spec.resources.width, best)
+
     def _adopt(self, trials: Sequence[TrialRecord]) -> None:
-        self._view.add(trials)
         self._queue = self._longest_first([*self._queue, *{trial.group for trial in trials}])
 
     def _longest_first(self, groups: Sequence[int]) -> list[int]:
-        spec = self._view.search.spec
-        return sorted(groups, key=lambda n: (-cost(spec, self._view.of_group(n)), n))
+        return sorted(groups, key=lambda number: (-self._cost(number), number))
+
+    def _cost(self, number: int) -> float:
+        trials = to_train(self._view.of_group(number))
+        config = train_config(self._spec.train, trials[0].params)
+        name, device = widths.kind(self._spec, config), self._executor.device
+        return cost(self._spec, trials, self._view.speeds.row_step_s(name, device))
 
     def _finish(self) -> SearchView:
-        search = self._view.search.id
-        stored = self._repository.diagnoses(search)
+        stored = self._ledger.repository.diagnoses(self._view.search.id)
         # One that died after this stored them already; those of the checks are older.
         if all(found.kind.startswith(CHECK_KIND) for found in stored):
-            found = final_diagnoses(self._repository, self._view)
-            self._repository.add_diagnoses(self._lease, search, found)
-        self._observer(Finished(view=self._view))
+            self._ledger.conclude(final_diagnoses(self._ledger.repository, self._view))
+        self._observe(Finished(view=self._view))
         return self._view
 
-    def _tell(self, message: str) -> None:
-        self._repository.add_event(self._lease, "trouble", {"message": message})
-        self._observer(Troubled(view=self._view, message=message))
+    @property
+    def _observe(self) -> Observer:
+        return self._ledger.observe

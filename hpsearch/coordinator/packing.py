@@ -1,20 +1,46 @@
-"""Packing: which new trials are trained together.
+"""Packing: which trials are trained together, when they are new and again after each rung.
 
-A group's members must have equal shapes, batch size, start epoch and minibatch order. The packing
-is stored with the trials, so a restart trains the same groups and gets the same results.
+A group's members must have equal shapes, batch size, epochs and minibatch order. The packing is
+stored with the trials, so a restart trains the same groups and gets the same results.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import replace
-from typing import Any
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any, Literal, TypeVar
 
-from hpsearch.storage.records import NewTrial
+from hpsearch.storage.records import NewTrial, SpeedRecord, TrialRecord
 from workers.config import TrainConfig
 
-LEAST_WIDTH = 32  # rows; below this one costs clearly more (benchmarks/stacking.py)
+LEAST_WIDTH = 32  # rows; below it a kind that was not measured may well be slower
+MOST_WIDTH = 128  # rows of a group of such a kind
+WORTH_TRYING = 4  # times the best width are in a group, so that a wider one can be tried
+MOST_BYTES = 2 * 2**30  # of a step's own memory: no device needs that much to be full
+GROUPS_A_SLOT = 4  # for balance: so the last ones end at about the same time
+
+AnyTrial = TypeVar("AnyTrial", NewTrial, TrialRecord)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rows:
+    """A group of fewer than ``least`` rows is slow; one of more than ``most`` there is not."""
+
+    least: int = LEAST_WIDTH
+    most: int = MOST_WIDTH
+
+
+def rows_of(width: int | Literal["auto"], best: SpeedRecord | None = None) -> Rows:
+    """The rows of a group, by what is asked for and by the best width that was measured, if any."""
+    if width != "auto":
+        return Rows(most=width)
+    if best is None:
+        return Rows()
+    in_memory = best.width * MOST_BYTES // best.bytes if best.bytes else math.inf
+    most = min(max(MOST_WIDTH, WORTH_TRYING * best.width), in_memory)
+    return Rows(least=best.width, most=int(max(best.width, most)))
 
 
 def train_config(train: Mapping[str, Any], params: Mapping[str, Any]) -> TrainConfig:
@@ -23,41 +49,42 @@ def train_config(train: Mapping[str, Any], params: Mapping[str, Any]) -> TrainCo
 
 
 def pack(
-    trials: Sequence[NewTrial],
+    trials: Sequence[AnyTrial],
     train: Mapping[str, Any],
     *,
     first_group: int,
     num_slots: int,
-    width: int,
+    rows: Callable[[TrainConfig], Rows] = lambda config: Rows(),
     rows_per_trial: int = 1,
-    budgets: Callable[[NewTrial], tuple[int, ...]] = lambda trial: (trial.target_epochs,),
-) -> list[NewTrial]:
-    """Give every trial its group number, from ``first_group`` on; at most ``width`` rows a group.
+    budgets: Callable[[AnyTrial], tuple[int, ...]] = lambda trial: (trial.target_epochs,),
+) -> list[AnyTrial]:
+    """Give every trial its group number, from ``first_group`` on; ``rows`` of a group by kind.
 
-    Groups have up to :func:`group_size` trials, all of which can be stacked and have equal
-    ``budgets``, the epochs to which they and those they continue were to train.
+    Groups have up to :func:`group_size` trials, all of which can be stacked, train between the same
+    epochs and have equal ``budgets``, the epochs to which they and those they continue were to
+    train.
     """
-    target = group_size(
-        len(trials), num_slots=num_slots, width=width, rows_per_trial=rows_per_trial
-    )
-    packed: list[NewTrial] = []
+    packed: list[AnyTrial] = []
     number = first_group
-    for bucket in _buckets(trials, train, budgets).values():
-        for part in _split(bucket, math.ceil(len(bucket) / target)):
+    for config, bucket in _buckets(trials, train, budgets):
+        size = group_size(
+            len(trials), num_slots=num_slots, rows=rows(config), rows_per_trial=rows_per_trial
+        )
+        for part in _split(bucket, math.ceil(len(bucket) / size)):
             packed += [replace(trial, group=number) for trial in part]
             number += 1
     return sorted(packed, key=lambda trial: trial.number)
 
 
-def group_size(num_trials: int, *, num_slots: int, width: int, rows_per_trial: int = 1) -> int:
+def group_size(num_trials: int, *, num_slots: int, rows: Rows, rows_per_trial: int = 1) -> int:
     """The most trials of a group, if there are ``num_trials`` for ``num_slots`` slots.
 
-    Groups are small enough that every slot gets one, and about two for balance unless that makes
-    them narrower than LEAST_WIDTH. A trial whose own rows are more than ``width`` is alone.
+    Groups are small enough that every slot gets one, and about four for balance unless that makes
+    them too narrow. A trial whose own rows are more than ``rows.most`` is alone.
     """
-    least = math.ceil(LEAST_WIDTH / rows_per_trial)
-    balanced = max(least, math.ceil(num_trials / (2 * num_slots)))
-    return max(1, min(width // rows_per_trial, balanced, math.ceil(num_trials / num_slots)))
+    least = math.ceil(rows.least / rows_per_trial)
+    balanced = max(least, math.ceil(num_trials / (GROUPS_A_SLOT * num_slots)))
+    return max(1, min(rows.most // rows_per_trial, balanced, math.ceil(num_trials / num_slots)))
 
 
 def halve(ids: Sequence[int], first_group: int) -> dict[int, int]:
@@ -67,20 +94,21 @@ def halve(ids: Sequence[int], first_group: int) -> dict[int, int]:
 
 
 def _buckets(
-    trials: Sequence[NewTrial],
+    trials: Sequence[AnyTrial],
     train: Mapping[str, Any],
-    budgets: Callable[[NewTrial], tuple[int, ...]],
-) -> dict[Hashable, list[NewTrial]]:
-    buckets: dict[Hashable, list[NewTrial]] = {}
+    budgets: Callable[[AnyTrial], tuple[int, ...]],
+) -> Iterator[tuple[TrainConfig, list[AnyTrial]]]:
+    """Trials that may be trained together, with the configuration of one of them."""
+    buckets: dict[Hashable, tuple[TrainConfig, list[AnyTrial]]] = {}
     for trial in trials:
-        shapes = train_config(train, trial.params).stacking_key()
-        same = (shapes, trial.start_epoch, budgets(trial), trial.replicate)
-        buckets.setdefault(same, []).append(trial)
-    return buckets
+        config = train_config(train, trial.params)
+        segment = (trial.epochs, trial.until_epoch)
+        same = (config.stacking_key(), segment, budgets(trial), trial.replicate)
+        buckets.setdefault(same, (config, []))[1].append(trial)
+    yield from buckets.values()
 
 
-def _split(bucket: list[NewTrial], parts: int) -> list[list[NewTrial]]:
+def _split(bucket: list[AnyTrial], parts: int) -> list[list[AnyTrial]]:
     """Even runs: sizes differ by one at most."""
-    size, extra = divmod(len(bucket), parts)
-    ends = [size * (i + 1) + min(i + 1, extra) for i in range(parts)]
-    return [bucket[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+    ends = [math.ceil(len(bucket) * part / parts) for part in range(parts + 1)]
+    return [bucket[start:end] for start, end in pairwise(ends)]

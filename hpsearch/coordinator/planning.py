@@ -140,10 +140,8 @@ def _refined(view: SearchView, planned: int, stage: Stage) -> StagePlan:
     if not stage.narrow:
         refinement = _unnarrowed(refinement, explored(view, planned - 1))
     drafts = [continued(parent, stage.epochs) for parent in parents]
-    return StagePlan(
-        stage=_new_stage(view, planned, stage, "search", refinement.branches, refinement.reasons),
-        trials=tuple(numbered(view, drafts)),
-    )
+    new = _new_stage(view, planned, stage, "search", refinement.branches, refinement.reasons)
+    return StagePlan(stage=new, trials=tuple(numbered(view, drafts, new)))
 
 
 def _to_continue(
@@ -176,10 +174,8 @@ def _confirm(view: SearchView, planned: int, stage: Stage) -> StagePlan:
         )
         for trial in best
     ]
-    return StagePlan(
-        stage=_new_stage(view, planned, stage, "confirm", (), tuple(reasons)),
-        trials=tuple(numbered(view, drafts)),
-    )
+    new = _new_stage(view, planned, stage, "confirm", (), tuple(reasons))
+    return StagePlan(stage=new, trials=tuple(numbered(view, drafts, new)))
 
 
 def _unnarrowed(refinement: Refinement, wide: Sequence[Branch]) -> Refinement:

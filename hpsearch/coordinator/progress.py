@@ -108,9 +108,10 @@ def _advanced(
 
 
 def _state(trial: TrialRecord, report: Report) -> TrialState:
-    """A trial that stopped early is complete with the epochs that it has."""
-    ended = report.epoch == trial.target_epochs or trial.id in report.stopped
-    return "complete" if ended else "running"
+    """A trial that stopped early is complete with the epochs that it has; one at a rung waits."""
+    if report.epoch == trial.target_epochs or trial.id in report.stopped:
+        return "complete"
+    return "waiting" if report.epoch == trial.until_epoch else "running"
 
 
 def _best(

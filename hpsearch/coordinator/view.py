@@ -1,17 +1,21 @@
 """SearchView: a search's stored records in memory, indexed; every decision reads this.
 
-The loop replaces records here only after they are committed, so a view that is read back from the
+The ledger replaces records here only after they are committed, so a view that is read back from the
 database is the same.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from hpsearch.coordinator.curves import Curves
+from hpsearch.coordinator.speeds import Speeds
 from hpsearch.sampling.observations import Observation
 from hpsearch.storage.records import (
     FINISHED,
+    GroupRecord,
     NewTrial,
     SearchRecord,
     StageRecord,
@@ -21,13 +25,20 @@ from hpsearch.storage.records import (
 
 @dataclass(slots=True)
 class SearchView:
-    """The search, its stages in order of position, and its trials by id."""
+    """The search, its stages in order of position, its trials by id and its groups by number.
+
+    ``speeds`` are those of all searches; ``curves`` are kept only where a pruner may ask for them.
+    """
 
     search: SearchRecord
     stages: list[StageRecord] = field(default_factory=list)
     trials: dict[int, TrialRecord] = field(default_factory=dict)
+    groups: dict[int, GroupRecord] = field(default_factory=dict)
+    speeds: Speeds = field(default_factory=Speeds)
+    curves: Curves = field(default_factory=Curves)
     _by_stage: dict[int, list[int]] = field(default_factory=dict)
     _by_group: dict[int, list[int]] = field(default_factory=dict)
+    _files: Counter[str] = field(default_factory=Counter)
 
     def add(self, trials: Iterable[TrialRecord]) -> None:
         """Take up trials that are new to this view."""
@@ -35,6 +46,7 @@ class SearchView:
             self.trials[trial.id] = trial
             self._by_stage.setdefault(trial.stage_id, []).append(trial.id)
             self._by_group.setdefault(trial.group, []).append(trial.id)
+            self._count_file(trial, 1)
 
     def update(self, trials: Iterable[TrialRecord]) -> None:
         """Take up new records of trials that are here; their group may have changed."""
@@ -44,6 +56,17 @@ class SearchView:
             if old.group != trial.group:
                 self._by_group[old.group].remove(trial.id)
                 self._by_group.setdefault(trial.group, []).append(trial.id)
+            if (old.checkpoint_file, old.state) != (trial.checkpoint_file, trial.state):
+                self._count_file(old, -1)
+                self._count_file(trial, 1)
+
+    def _count_file(self, trial: TrialRecord, one: int) -> None:
+        if trial.checkpoint_file is not None and trial.state not in ("pruned", "failed"):
+            self._files[trial.checkpoint_file] += one
+
+    def needs(self, file: str) -> bool:
+        """Whether a trial that goes on, or is complete, has its weights in this checkpoint."""
+        return self._files[file] > 0
 
     def of_stage(self, *stages: StageRecord) -> list[TrialRecord]:
         """The stages' trials by number."""
@@ -56,11 +79,11 @@ class SearchView:
         return sorted(found, key=lambda trial: trial.number)
 
     def unfinished_groups(self) -> list[int]:
-        """Groups with a trial that has not ended."""
+        """Groups with a trial that is to be trained before anything is decided."""
         return [
             number
             for number, ids in self._by_group.items()
-            if any(self.trials[id].state not in FINISHED for id in ids)
+            if any(has_epochs_to_go(self.trials[id]) for id in ids)
         ]
 
     @property
@@ -90,6 +113,11 @@ class SearchView:
             for trial in self.trials.values()
             if trial.parent_id is not None and trial.start_epoch > 0
         }
+
+
+def has_epochs_to_go(trial: TrialRecord) -> bool:
+    """Whether it has not ended, and does not stand at a rung where others are waited for."""
+    return trial.state not in FINISHED and trial.epochs < trial.until_epoch
 
 
 def observe(trials: Sequence[TrialRecord]) -> list[Observation]:

@@ -10,6 +10,7 @@ import heapq
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import count, takewhile
 from pathlib import Path
 
 from hpsearch.executors.base import Ended, Lost, Raised, Reported, Update
@@ -21,6 +22,7 @@ from workers.messages import (
     Metric,
     Refusal,
     Report,
+    Speed,
     TrialGroup,
 )
 
@@ -47,7 +49,11 @@ class SimulatedExecutor:
     epoch, attempt)`` may answer "lost" or "raise" to let the group's worker die, or its training
     raise, instead of reporting that epoch (attempts count the group's starts from 1). ``epoch_s``
     is the virtual time of one epoch; ``now_s`` the clock. ``checks`` is what checking finds.
+    ``step_s(width)`` is what a step of so many rows takes: a group that measures tries widths of 1,
+    4, 16, ... up to its own.
     """
+
+    device = "simulated"
 
     def __init__(
         self,
@@ -59,11 +65,12 @@ class SimulatedExecutor:
         stops: Stops = lambda member, epoch: False,
         refuses: Refuses = lambda member: None,
         checks: Sequence[CheckResult] = (),
+        step_s: Callable[[int], float] = lambda width: 1.0 + width / 16,
     ) -> None:
         self._num_slots = num_slots
         self.now_s = 0.0
         self._curve, self._epoch_s, self._fault = curve, epoch_s, fault
-        self._checks = list(checks)
+        self._checks, self._step_s = list(checks), step_s
         self._stops, self._refuses = stops, refuses
         self._events: list[_Event] = []
         self._groups: dict[int, tuple[TrialGroup, list[Member]]] = {}
@@ -135,6 +142,8 @@ class SimulatedExecutor:
         stopped = tuple(member.trial for member, _ in alive if self._stops(member, epoch))
         members[:] = [member for member, _ in alive if member.trial not in stopped]
         names = list(found[0][1])
+        speeds = self._speeds(group) if group.measures and epoch == group.start_epoch + 1 else ()
+        best = min(speeds, key=lambda speed: speed.seconds / speed.width, default=None)
         return Report(
             epoch=epoch,
             trials=tuple(member.trial for member, _ in alive),
@@ -148,7 +157,13 @@ class SimulatedExecutor:
             ),
             stopped=stopped,
             checkpoint=_write_checkpoint(group, epoch, stopped) if alive else None,
+            speeds=speeds,
+            width=None if best is None else group.width or best.width,
         )
+
+    def _speeds(self, group: TrialGroup) -> tuple[Speed, ...]:
+        tried = takewhile(lambda width: width <= len(group.members), (4**n for n in count()))
+        return tuple(Speed(width=width, seconds=self._step_s(width)) for width in tried)
 
 
 def _has_nan(metrics: dict[str, Metric]) -> bool:

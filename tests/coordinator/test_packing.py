@@ -10,14 +10,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpsearch.coordinator.groups import cost, to_train
-from hpsearch.coordinator.packing import LEAST_WIDTH, halve, pack
-from hpsearch.storage.records import NewTrial, TrialRecord
+from hpsearch.coordinator.packing import (
+    LEAST_WIDTH,
+    MOST_WIDTH,
+    Rows,
+    group_size,
+    halve,
+    pack,
+    rows_of,
+)
+from hpsearch.storage.records import NewTrial, SpeedRecord, TrialRecord
 
 
 def _trial(number: int, **fields: Any) -> NewTrial:
     given: dict[str, Any] = {"params": {}, "replicate": 0, "start_epoch": 0, "target_epochs": 3}
+    given |= {"epochs": fields.get("start_epoch", 0), **fields}
+    given = {"until_epoch": given["target_epochs"], **given}
     return NewTrial(
-        stage_id=1, number=number, branch="all", generation=1, group=-1, seed=0, **given | fields
+        stage_id=1, number=number, branch="all", generation=1, group=-1, seed=0, **given
     )
 
 
@@ -29,7 +39,7 @@ def _groups(
         {},
         first_group=7,
         num_slots=num_slots,
-        width=width,
+        rows=lambda config: Rows(most=width),
         rows_per_trial=rows_per_trial,
     )
     numbers = sorted({trial.group for trial in packed})
@@ -65,17 +75,54 @@ def test_what_cannot_share_minibatches_or_epochs_is_parted() -> None:
     assert _groups(trials) == [[0, 5], [1], [2], [3], [4]]
 
 
-def test_slots_get_two_groups_each_unless_these_would_be_narrow() -> None:
-    many = [_trial(i) for i in range(8 * LEAST_WIDTH)]
-    assert [len(group) for group in _groups(many, num_slots=2)] == [2 * LEAST_WIDTH] * 4
+def test_slots_get_four_groups_each_unless_these_would_be_narrow() -> None:
+    many = [_trial(i) for i in range(16 * LEAST_WIDTH)]
+    assert [len(group) for group in _groups(many, num_slots=2)] == [2 * LEAST_WIDTH] * 8
     few = [_trial(i) for i in range(2 * LEAST_WIDTH)]
     assert [len(group) for group in _groups(few, num_slots=2)] == [LEAST_WIDTH] * 2
+
+
+def _best(width: int, bytes: int = 0) -> SpeedRecord:
+    return SpeedRecord(kind="mlp", device="cpu", width=width, seconds=1.0, bytes=bytes)
+
+
+def test_a_kind_that_is_best_one_at_a_time_has_narrow_groups_for_balance() -> None:
+    assert group_size(64, num_slots=2, rows=rows_of("auto", _best(1))) == 8
+    assert group_size(64, num_slots=2, rows=rows_of("auto")) == 32
+    assert group_size(6, num_slots=2, rows=rows_of("auto", _best(1))) == 1
+
+
+def test_groups_of_a_known_kind_leave_room_to_try_a_wider_one() -> None:
+    rows = rows_of("auto", _best(256))
+    assert (rows.least, rows.most) == (256, 1024)
+    assert group_size(10_000, num_slots=1, rows=rows) == 1024
+    assert group_size(10_000, num_slots=1, rows=rows_of("auto")) == MOST_WIDTH
+    assert group_size(900, num_slots=1, rows=rows) == 256, "for balance"
+
+
+def test_stored_memory_bounds_a_group_but_not_below_what_was_trained() -> None:
+    gibibyte = 2**30
+    assert rows_of("auto", _best(256, bytes=gibibyte)).most == 512
+    assert rows_of("auto", _best(256, bytes=9 * gibibyte)).most == 256
+    assert rows_of("auto", _best(256, bytes=1)).most == 1024
+
+
+def test_a_width_that_is_given_bounds_a_group_whatever_was_measured() -> None:
+    assert group_size(900, num_slots=1, rows=rows_of(16, _best(256))) == 16
+
+
+def test_trials_before_different_rungs_are_parted() -> None:
+    trials = [_trial(0, until_epoch=1), _trial(1), _trial(2, until_epoch=1), _trial(3)]
+    assert _groups(trials) == [[0, 2], [1, 3]]
+    survivors = [a_record(number=i, id=i, epochs=i // 2) for i in range(4)]
+    packed = pack(survivors, {}, first_group=3, num_slots=1)
+    assert [trial.group for trial in packed] == [3, 3, 4, 4]
 
 
 def test_folds_divide_the_width() -> None:
     trials = [_trial(i) for i in range(64)]
     assert [len(group) for group in _groups(trials)] == [32, 32]
-    assert [len(group) for group in _groups(trials, rows_per_trial=5)] == [22, 21, 21]
+    assert [len(group) for group in _groups(trials, rows_per_trial=5)] == [16, 16, 16, 16]
     assert [len(group) for group in _groups(trials[:3], width=4, rows_per_trial=5)] == [1, 1, 1]
     assert max(len(group) for group in _groups(trials, num_slots=6)) == 11
     narrow = max(len(group) for group in _groups(trials, num_slots=6, rows_per_trial=5))
@@ -103,6 +150,12 @@ def test_cost_counts_rows_and_the_epochs_to_come() -> None:
     assert cost(folded, [trial]) == 5 * cost(a_search(), [trial])
     ahead = a_record(target_epochs=9, checkpoint_epoch=6)
     assert cost(folded, [trial, trial]) == pytest.approx(6 * cost(folded, [ahead]))
+
+
+def test_cost_counts_the_epochs_to_the_next_rung_in_seconds() -> None:
+    whole, rung = a_record(target_epochs=9), a_record(target_epochs=9, until_epoch=3)
+    assert cost(a_search(), [whole]) == pytest.approx(3 * cost(a_search(), [rung]))
+    assert cost(a_search(), [whole], 0.5) == pytest.approx(0.5 * cost(a_search(), [whole]))
 
 
 def test_halving_parts_in_two_new_groups() -> None:

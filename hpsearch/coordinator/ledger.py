@@ -1,0 +1,163 @@
+"""Ledger: every change of a search, stored first and then taken up by the view.
+
+Held by ``loop.Coordinator`` and shared with what decides for it; nobody else writes. So the view is
+at any moment what another coordinator would read back from the database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from hpsearch.coordinator.curves import Curves
+from hpsearch.coordinator.events import Observer, RungDecided, Troubled
+from hpsearch.coordinator.rungs import Decision, Rung, event_data
+from hpsearch.coordinator.view import SearchView
+from hpsearch.storage.leases import Lease
+from hpsearch.storage.records import (
+    FINISHED,
+    FailureKind,
+    GroupRecord,
+    NewDiagnosis,
+    NewStage,
+    NewTrial,
+    ReportCommit,
+    RungCommit,
+    SearchRecord,
+    TrialRecord,
+)
+from hpsearch.storage.repository import Repository
+
+
+class Ledger:
+    """The stored search under ``lease``, its ``view``, and ``observer``, who is told afterwards."""
+
+    def __init__(
+        self,
+        repository: Repository,
+        lease: Lease,
+        search: SearchRecord,
+        checkpoints: Path,
+        observer: Observer,
+    ) -> None:
+        self.repository, self.observe = repository, observer
+        self._lease, self._folder = lease, checkpoints
+        self.view = SearchView(search)
+        stages, trials = repository.load(search.id)
+        self.view.stages.extend(stages)
+        self.view.add(trials)
+        self.view.groups.update({group.number: group for group in repository.groups(search.id)})
+        self.view.speeds.add(repository.speeds())
+        if self._prunes:
+            metric = search.spec.objective.metric
+            curves, by_fold = (
+                repository.curves(search.id, metric),
+                repository.fold_curves(search.id),
+            )
+            self.view.curves = Curves(curves, by_fold)
+
+    @property
+    def _prunes(self) -> bool:
+        return any(stage.pruner is not None for stage in self.view.search.spec.stages)
+
+    def open_stage(self, new: NewStage, trials: Sequence[NewTrial]) -> list[TrialRecord]:
+        """Store a stage and the trials that it starts with."""
+        stage, added = self.repository.open_stage(self._lease, new, trials)
+        self.view.stages.append(stage)
+        self.view.add(added)
+        return added
+
+    def add_trials(self, trials: Sequence[NewTrial]) -> list[TrialRecord]:
+        """Store more trials of stages that are open."""
+        added = self.repository.add_trials(self._lease, trials)
+        self.view.add(added)
+        return added
+
+    def finish_stage(self) -> None:
+        """The last stage is complete."""
+        self.repository.finish_stage(self._lease, self.view.stages[-1].id)
+        self._close_stage()
+
+    def store_checks(self, found: Sequence[NewDiagnosis], passed: bool) -> None:
+        """Store what the checks of the last stage found; it is complete if they ``passed``."""
+        self.repository.store_checks(self._lease, self.view.stages[-1].id, found, passed)
+        if passed:
+            self._close_stage()
+
+    def _close_stage(self) -> None:
+        self.view.stages[-1] = replace(self.view.stages[-1], state="complete")
+
+    def start(self, members: Sequence[TrialRecord], worker: str, group: GroupRecord | None) -> None:
+        """Members are running on ``worker``, in the way that ``group`` says."""
+        waiting = [trial for trial in members if trial.state not in FINISHED]
+        self.repository.start_group(self._lease, [trial.id for trial in waiting], worker, group)
+        self.view.update(
+            replace(trial, state="running", attempts=trial.attempts + 1) for trial in waiting
+        )
+        if group is not None:
+            self.view.groups.setdefault(group.number, group)
+
+    def report(self, commit: ReportCommit, changed: Sequence[TrialRecord]) -> None:
+        """Store a Report, by which records ``changed``, and drop what checkpoints it replaced."""
+        passed = [self.view.trials[trial.id].checkpoint_file for trial in changed]
+        self.repository.commit_report(self._lease, commit)
+        self.view.update(changed)
+        self.view.speeds.add(commit.speeds)
+        if commit.group is not None:
+            self.view.groups[commit.group.number] = commit.group
+        if self._prunes:
+            metric = self.view.search.spec.objective.metric
+            self.view.curves.add(commit.epoch, commit.metrics, metric)
+        self._drop(passed)
+
+    def decide(self, rung: Rung, decision: Decision) -> None:
+        """Store who ends at a rung, and who goes on in which group."""
+        data = event_data(rung, decision)
+        commit = RungCommit(
+            pruned=tuple(trial.id for trial in decision.pruned),
+            kept={trial.id: (trial.group, trial.until_epoch) for trial in decision.kept},
+            data=data,
+        )
+        self.repository.decide_rung(self._lease, commit)
+        self.view.update((*decision.pruned, *decision.kept))
+        self._drop([trial.checkpoint_file for trial in decision.pruned])
+        self.observe(
+            RungDecided(
+                view=self.view,
+                stage=rung.stage,
+                epoch=rung.epoch,
+                num_pruned=len(decision.pruned),
+                num_kept=len(decision.kept),
+                message=data["message"],
+            )
+        )
+
+    def _drop(self, files: Sequence[str | None]) -> None:
+        """Delete those of ``files`` from which nothing goes on, and which no result is kept in."""
+        for file in set(files):
+            if file is not None and not self.view.needs(file):
+                (self._folder / file).unlink(missing_ok=True)
+
+    def regroup(self, groups: dict[int, int]) -> None:
+        """Trials have other groups, by id."""
+        self.repository.regroup(self._lease, groups)
+        trials = self.view.trials
+        self.view.update(replace(trials[id], group=group) for id, group in groups.items())
+
+    def fail(self, trial: TrialRecord, kind: FailureKind, message: str) -> None:
+        """A trial has failed, for ``message``."""
+        self.repository.fail_trials(self._lease, {trial.id: (kind, message)})
+        self.view.update(
+            [replace(trial, state="failed", failure_kind=kind, failure_message=message)]
+        )
+        self.tell(f"number {trial.number} failed ({kind})")
+
+    def tell(self, message: str) -> None:
+        """Trouble, and what is done about it."""
+        self.repository.add_event(self._lease, "trouble", {"message": message})
+        self.observe(Troubled(view=self.view, message=message))
+
+    def conclude(self, found: Sequence[NewDiagnosis]) -> None:
+        """Store what is found of the whole search."""
+        self.repository.add_diagnoses(self._lease, self.view.search.id, found)

@@ -1,0 +1,119 @@
+"""Widths: of which kind a group is, and how many of its rows are trained at once.
+
+Pure functions of what is stored. Called by the loop when a group is started and when it reports
+what it measured. What was decided is stored with the start, so a group that is trained again is
+trained in the same blocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import fields, replace
+
+from hpsearch.coordinator.view import SearchView
+from hpsearch.spec.search import Data, Search
+from hpsearch.storage.records import GroupRecord, SpeedRecord, TrialRecord
+from workers.config import TrainConfig
+from workers.messages import Report
+
+WIDER = 2  # times the rows that were tried at most: more than that is worth trying
+
+_SAID = ("model", "hidden_units", "depth", "channels", "batch_size", "precision")  # in any case
+_SHAPES = [f for f in fields(TrainConfig) if f.metadata["shapes"] and f.name not in _SAID]
+
+
+def kind(search: Search, config: TrainConfig) -> str:
+    """What decides how long a step takes, in words: mlp 50, batch 32, float32 on digits.
+
+    Equal for two configurations of the same data exactly when their trials can be stacked.
+    """
+    channels = (f"{count}c" for count in config.block_channels())
+    model = " ".join([config.model, *channels, *map(str, config.layer_widths())])
+    parts = [model, _batch(config), config.precision, *_others(config)]
+    return f"{', '.join(parts)} on {_data(search.data)}"
+
+
+def _batch(config: TrainConfig) -> str:
+    if config.optimizer == "gradient_descent":
+        return "full batch"
+    if config.lr_schedule == "grow_batch":
+        every, by = config.lr_step_size, config.lr_decay
+        return f"batch {config.batch_size} over {by} every {every} epochs"
+    return f"batch {config.batch_size}"
+
+
+def _others(config: TrainConfig) -> Iterator[str]:
+    """The other fields that shape tensors, by name, where they are not as by default."""
+    for field in _SHAPES:
+        value = getattr(config, field.name)
+        if value != field.default:
+            yield f"{field.name} {value}"
+
+
+def _data(data: Data) -> str:
+    """The data as far as they decide how many inputs there are, and how many examples."""
+    limited = () if data.limit is None else (f"{data.limit} rows",)
+    return " ".join(filter(None, [data.source, data.path, *data.preprocess, *limited]))
+
+
+def as_started(
+    view: SearchView,
+    members: Sequence[TrialRecord],
+    config: TrainConfig,
+    start_epoch: int,
+    device: str,
+) -> GroupRecord | None:
+    """How the group of ``members`` is trained from ``start_epoch`` on; as before, if it was.
+
+    The first group of a kind on a device measures; one that could be a good deal wider than all
+    that was tried measures again, if the widest was the best. None, which is one block, for groups
+    that were begun without a record: by an older version, or as a part of one that raised.
+    """
+    number = members[0].group
+    stored = view.groups.get(number)
+    if stored is not None:
+        return replace(stored, measures=stored.measures and stored.start_epoch == start_epoch)
+    if any(trial.state == "running" for trial in members):
+        return None
+    spec = view.search.spec
+    name, given = kind(spec, config), spec.resources.width
+    width = _known_width(view, name, device, len(members)) if given == "auto" else given
+    return GroupRecord(
+        number=number,
+        kind=name,
+        device=device,
+        start_epoch=start_epoch,
+        measures=width is None,
+        width=width,
+    )
+
+
+def _known_width(view: SearchView, kind: str, device: str, num_trials: int) -> int | None:
+    """The best width that was measured; None if it is to be measured first."""
+    best = view.speeds.best(kind, device)
+    widest, num_rows = (
+        view.speeds.widest(kind, device),
+        num_trials * view.search.spec.data.rows_per_trial,
+    )
+    if best is None or (best.width == widest and num_rows > WIDER * widest):
+        return None
+    return best.width
+
+
+def as_measured(
+    group: GroupRecord | None, report: Report, device: str
+) -> tuple[GroupRecord | None, tuple[SpeedRecord, ...]]:
+    """What a Report tells of widths: its group with the one that it chose, and the speeds."""
+    if group is None or report.width is None:
+        return None, ()
+    speeds = tuple(
+        SpeedRecord(
+            kind=group.kind,
+            device=device,
+            width=speed.width,
+            seconds=speed.seconds,
+            bytes=speed.bytes,
+        )
+        for speed in report.speeds
+    )
+    return replace(group, width=report.width), speeds
