@@ -17,16 +17,18 @@ if TYPE_CHECKING:
 
 
 class TrainingWorker:
-    """Holds the data on its device; one group trains at a time."""
+    """Holds the data and the last checkpoints on its device; one group trains at a time."""
 
     def __init__(self, dataset: Dataset, num_threads: int, name: str) -> None:
         from workers.training.device import prepared_device
         from workers.training.feed import DeviceData
+        from workers.training.kept import KeptCheckpoints
 
         self._name = name
         self._settings = ExitStack()  # never closed: they are those of the actor's process
         device = self._settings.enter_context(prepared_device(num_threads))
         self._data = DeviceData(dataset, device)
+        self._kept = KeptCheckpoints.of_device(device)
 
     def __repr__(self) -> str:  # what the dashboard and the logs show
         return self._name
@@ -35,13 +37,19 @@ class TrainingWorker:
         """Train ``group`` and stream its Reports as the epochs end."""
         from workers.training.loop import train
 
-        yield from train(group, self._data)
+        yield from train(group, self._data, self._kept)
 
     def check(self, plan: CheckPlan) -> list[CheckResult]:
         """Everything that is checked before a search."""
         from workers.training.checks import check
 
         return list(check(plan, self._data))
+
+    def device_name(self) -> str:
+        """What trains here; alike on all workers that train alike fast."""
+        from workers.training.device_name import device_name
+
+        return device_name(self._data.device)
 
     def pid(self) -> int:
         """The process of this worker; answers once its data are on the device."""

@@ -40,9 +40,8 @@ def test_gradient_descent_takes_one_step_an_epoch_on_all_examples() -> None:
         group(config(optimizer="gradient_descent", learning_rate=0.1)), device_data()
     )
     before = training.stack.views("weights")["1.bias"][0].clone()
-    x, y = next(iter(training._minibatches(0))).x_mBF[0], None
-    assert x.shape[0] == 70
-    assert y is None
+    (batch,) = training._feed.minibatches(training.stack.columns, 0, torch.float64)
+    assert len(batch) == 70
     training.train_epoch(0)
     assert training.stack.updates == 1
     assert not torch.equal(before, training.stack.views("weights")["1.bias"][0])

@@ -1,19 +1,24 @@
 """Checkpoints: a stack's rows in one safetensors file, and new stacks from rows of any such files.
 
-Written by the loop every few epochs; a file appears whole or not at all.
+Written by the loop every few epochs; a file appears whole or not at all. What the worker wrote last
+it may have in memory too, and then its file is not opened again.
 """
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import Tensor
 
 from workers.checkpoint_layout import dump_layout
-from workers.messages import CheckpointSlice, Member
+from workers.messages import Member
+from workers.training.kept import KeptCheckpoints
 from workers.training.stack import Stack
 
 
@@ -25,22 +30,24 @@ class CheckpointNotWritten(RuntimeError):
     """The folder cannot be written or is full: no fault of a member, it stops the search."""
 
 
-def write(stack: Stack, name: str, epoch: int) -> None:
+def write(stack: Stack, name: str, epoch: int, kept: KeptCheckpoints | None = None) -> None:
     """Write all rows, in the order of ``stack.members``, to a temporary name and rename it.
 
-    Raises CheckpointNotWritten.
+    ``kept`` has a copy of them from then on. Raises CheckpointNotWritten.
     """
+    metadata = _metadata(stack, epoch)
     try:
-        _write(stack, Path(name), epoch)
+        _write(stack.rows, Path(name), metadata)
     except (OSError, SafetensorError) as error:
         raise CheckpointNotWritten(f"{name} cannot be written: {error}") from error
+    if kept is not None:
+        kept.put(name, stack.rows, metadata)
 
 
-def _write(stack: Stack, file: Path, epoch: int) -> None:
+def _write(rows: Mapping[str, Tensor], file: Path, metadata: dict[str, str]) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     temporary = file.with_name(f"{file.name}.{os.getpid()}.tmp")
-    tensors = {name: tensor.contiguous() for name, tensor in stack.rows.items()}
-    save_file(tensors, temporary, _metadata(stack, epoch))
+    save_file({name: tensor.contiguous() for name, tensor in rows.items()}, temporary, metadata)
     with temporary.open("rb") as written:
         os.fsync(written.fileno())  # a power cut may not leave a name without its contents
     os.replace(temporary, file)
@@ -60,39 +67,74 @@ def _metadata(stack: Stack, epoch: int) -> dict[str, str]:
     }
 
 
-def read(stack: Stack, epoch: int) -> None:
-    """Fill each member's rows of ``stack`` from its slice, which must be of ``epoch``."""
-    updates = set()
-    for place, member in enumerate(stack.members):
-        if member.resume is None:
-            raise CheckpointError(f"trial {member.trial} is to go on but names no checkpoint")
-        updates.add(_read_rows(stack, place, member, member.resume, epoch))
+def read(stack: Stack, epoch: int, kept: KeptCheckpoints | None = None) -> None:
+    """Fill each member's rows of ``stack`` from its slice, which must be of ``epoch``.
+
+    From memory where ``kept`` has what was written to the file, else from the file.
+    """
+    updates = {
+        _read_file(stack, file, wanted, epoch, kept)
+        for file, wanted in _by_file(stack.members).items()
+    }
     if len(updates) > 1:
         raise CheckpointError(f"members of a group must have equally many updates, got {updates}")
     stack.updates = updates.pop()
 
 
-def _read_rows(
-    stack: Stack, place: int, member: Member, source: CheckpointSlice, epoch: int
-) -> int:
-    """Copy one member's rows; give its number of updates.
+def _by_file(members: Sequence[Member]) -> dict[str, dict[int, int]]:
+    """For each file the places of its members, and their rows in it."""
+    files: dict[str, dict[int, int]] = {}
+    for place, member in enumerate(members):
+        if member.resume is None:
+            raise CheckpointError(f"trial {member.trial} is to go on but names no checkpoint")
+        files.setdefault(member.resume.file, {})[place] = member.resume.row
+    return files
 
-    The file of a mixed group may have a slot more than this member's optimizer has use for, and
-    this stack one more than the file: it belongs to others.
-    """
-    folds, rows = stack.num_folds, stack.rows_of(place)
+
+def _read_file(
+    stack: Stack, name: str, wanted: Mapping[int, int], epoch: int, kept: KeptCheckpoints | None
+) -> int:
+    """Copy the rows of the members that go on from this file; give its number of updates."""
+    found = kept.get(name) if kept is not None else None
     try:
-        with safe_open(source.file, framework="pt") as file:
-            found, names = file.metadata() or {}, set(file.keys())
-            if found.get("epoch") != str(epoch) or not stack.needs(member) <= names:
-                raise CheckpointError(
-                    f"{source.file} is not a checkpoint of epoch {epoch}, or of an older version"
-                )
-            if "seeds" in found and json.loads(found["seeds"])[source.row] != member.seed:
-                raise CheckpointError(f"row {source.row} of {source.file} is of another trial")
-            stored = slice(source.row * folds, (source.row + 1) * folds)
-            for name in stack.rows.keys() & names:
-                stack.rows[name][rows].copy_(file.get_slice(name)[stored.start : stored.stop])
-            return int(found["step"])
+        if found is not None:
+            return _fill(stack, name, wanted, epoch, found.metadata, found.rows)
+        with safe_open(name, framework="pt") as file:
+            slices = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118  # no dict
+            return _fill(stack, name, wanted, epoch, file.metadata() or {}, slices)
     except (OSError, SafetensorError, IndexError) as error:
-        raise CheckpointError(f"{source.file} cannot be read: {error}") from error
+        raise CheckpointError(f"{name} cannot be read: {error}") from error
+
+
+def _fill(
+    stack: Stack,
+    name: str,
+    wanted: Mapping[int, int],
+    epoch: int,
+    metadata: Mapping[str, str],
+    stored: Mapping[str, Any],
+) -> int:
+    """Copy the rows that are ``wanted`` of ``stored``, which are tensors or slices of a file.
+
+    The file of a mixed group may have a slot more than a member's optimizer has use for, and this
+    stack one more than the file: it belongs to others.
+    """
+    needed = set().union(*(stack.needs(stack.members[place]) for place in wanted))
+    if metadata.get("epoch") != str(epoch) or not needed <= stored.keys():
+        raise CheckpointError(
+            f"{name} is not a checkpoint of epoch {epoch}, or of an older version"
+        )
+    seeds = json.loads(metadata["seeds"]) if "seeds" in metadata else None
+    for place, row in wanted.items():
+        if seeds is not None and seeds[row] != stack.members[place].seed:
+            raise CheckpointError(f"row {row} of {name} is of another trial")
+    to, of = _rows(wanted.keys(), stack.num_folds), _rows(wanted.values(), stack.num_folds)
+    first, stop = min(of), max(of) + 1
+    for key in stack.rows.keys() & stored.keys():
+        rows = stored[key][first:stop][[row - first for row in of]]
+        stack.rows[key][to] = rows.to(stack.rows[key])
+    return int(metadata["step"])
+
+
+def _rows(places: Iterable[int], folds: int) -> list[int]:
+    return [place * folds + fold for place in places for fold in range(folds)]

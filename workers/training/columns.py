@@ -28,13 +28,20 @@ class Columns:
         dtype: torch.dtype,
     ) -> None:
         self.configs, self.device, self.dtype = tuple(configs), device, dtype
-        self.seeds_M = torch.tensor(list(seeds), dtype=torch.int64, device=device)
-        self.folds_M = torch.tensor(list(folds), dtype=torch.int64, device=device)
+        self._seeds, self._folds = tuple(seeds), tuple(folds)
+        self.seeds_M = torch.tensor(self._seeds, dtype=torch.int64, device=device)
+        self.folds_M = torch.tensor(self._folds, dtype=torch.int64, device=device)
         self._vectors: dict[tuple[str, torch.dtype, float], Tensor] = {}
         self._are_active: dict[tuple[str, float], bool] = {}
 
     def __len__(self) -> int:
         return len(self.configs)
+
+    def of(self, rows: slice) -> Columns:
+        """Those of some rows alone: what is off in all of them costs them nothing."""
+        return Columns(
+            self.configs[rows], self._seeds[rows], self._folds[rows], self.device, self.dtype
+        )
 
     def number(self, name: str, *, dtype: torch.dtype | None = None, off: float = 0.0) -> Tensor:
         """The field ``name`` of all rows, [M]; None and False count as ``off``."""

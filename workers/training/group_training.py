@@ -1,28 +1,30 @@
 """GroupTraining: one group on one device, an epoch of training and one of validation at a time.
 
-Driven by ``loop.train``. Nothing here waits for the device: metrics stay on it until the epoch's
-end.
+Driven by ``loop.train``. Nothing here waits for the device, but in the steps that measure: metrics
+stay on it until the epoch's end.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from workers.config import TrainConfig
 from workers.config.combination import loss_of
-from workers.messages import Refusal, TrialGroup
-from workers.training import checkpoints
-from workers.training.dropout import drop_inputs, hidden_dropout
-from workers.training.feed import Batch, DeviceData, Feed
+from workers.messages import Refusal, Speed, TrialGroup
+from workers.training import checkpoints, widths
+from workers.training.block import Block
+from workers.training.block_epoch import BlockEpoch, Epoch, Tally
+from workers.training.feed import DeviceData, Feed
+from workers.training.kept import KeptCheckpoints
 from workers.training.loss import Criterion, chance_loss
 from workers.training.models import build_model
 from workers.training.models.activations import ACTIVATIONS
 from workers.training.models.base import Pass
 from workers.training.monitoring import UnitWatch, watched_step
-from workers.training.precision import autocast, dtype_of
+from workers.training.precision import dtype_of
 from workers.training.schedules import rates
 from workers.training.scores import Scores
 from workers.training.stack import Stack
@@ -37,118 +39,126 @@ class GroupTraining:
     """A group's stack and what it is fed. Epochs and steps count from 0.
 
     New members are drawn from their keys, or take weights from a warm start; those that cannot are
-    ``refused`` and not in the stack. Others go on from their checkpoints.
+    ``refused`` and not in the stack. Others go on from their checkpoints. At most ``width`` rows
+    are trained at once; a group that measures fills in ``speeds`` and ``width`` in its first epoch.
     """
 
-    def __init__(self, group: TrialGroup, data: DeviceData) -> None:
+    def __init__(
+        self, group: TrialGroup, data: DeviceData, kept: KeptCheckpoints | None = None
+    ) -> None:
         self.data, self._feed = data, Feed(data, group.order_seed)
         self._config = group.members[0].config  # for what all members have in common
         self._total_epochs = group.total_epochs
+        self.width, self._is_to_measure = group.width, group.measures
+        self.speeds: tuple[Speed, ...] = ()
         self.stack = _new_stack(group, data)
         self.refused: tuple[Refusal, ...] = ()
         if group.start_epoch == 0:
             self.stack.initialize()
             self.refused = warm_start(self.stack)
         else:
-            checkpoints.read(self.stack, group.start_epoch)
+            checkpoints.read(self.stack, group.start_epoch, kept)
 
     def train_epoch(self, epoch: int) -> dict[str, Tensor]:
-        """One pass over the training part: scores as it went and what was seen, [M] each.
-
-        Where the last minibatches do not fill an update, they make a smaller one.
-        """
-        stack, scores = self.stack, self._scores(detailed=False)
-        num_steps, size = (
-            self._feed.num_steps(stack.columns, epoch),
-            self._config.accumulation_steps,
-        )
-        rates_SM = self._rates(epoch, num_steps)
-        criterion, watched = self._criterion(), self._watched_step(epoch)
-        seen: dict[str, Tensor] = {}
-        for step, batch in enumerate(self._minibatches(epoch)):
-            if step < len(rates_SM) and step % size == 0:
-                stack.set_rates(rates_SM[step])
-            outputs_MBC, loss_M = self._learn(batch, criterion, epoch, step)
-            scores.add(outputs_MBC, batch.y_mB, loss_M * len(batch))
-            if (step + 1) % size == 0 or step + 1 == num_steps:
-                seen |= stack.update(watched=step == watched)
-        return scores.metrics("train") | seen | {"learning_rate": stack.rates_M}
+        """One pass over the training part: scores as it went and what was seen, [M] each."""
+        given = self._epoch(epoch)
+        tally = Tally(scores=self._scores(len(self.stack), detailed=False), seen={})
+        if self._is_to_measure:
+            tally = self._measure(given, tally)
+        return self._train(given, tally).metrics()
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, Tensor]:
         """Scores on the validation part and the state of the hidden units, [M] each."""
-        stack, scores = self.stack, self._scores(detailed=True)
-        criterion, weights = self._criterion(), stack.evaluated()
-        units = UnitWatch(ACTIVATIONS[self._config.activation], len(stack), stack.device)
-        at_once = _EVALUATED_AT_ONCE[stack.device.type]
-        chunk = max(1, at_once // (len(stack) * stack.model.widest))
-        for x_mBF, y_mB in self._feed.validation(stack.columns, chunk, stack.dtype):
+        return _joined([self._evaluate(block) for _, block in self.stack.blocks(self.width)])
+
+    def _train(self, epoch: Epoch, tally: Tally) -> Tally:
+        """The rest of the epoch, block after block."""
+        left = epoch.num_steps - tally.num_steps
+        if not left:
+            return tally
+        ends, blocks = [], self.stack.blocks(self.width)
+        for run, block in blocks:
+            rows = self._block_epoch(block, run, epoch, tally)
+            rows.train(left)
+            ends.append(rows.tally())
+        self.stack.updates = blocks[0][1].updates
+        return Tally.joined(ends)
+
+    def _measure(self, epoch: Epoch, tally: Tally) -> Tally:
+        """The epoch's first steps in blocks of ascending widths, each timed; then the width is set.
+
+        No block is stacked twice and no step is lost: what follows goes on from here.
+        """
+        steps = widths.num_measured(epoch.num_steps, epoch.update_size)
+        gauge, speeds, ends = widths.Gauge(self.data.device), [], []
+        for run in widths.ascending(len(self.stack)):
+            block = self.stack.block(run)
+            rows = self._block_epoch(block, run, epoch, tally)
+            speeds.append(gauge.speed(len(block), rows.train, steps, epoch.update_size))
+            ends.append(rows.tally())
+        self.stack.updates = block.updates
+        self.speeds, self._is_to_measure = tuple(speeds), False
+        self.width = self.width or widths.best(speeds)
+        return Tally.joined(ends)
+
+    def _block_epoch(self, block: Block, run: slice, epoch: Epoch, tally: Tally) -> BlockEpoch:
+        return BlockEpoch(block, epoch.of(run), self._feed, self._criterion(block), tally.of(run))
+
+    def _evaluate(self, block: Block) -> dict[str, Tensor]:
+        """The scores of one block's rows and the state of their units."""
+        scores, criterion = self._scores(len(block), detailed=True), self._criterion(block)
+        units = UnitWatch(ACTIVATIONS[self._config.activation], len(block), block.device)
+        weights = block.evaluated()
+        chunk = max(1, _EVALUATED_AT_ONCE[block.device.type] // (len(block) * block.model.widest))
+        for x_mBF, y_mB in self._feed.validation(block.columns, chunk, block.dtype):
             given = Pass(
                 weights=weights,
-                buffers=stack.buffers,
-                columns=stack.columns,
+                buffers=block.buffers,
+                columns=block.columns,
                 training=False,
                 observe=units.observe if units.is_open else None,
             )
-            outputs_MBC = self._forward(x_mBF, given)
+            outputs_MBC = block.forward(given, x_mBF)
             scores.add(outputs_MBC, y_mB, criterion.plain(outputs_MBC, y_mB).sum(1))
-        target_scale_M = self.data.target_scale_k[stack.columns.folds_M]
+        target_scale_M = self.data.target_scale_k[block.columns.folds_M]
         return scores.metrics("val", target_scale_M) | units.metrics()
 
-    def _learn(
-        self, batch: Batch, criterion: Criterion, epoch: int, step: int
-    ) -> tuple[Tensor, Tensor]:
-        """Add a minibatch's gradients to the stack's; its outputs [M, B, C] and mean losses [M]."""
-        stack, columns = self.stack, self.stack.columns
-        leaves = stack.leaves()
-        given = Pass(
-            weights=leaves,
-            buffers=stack.buffers,
-            columns=columns,
-            training=True,
-            dropout=hidden_dropout(columns, epoch, step),
+    def _epoch(self, epoch: int) -> Epoch:
+        stack, config, num_train = self.stack, self._config, self.data.num_train
+        num_steps, minibatch = (
+            self._feed.num_steps(stack.columns, epoch),
+            config.minibatch_size(epoch, num_train),
         )
-        outputs_MBC = self._forward(drop_inputs(batch.x_mBF, columns, epoch, step), given)
-        loss_M = criterion.training(outputs_MBC, batch)
-        stack.accumulate(torch.autograd.grad(loss_M.sum(), list(leaves.values())), len(batch))
-        self._remember(batch, outputs_MBC.detach(), criterion)
-        return outputs_MBC.detach(), loss_M.detach()
+        table_SM = rates(
+            stack.columns.configs, epoch, num_steps, num_train, self._total_epochs(epoch)
+        )
+        return Epoch(
+            number=epoch,
+            num_steps=num_steps,
+            update_size=config.accumulation_steps,
+            watched=watched_step(num_train, minibatch, config.accumulation_steps),
+            rates_SM=torch.from_numpy(table_SM).to(stack.device),
+            losses_MN=self._losses_so_far(),
+        )
 
-    def _remember(self, batch: Batch, outputs_MBC: Tensor, criterion: Criterion) -> None:
-        """Each example's loss, for the sampling of hard ones."""
+    def _losses_so_far(self) -> Tensor | None:
+        """The last loss of each example [M, N], for the sampling of hard ones."""
         losses_MN = self.stack.rows.get("example_losses")
-        if losses_MN is not None:
-            each_MB = criterion.plain(outputs_MBC, batch.y_mB).to(losses_MN)
-            # An example may come twice, under two masks: which one stays must not be chance.
-            index_MB = batch.index_mB.expand_as(each_MB)
-            losses_MN.scatter_reduce_(1, index_MB, each_MB, "amax", include_self=False)
+        # The steps that measure change them, and the others go on with the same order.
+        return losses_MN.clone() if losses_MN is not None and self._is_to_measure else losses_MN
 
-    def _forward(self, x_mBF: Tensor, given: Pass) -> Tensor:
-        with autocast(self._config.precision, self.stack.device):
-            outputs_MBC = self.stack.model.forward(given, x_mBF)
-        return outputs_MBC.to(self.stack.dtype)
-
-    def _minibatches(self, epoch: int) -> Iterator[Batch]:
-        stack = self.stack
-        losses_MN = stack.rows.get("example_losses")
-        return self._feed.minibatches(stack.columns, epoch, stack.dtype, losses_MN)
-
-    def _rates(self, epoch: int, num_steps: int) -> Tensor:
-        """[S, M]: the rates of each step, or of all of them if none changes within the epoch."""
-        configs, num_train = self.stack.columns.configs, self.data.num_train
-        table_SM = rates(configs, epoch, num_steps, num_train, self._total_epochs(epoch))
-        return torch.from_numpy(table_SM).to(self.stack.device)
-
-    def _watched_step(self, epoch: int) -> int:
-        minibatch = self._config.minibatch_size(epoch, self.data.num_train)
-        return watched_step(self.data.num_train, minibatch, self._config.accumulation_steps)
-
-    def _criterion(self) -> Criterion:
+    def _criterion(self, block: Block) -> Criterion:
         loss = loss_of(self._config, self.data.shape)
-        return Criterion(loss, self.stack.columns, self.data.class_counts_kC)
+        return Criterion(loss, block.columns, self.data.class_counts_kC)
 
-    def _scores(self, *, detailed: bool) -> Scores:
-        return Scores(len(self.stack), self.data.shape, self.stack.device, detailed=detailed)
+    def _scores(self, num_rows: int, *, detailed: bool) -> Scores:
+        return Scores(num_rows, self.data.shape, self.data.device, detailed=detailed)
+
+
+def _joined(blocks: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """The metrics of all rows, from those of each block."""
+    return {name: torch.cat([block[name] for block in blocks]) for name in blocks[0]}
 
 
 def _new_stack(group: TrialGroup, data: DeviceData) -> Stack:

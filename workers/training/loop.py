@@ -14,13 +14,17 @@ from workers.messages import Member, Refusal, Report, TrialGroup
 from workers.training import checkpoints
 from workers.training.feed import DeviceData
 from workers.training.group_training import GroupTraining
+from workers.training.kept import KeptCheckpoints
 from workers.training.precision import check_precision, matrix_products
 from workers.training.reporting import close_epoch
 
 
-def train(group: TrialGroup, data: DeviceData) -> Iterator[Report]:
+def train(
+    group: TrialGroup, data: DeviceData, kept: KeptCheckpoints | None = None
+) -> Iterator[Report]:
     """Train ``group`` on ``data`` and yield a Report after every epoch.
 
+    ``kept`` are the checkpoints that this worker has in memory: those that it writes are put there.
     Members that cannot be trained as they are configured are refused in a Report of their own.
     Ends early when no member is left. Raises whatever a member's configuration makes PyTorch or the
     checkpoint raise: the coordinator then parts the group until the member is found.
@@ -30,11 +34,11 @@ def train(group: TrialGroup, data: DeviceData) -> Iterator[Report]:
         yield _told(group, refused)
     if able:
         with matrix_products(able[0].config.precision):
-            yield from _train(replace(group, members=able), data)
+            yield from _train(replace(group, members=able), data, kept)
 
 
-def _train(group: TrialGroup, data: DeviceData) -> Iterator[Report]:
-    training = GroupTraining(group, data)
+def _train(group: TrialGroup, data: DeviceData, kept: KeptCheckpoints | None) -> Iterator[Report]:
+    training = GroupTraining(group, data, kept)
     stack = training.stack
     if training.refused:
         yield _told(group, training.refused)
@@ -44,9 +48,11 @@ def _train(group: TrialGroup, data: DeviceData) -> Iterator[Report]:
         started = time.perf_counter()
         metrics = training.train_epoch(epoch) | training.evaluate()
         report = close_epoch(stack, group, metrics, epoch + 1)
+        if group.measures and epoch == group.start_epoch:
+            report = replace(report, speeds=training.speeds, width=training.width)
         file = group.due_checkpoint(epoch + 1, ends_early=bool(report.stopped))
         if file is not None and stack.members:
-            checkpoints.write(stack, file, epoch + 1)
+            checkpoints.write(stack, file, epoch + 1, kept)
             report = replace(report, checkpoint=file)
         stack.drop(report.stopped)
         yield replace(report, seconds=time.perf_counter() - started)

@@ -1,6 +1,7 @@
 """The end of an epoch: rows become trials, the device is read once, and who is to end is found.
 
-Called by the loop; metrics of the folds of one trial become their mean and its spread.
+Called by the loop; metrics of the folds of one trial become their mean, and the objective its
+spread and its value in each fold.
 """
 
 from __future__ import annotations
@@ -67,7 +68,8 @@ def _on_device(stack: Stack, group: TrialGroup, metrics: Mapping[str, Tensor]) -
     }
     value_T = trials[group.metric]
     if folds > 1:
-        trials["spread"] = _by_trial(metrics[group.metric].double(), folds).std(1)
+        trials["by_fold"] = _by_trial(metrics[group.metric].double(), folds)
+        trials["spread"] = trials["by_fold"].std(1)
     stops_M = stopping.advance(
         stack.rows, stack.columns, value_T.repeat_interleave(folds), group.mode
     )

@@ -1,0 +1,138 @@
+"""BlockEpoch: one block of rows on its way through one epoch of training, step by step.
+
+Made by ``group_training`` for each of its blocks. Nothing here waits for the device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+
+import torch
+from torch import Tensor
+
+from workers.training.block import Block
+from workers.training.dropout import drop_inputs, hidden_dropout
+from workers.training.feed import Batch, Feed
+from workers.training.loss import Criterion
+from workers.training.models.base import Pass
+from workers.training.scores import Scores
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Epoch:
+    """What all rows of a group have in common in one epoch of training. Steps count from 0.
+
+    ``number`` counts from 0. An update takes the gradients of ``update_size`` minibatches, and
+    monitoring sees that of step ``watched``. ``rates_SM`` are the rates of each step, or of all if
+    none changes within the epoch; ``losses_MN`` the last loss of each example as the epoch began,
+    for the sampling that asks for it.
+    """
+
+    number: int
+    num_steps: int
+    update_size: int
+    watched: int
+    rates_SM: Tensor
+    losses_MN: Tensor | None
+
+    def of(self, run: slice) -> Epoch:
+        """The same for a run of the rows."""
+        losses_MN = None if self.losses_MN is None else self.losses_MN[run]
+        return replace(self, rates_SM=self.rates_SM[:, run], losses_MN=losses_MN)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tally:
+    """What an epoch's training has shown of some rows so far: scores, and what was seen [M, ...].
+
+    ``num_steps`` have been taken.
+    """
+
+    scores: Scores
+    seen: dict[str, Tensor]
+    num_steps: int = 0
+
+    def of(self, run: slice) -> Tally:
+        """That of a run of the rows, to go on from; the whole is not to be used any more."""
+        return replace(
+            self,
+            scores=self.scores.of(run),
+            seen={name: value_M[run] for name, value_M in self.seen.items()},
+        )
+
+    @staticmethod
+    def joined(parts: Sequence[Tally]) -> Tally:
+        """Those of all rows of ``parts``, in order, which have taken the same number of steps."""
+        names = parts[0].seen
+        return Tally(
+            scores=Scores.joined([part.scores for part in parts]),
+            seen={name: torch.cat([part.seen[name] for part in parts]) for name in names},
+            num_steps=parts[0].num_steps,
+        )
+
+    def metrics(self) -> dict[str, Tensor]:
+        """The training's part of a Report, [M] or [M, L] each."""
+        return self.scores.metrics("train") | self.seen
+
+
+class BlockEpoch:
+    """Takes the steps of ``epoch`` that come after those of ``tally``, as many as it is told."""
+
+    def __init__(
+        self, block: Block, epoch: Epoch, feed: Feed, criterion: Criterion, tally: Tally
+    ) -> None:
+        self._block, self._epoch, self._criterion = block, epoch, criterion
+        self._scores, self._seen, self._step = tally.scores, dict(tally.seen), tally.num_steps
+        self._minibatches = feed.minibatches(
+            block.columns, epoch.number, block.dtype, epoch.losses_MN, start=self._step
+        )
+        if len(epoch.rates_SM) == 1:
+            block.set_rates(epoch.rates_SM[0])
+
+    def train(self, num_steps: int) -> None:
+        """The next steps. Where the epoch's last ones do not fill an update, it is smaller."""
+        for batch in islice(self._minibatches, num_steps):
+            self._train_step(batch)
+
+    def tally(self) -> Tally:
+        """What has been seen so far."""
+        seen = self._seen | {"learning_rate": self._block.rates_M}
+        return Tally(scores=self._scores, seen=seen, num_steps=self._step)
+
+    def _train_step(self, batch: Batch) -> None:
+        block, epoch, step = self._block, self._epoch, self._step
+        self._step += 1
+        if step < len(epoch.rates_SM) and step % epoch.update_size == 0:
+            block.set_rates(epoch.rates_SM[step])
+        outputs_MBC, loss_M = self._learn(batch, step)
+        self._scores.add(outputs_MBC, batch.y_mB, loss_M * len(batch))
+        if self._step % epoch.update_size == 0 or self._step == epoch.num_steps:
+            self._seen |= block.update(watched=step == epoch.watched)
+
+    def _learn(self, batch: Batch, step: int) -> tuple[Tensor, Tensor]:
+        """Add a minibatch's gradients to the block's; its outputs [M, B, C] and mean losses [M]."""
+        block, columns, epoch = self._block, self._block.columns, self._epoch.number
+        leaves = block.leaves()
+        given = Pass(
+            weights=leaves,
+            buffers=block.buffers,
+            columns=columns,
+            training=True,
+            dropout=hidden_dropout(columns, epoch, step),
+        )
+        outputs_MBC = block.forward(given, drop_inputs(batch.x_mBF, columns, epoch, step))
+        loss_M = self._criterion.training(outputs_MBC, batch)
+        block.accumulate(torch.autograd.grad(loss_M.sum(), list(leaves.values())), len(batch))
+        self._remember(batch, outputs_MBC.detach())
+        return outputs_MBC.detach(), loss_M.detach()
+
+    def _remember(self, batch: Batch, outputs_MBC: Tensor) -> None:
+        """Each example's loss, for the sampling of hard ones."""
+        losses_MN = self._block.rows.get("example_losses")
+        if losses_MN is not None:
+            each_MB = self._criterion.plain(outputs_MBC, batch.y_mB).to(losses_MN)
+            # An example may come twice, under two masks: which one stays must not be chance.
+            index_MB = batch.index_mB.expand_as(each_MB)
+            losses_MN.scatter_reduce_(1, index_MB, each_MB, "amax", include_self=False)
