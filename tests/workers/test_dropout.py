@@ -56,3 +56,11 @@ def test_inputs_get_a_row_axis_only_where_some_are_dropped() -> None:
 
 def test_no_row_with_dropout_is_no_dropout() -> None:
     assert hidden_dropout(_columns("dropout", [0.0, 0.0]), 0, 0) is None
+
+
+def test_a_layers_gradients_are_dropped_as_its_units() -> None:
+    drop = hidden_dropout(_columns("dropout", [0.2, 0.7]), 0, 0)
+    h = torch.rand(2, 6, 5, dtype=torch.float64, requires_grad=True)
+    outputs, gradient = drop(h, 1), torch.rand(2, 6, 5, dtype=torch.float64)
+    (expected,) = torch.autograd.grad(outputs, h, gradient)
+    assert torch.equal(drop(gradient, 1), expected)

@@ -120,6 +120,26 @@ def test_one_part_alone_equals_torch(fields: dict[str, object]) -> None:
     _assert_same_with_gradient(found_M, expected_M, x_MBC)
 
 
+@pytest.mark.parametrize("own_targets", [False, True])
+@pytest.mark.parametrize("mixes", [False, True])
+@pytest.mark.parametrize("fields", [None, {}, {"label_smoothing": 0.2}], ids=str)
+@pytest.mark.parametrize("loss", LOSS_NAMES)
+def test_the_gradient_that_is_written_out_is_autograds(
+    loss: str, fields: dict[str, object] | None, mixes: bool, own_targets: bool
+) -> None:
+    """With each row's own numbers, and with all parts off."""
+    x_MBC, y_mB, partner_mB = _case(loss, own_targets)
+    columns = _columns(*(ROWS if fields is None else [fields] * M))
+    criterion = Criterion(loss, columns, COUNTS_KC if loss in CLASS_LOSSES else None)
+    share_M = torch.tensor([1.0, 0.3, 0.85], dtype=torch.float64)
+    batch = _batch(y_mB, partner_mB, share_M) if mixes else _batch(y_mB)
+    expected_M = criterion.training(x_MBC, batch)
+    (expected_MBC,) = torch.autograd.grad(expected_M.sum(), x_MBC)
+    found_M, found_MBC = criterion.value_and_grad(x_MBC.detach(), batch)
+    torch.testing.assert_close(found_M, expected_M.detach(), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(found_MBC, expected_MBC, rtol=1e-11, atol=1e-13)
+
+
 @pytest.mark.parametrize("loss", LOSS_NAMES)
 def test_the_gradient_agrees_with_finite_differences(loss: str) -> None:
     x_MBC, y_mB, partner_mB = _case(loss, own_targets=True)

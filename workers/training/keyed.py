@@ -30,17 +30,15 @@ def bits(seeds_M: Tensor, count: int, *counters: int) -> Tensor:
     the mixed (seed, counters), output i is the mix of state + i * golden ratio. Integer arithmetic
     only, so all devices agree to the bit.
     """
-    state_M = seeds_M
-    for counter in counters:
-        state_M = _mix(state_M + _wrap((counter + 1) * _GOLDEN))
-    words = torch.arange((count + 1) // 2, device=seeds_M.device) * _GOLDEN
-    return _mix(state_M[:, None] + words).view(torch.int32)[:, :count]
+    return _words(seeds_M, (count + 1) // 2, counters).view(torch.int32)[:, :count]
 
 
 def keep_mask(seeds_M: Tensor, drop_M: Tensor, count: int, *counters: int) -> Tensor:
-    """Boolean [M, count]: False with probability ``drop_M`` (to within 2**-32)."""
-    threshold_M = (drop_M.double() * 2.0**32 - 2.0**31).to(torch.int32)
-    return bits(seeds_M, count, *counters) >= threshold_M[:, None]
+    """Boolean [M, count]: False with probability ``drop_M`` (to within 2**-16, for 16 random bits
+    take half the time that 32 do)."""
+    threshold_M = (drop_M.double() * 2.0**16 - 2.0**15).to(torch.int16)
+    words_MW = _words(seeds_M, (count + 3) // 4, counters)
+    return words_MW.view(torch.int16)[:, :count] >= threshold_M[:, None]
 
 
 def uniforms(seeds_M: Tensor, count: int, *counters: int) -> Tensor:
@@ -56,13 +54,35 @@ def normals(seeds_M: Tensor, count: int, *counters: int) -> Tensor:
     return torch.cat([radius * angle.cos(), radius * angle.sin()], dim=1)[:, :count]
 
 
+def _words(seeds_M: Tensor, count: int, counters: tuple[int, ...]) -> Tensor:
+    """The first outputs [M, count] of each seed's stream."""
+    state_M = _mix(seeds_M + _wrap(_gathered(counters))) if counters else seeds_M
+    steps = torch.arange(count, device=seeds_M.device) * _GOLDEN
+    return _mix(state_M[:, None] + steps)
+
+
+def _gathered(counters: tuple[int, ...]) -> int:
+    """One number of all counters, in their order: the same mixing, on the host."""
+    state = 0
+    for counter in counters:
+        state = (state + (counter + 1) * _GOLDEN) % 2**64
+        state = (state ^ (state >> 30)) * _MIX_1 % 2**64
+        state = (state ^ (state >> 27)) * _MIX_2 % 2**64
+        state ^= state >> 31
+    return state
+
+
 def _wrap(number: int) -> int:
     """``number`` modulo 2**64 as a signed 64-bit integer, as torch's arithmetic wraps."""
     return (number + 2**63) % 2**64 - 2**63
 
 
 def _mix(z: Tensor) -> Tensor:
+    """SplitMix64's, in place."""
     # Torch shifts int64 arithmetically; the masks make the shifts logical.
-    z = (z ^ ((z >> 30) & (2**34 - 1))) * _MIX_1
-    z = (z ^ ((z >> 27) & (2**37 - 1))) * _MIX_2
-    return z ^ ((z >> 31) & (2**33 - 1))
+    shifted = torch.empty_like(z)
+    for shift, factor in ((30, _MIX_1), (27, _MIX_2)):
+        torch.bitwise_right_shift(z, shift, out=shifted).bitwise_and_(2 ** (64 - shift) - 1)
+        z.bitwise_xor_(shifted).mul_(factor)
+    torch.bitwise_right_shift(z, 31, out=shifted).bitwise_and_(2**33 - 1)
+    return z.bitwise_xor_(shifted)

@@ -35,6 +35,10 @@ class Loss(Protocol):
         """What is minimized, [M]: PyTorch's mean, with the rows' smoothing and class weights."""
         ...
 
+    def gradient(self, prepared: Tensor, y_mB: Tensor) -> Tensor:
+        """The gradient of ``mean``'s sum by the outputs, [M, B, C]."""
+        ...
+
 
 class CrossEntropy:
     """-log softmax(x)_y (the multinomial logit; Bishop 2006, 4.3.4).
@@ -63,6 +67,27 @@ class CrossEntropy:
         weight_MB = self._weights_MC.gather(1, y_mB.expand_as(each_MB))
         return self._smoothed(each_MB * weight_MB, log_p_MCB).sum(1) / weight_MB.sum(1)
 
+    def gradient(self, log_p_MCB: Tensor, y_mB: Tensor) -> Tensor:
+        """softmax(x)_c sum_k t_k - t_c, where the mean is -sum_k t_k log softmax(x)_k."""
+        t_MCB = self._targets(y_mB, log_p_MCB).expand_as(log_p_MCB)
+        # Autograd's own kernel: exp alone, on some processors, takes longer.
+        backward = torch.ops.aten._log_softmax_backward_data
+        by_output_MCB: Tensor = backward(-t_MCB, log_p_MCB, 1, log_p_MCB.dtype)
+        return by_output_MCB.transpose(1, 2)
+
+    def _targets(self, y_mB: Tensor, log_p_MCB: Tensor) -> Tensor:
+        """What multiplies each -log softmax(x) in the mean, [m, C, B]."""
+        _, num_classes, num_examples = log_p_MCB.shape
+        blank_mCB = log_p_MCB.new_zeros(len(y_mB), num_classes, num_examples)
+        t_mCB = blank_mCB.scatter_(1, y_mB.unsqueeze(1), 1.0)
+        if self._smoothing_M is not None:
+            evenly = t_mCB.new_tensor(1 / num_classes)
+            t_mCB = torch.lerp(t_mCB, evenly, self._smoothing_M[:, None, None])
+        if self._weights_MC is None:
+            return t_mCB / num_examples
+        weight_MB = self._weights_MC.gather(1, y_mB.expand(len(log_p_MCB), -1))
+        return t_mCB * (self._weights_MC / weight_MB.sum(1, keepdim=True)).unsqueeze(2)
+
     def _smoothed(self, each_MB: Tensor, log_p_MCB: Tensor) -> Tensor:
         if self._smoothing_M is None:
             return each_MB
@@ -85,15 +110,28 @@ class Hinge:
         return outputs_MBC.transpose(1, 2)
 
     def each(self, x_MCB: Tensor, y_mB: Tensor) -> Tensor:
-        own_M1B = _as_index(y_mB, len(x_MCB))
-        excess_MCB = (self._margin_M11 - _of_class(x_MCB, y_mB) + x_MCB).clamp(min=0)
-        return excess_MCB.scatter(1, own_M1B, 0.0).mean(1)
+        return self._excess(x_MCB, y_mB).mean(1)
 
     def mean(self, x_MCB: Tensor, y_mB: Tensor) -> Tensor:
         each_MB = self.each(x_MCB, y_mB)
         if self._weights_MC is not None:
             each_MB = each_MB * self._weights_MC.gather(1, y_mB.expand_as(each_MB))
         return each_MB.mean(1)
+
+    def gradient(self, x_MCB: Tensor, y_mB: Tensor) -> Tensor:
+        """1 / C B for each class beyond the margin, and minus their sum for the own one."""
+        by_output_MCB = (self._excess(x_MCB, y_mB) > 0).to(x_MCB) / x_MCB[0].numel()
+        if self._weights_MC is not None:
+            index_MB = y_mB.expand(len(x_MCB), -1)
+            by_output_MCB *= self._weights_MC.gather(1, index_MB).unsqueeze(1)
+        own_M1B = -by_output_MCB.sum(1, keepdim=True)
+        return by_output_MCB.scatter_(1, _as_index(y_mB, len(x_MCB)), own_M1B).transpose(1, 2)
+
+    def _excess(self, x_MCB: Tensor, y_mB: Tensor) -> Tensor:
+        """max(0, margin - x_y + x_c), 0 for the own class, [M, C, B]."""
+        own_M1B = _as_index(y_mB, len(x_MCB))
+        excess_MCB = (self._margin_M11 - _of_class(x_MCB, y_mB) + x_MCB).clamp(min=0)
+        return excess_MCB.scatter(1, own_M1B, 0.0)
 
 
 class SquaredError:
@@ -111,6 +149,9 @@ class SquaredError:
     def mean(self, x_MB: Tensor, y_mB: Tensor) -> Tensor:
         return self.each(x_MB, y_mB).mean(1)
 
+    def gradient(self, x_MB: Tensor, y_mB: Tensor) -> Tensor:
+        return (2 * (x_MB - y_mB) / x_MB.shape[1]).unsqueeze(2)
+
 
 class Huber(SquaredError):
     """e^2 / 2 up to |e| = delta, then delta (|e| - delta / 2), as nn.HuberLoss (Huber 1964)."""
@@ -120,6 +161,10 @@ class Huber(SquaredError):
 
     def each(self, x_MB: Tensor, y_mB: Tensor) -> Tensor:
         return _huber((x_MB - y_mB).abs(), self._delta_M1)
+
+    def gradient(self, x_MB: Tensor, y_mB: Tensor) -> Tensor:
+        clipped_MB = (x_MB - y_mB).clamp(-self._delta_M1, self._delta_M1)
+        return (clipped_MB / x_MB.shape[1]).unsqueeze(2)
 
 
 LOSSES: dict[str, Callable[[Columns, Tensor | None], Loss]] = {
@@ -145,11 +190,13 @@ class Criterion:
         Mixup: share L(y) + (1 - share) L(partner) (Zhang et al. 2018), each with its own weights.
         """
         prepared = self._loss.prepare(outputs_MBC)
-        loss_M = self._loss.mean(prepared, batch.y_mB)
-        if batch.partner_mB is None or batch.share_M is None:
-            return loss_M
-        partner_M = self._loss.mean(prepared, batch.partner_mB)
-        return torch.lerp(partner_M, loss_M, batch.share_M.to(loss_M))
+        return _mixed(batch, lambda y_mB: self._loss.mean(prepared, y_mB))
+
+    def value_and_grad(self, outputs_MBC: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """``training`` [M], and the gradient of its sum by the outputs [M, B, C]; no graph."""
+        prepared = self._loss.prepare(outputs_MBC)
+        loss_M = _mixed(batch, lambda y_mB: self._loss.mean(prepared, y_mB))
+        return loss_M, _mixed(batch, lambda y_mB: self._loss.gradient(prepared, y_mB))
 
     def plain(self, outputs_MBC: Tensor, y_mB: Tensor) -> Tensor:
         """The loss of each example [M, B] without smoothing, weights and mixup: trials compare.
@@ -208,6 +255,15 @@ def _least_huber(targets_N: Tensor, delta: float) -> float:
 def _huber(error: Tensor, delta: Tensor) -> Tensor:
     clipped = torch.minimum(error, delta)
     return clipped * (error - clipped / 2)
+
+
+def _mixed(batch: Batch, of: Callable[[Tensor], Tensor]) -> Tensor:
+    """What ``of`` gives for a batch's targets [M, …]; of mixup, for both and each row's share."""
+    found = of(batch.y_mB)
+    if batch.partner_mB is None or batch.share_M is None:
+        return found
+    share = batch.share_M.to(found).view(-1, *[1] * (found.dim() - 1))
+    return torch.lerp(of(batch.partner_mB), found, share)
 
 
 def _of_class(scores_MCB: Tensor, y_mB: Tensor) -> Tensor:

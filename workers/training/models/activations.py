@@ -25,9 +25,12 @@ class Activation:
 
     ``dead(outputs)`` marks those that no gradient passes (if it marks one, then all smaller ones
     too), ``saturated(outputs)`` those where the function is nearly flat; None where that cannot be.
+    ``pullback(gradient, outputs)`` is the gradient by h, which may take the place of the one by the
+    outputs; None where the outputs do not tell it.
     """
 
     apply: Callable[[Tensor, Tensor | None], Tensor]
+    pullback: Callable[[Tensor, Tensor], Tensor] | None = None
     dead: Callable[[Tensor], Tensor] | None = None
     saturated: Callable[[Tensor], Tensor] | None = None
 
@@ -62,22 +65,35 @@ def _leaky(h: Tensor, slope: Tensor | None) -> Tensor:
     return torch.lerp(torch.relu(h), h, slope.to(h.dtype))
 
 
+def _relu_pullback(gradient: Tensor, outputs: Tensor) -> Tensor:
+    """In place, 0 where the outputs are: multiplying by a mask takes 8 times as long on a CPU."""
+    threshold_backward = torch.ops.aten.threshold_backward.grad_input
+    passed: Tensor = threshold_backward(gradient, outputs, 0, grad_input=gradient)
+    return passed
+
+
 ACTIVATIONS: dict[str, Activation] = {
-    "relu": Activation(apply=_relu, dead=lambda h: h <= 0),
+    "relu": Activation(apply=_relu, pullback=_relu_pullback, dead=lambda h: h <= 0),
     "leaky_relu": Activation(apply=_leaky),
     "prelu": Activation(apply=_leaky),
     "elu": Activation(apply=lambda h, _: F.elu(h), saturated=lambda h: h < -0.99),
     "gelu": Activation(apply=lambda h, _: F.gelu(h)),
     "silu": Activation(apply=lambda h, _: F.silu(h)),
-    "tanh": Activation(apply=lambda h, _: torch.tanh(h), saturated=lambda h: h.abs() > 0.99),
+    "tanh": Activation(
+        apply=lambda h, _: torch.tanh(h),
+        pullback=torch.ops.aten.tanh_backward,
+        saturated=lambda h: h.abs() > 0.99,
+    ),
     "sigmoid": Activation(
-        apply=lambda h, _: torch.sigmoid(h), saturated=lambda h: (h - 0.5).abs() > 0.49
+        apply=lambda h, _: torch.sigmoid(h),
+        pullback=torch.ops.aten.sigmoid_backward,
+        saturated=lambda h: (h - 0.5).abs() > 0.49,
     ),
     "arctan": Activation(
         apply=lambda h, _: torch.atan(h),
         saturated=lambda h: h.abs() > math.atan(7),  # slope 1/50
     ),
-    "identity": Activation(apply=lambda h, _: h),
+    "identity": Activation(apply=lambda h, _: h, pullback=lambda gradient, _: gradient),
     "step": Activation(apply=lambda h, _: _apply_step(h)),  # its gradient passes where it is 0
 }
 

@@ -46,7 +46,8 @@ class Pass:
     ``weights`` and ``buffers`` are [M, *shape] by name; buffers are updated in place if
     ``training``. ``dropout(h, layer)`` drops units of h, ``observe(h, layer)`` is shown the hidden
     activations; both take them with the row axis first: [M, units, examples] of a linear layer,
-    [M, examples, channels, height, width] of a convolution.
+    [M, examples, channels, height, width] of a convolution. ``dropout`` multiplies by factors that
+    depend on the layer alone, so that it takes gradients back as it takes units forth.
     """
 
     weights: Mapping[str, Tensor]
@@ -55,6 +56,9 @@ class Pass:
     training: bool
     dropout: Callable[[Tensor, int], Tensor] | None = None
     observe: Callable[[Tensor, int], None] | None = None
+
+
+Pullback = Callable[[Tensor], list[Tensor]]
 
 
 class Model(Protocol):
@@ -73,4 +77,12 @@ class Model(Protocol):
 
     def forward(self, given: Pass, x_mBF: Tensor) -> Tensor:
         """Outputs [M, B, C] of all rows; ``x_mBF`` has m = M, or 1 where all see the same."""
+        ...
+
+    def vjp(self, given: Pass, x_mBF: Tensor) -> tuple[Tensor, Pullback] | None:
+        """The outputs without autograd, and what takes their gradient [M, B, C] to those of the
+        parameters, [M, *shape] each in their order; None where only autograd can.
+
+        It may write over the gradient that it is given.
+        """
         ...

@@ -29,7 +29,7 @@ from torch.nn import functional as F
 from workers.config import TrainConfig
 from workers.config.combination import DataShape
 from workers.training.models.activations import ACTIVATIONS, slope_parameters, slopes
-from workers.training.models.base import BufferSpec, ParameterSpec, Pass
+from workers.training.models.base import BufferSpec, ParameterSpec, Pass, Pullback
 from workers.training.models.linear import LinearLayers, affine_parameters
 from workers.training.models.normalization import Normalization
 
@@ -134,6 +134,9 @@ class CNN:
         channels = self.blocks[-1][-1].channels[1] if self.blocks else self.image[0]
         h_mCYXB = _by_row(h_BKYX, channels).permute(1, 2, 3, 4, 0)
         return self.layers.forward(given, h_mCYXB.flatten(1, 3)).transpose(1, 2)
+
+    def vjp(self, given: Pass, x_mBF: Tensor) -> tuple[Tensor, Pullback] | None:
+        return None
 
     def _parts(self) -> tuple[Convolution | LinearLayers, ...]:
         return (*(part for block in self.blocks for part in block), self.layers)

@@ -8,12 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 
-import torch
 from torch import Tensor
 
 from workers.training.models.activations import ACTIVATIONS, slope_parameters, slopes
-from workers.training.models.base import BufferSpec, ParameterSpec, Pass
+from workers.training.models.base import BufferSpec, ParameterSpec, Pass, Pullback
 from workers.training.models.normalization import Normalization
+from workers.training.models.products import affine, products
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,12 +54,50 @@ class LinearLayers:
     def forward(self, given: Pass, h_mFB: Tensor) -> Tensor:
         """Outputs [M, C, B]. The examples lie innermost throughout: the softmax over a short class
         axis is several times faster that way (benchmarks/layers.py)."""
-        h_MHB = h_mFB.expand(len(given.columns), -1, -1)
+        h_MHB = h_mFB
         for layer in range(self.first, self.head):
             h_MHB = _affine(h_MHB, self.normalization.weight(given, layer), given, layer)
             h_MHB = self.normalization.of_units(h_MHB, given, layer)
             h_MHB = self._activate(h_MHB, given, layer)
         return _affine(h_MHB, given.weights[f"{self.head}.weight"], given, self.head)
+
+    # Written out for the layers of most searches: 64 networks 64-50-10 learn from 32 examples in
+    # 1.4 times less time than by autograd, 8 in 2 times less, one alone in 3 times less, for
+    # autograd's own work is 0.1 ms a step.
+
+    @property
+    def has_vjp(self) -> bool:
+        """Whether ``vjp`` is there: without normalization, if outputs tell the activation's."""
+        is_plain = self.normalization.name == "none"
+        return is_plain and ACTIVATIONS[self.activation].pullback is not None
+
+    def vjp(self, given: Pass, h_mFB: Tensor) -> tuple[Tensor, Pullback]:
+        """As the model's, with outputs [M, C, B]."""
+        inputs, activated = {self.first: h_mFB}, {}
+        for layer in range(self.first, self.head):
+            h_MHB = _affine(inputs[layer], given.weights[f"{layer}.weight"], given, layer)
+            activated[layer] = h_MHB = ACTIVATIONS[self.activation].apply(h_MHB, None)
+            inputs[layer + 1] = h_MHB if given.dropout is None else given.dropout(h_MHB, layer)
+
+        def pullback(g_MHB: Tensor) -> list[Tensor]:
+            gradients: list[Tensor] = []
+            for layer in range(self.head, self.first - 1, -1):
+                by_weight_MHF = products(g_MHB, inputs[layer].transpose(1, 2))
+                gradients = [by_weight_MHF, g_MHB.sum(2), *gradients]
+                if layer > self.first:
+                    weight_MFH = given.weights[f"{layer}.weight"].transpose(1, 2)
+                    g_MFB = products(weight_MFH, g_MHB)
+                    g_MHB = self._pulled_back(g_MFB, activated[layer - 1], given, layer - 1)
+            return gradients
+
+        weight_MCF = given.weights[f"{self.head}.weight"]
+        return _affine(inputs[self.head], weight_MCF, given, self.head), pullback
+
+    def _pulled_back(self, g_MHB: Tensor, h_MHB: Tensor, given: Pass, layer: int) -> Tensor:
+        """The gradient by what ``layer`` has before its activation, ``h_MHB`` after it."""
+        pullback = ACTIVATIONS[self.activation].pullback
+        assert pullback is not None, "has_vjp says so"
+        return pullback(g_MHB if given.dropout is None else given.dropout(g_MHB, layer), h_MHB)
 
     def _activate(self, h_MHB: Tensor, given: Pass, layer: int) -> Tensor:
         slope_M = slopes(self.activation, given, layer)
@@ -84,5 +122,5 @@ def affine_parameters(layer: int, shape: tuple[int, ...]) -> tuple[ParameterSpec
     )
 
 
-def _affine(h_MFB: Tensor, weight_MHF: Tensor, given: Pass, layer: int) -> Tensor:
-    return torch.baddbmm(given.weights[f"{layer}.bias"].unsqueeze(-1), weight_MHF, h_MFB)
+def _affine(h_mFB: Tensor, weight_MHF: Tensor, given: Pass, layer: int) -> Tensor:
+    return affine(weight_MHF, h_mFB, given.weights[f"{layer}.bias"])

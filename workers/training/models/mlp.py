@@ -12,7 +12,7 @@ from torch import Tensor
 
 from workers.config import TrainConfig
 from workers.config.combination import DataShape
-from workers.training.models.base import BufferSpec, ParameterSpec, Pass
+from workers.training.models.base import BufferSpec, ParameterSpec, Pass, Pullback
 from workers.training.models.linear import LinearLayers
 from workers.training.models.normalization import Normalization
 
@@ -37,6 +37,12 @@ class MLP:
 
     def forward(self, given: Pass, x_mBF: Tensor) -> Tensor:
         return self.layers.forward(given, x_mBF.transpose(1, 2)).transpose(1, 2)
+
+    def vjp(self, given: Pass, x_mBF: Tensor) -> tuple[Tensor, Pullback] | None:
+        if not self.layers.has_vjp:
+            return None
+        outputs_MCB, pullback = self.layers.vjp(given, x_mBF.transpose(1, 2))
+        return outputs_MCB.transpose(1, 2), lambda g_MBC: pullback(g_MBC.transpose(1, 2))
 
 
 def mlp(config: TrainConfig, data: DataShape) -> MLP:
