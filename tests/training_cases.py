@@ -15,6 +15,34 @@ from workers.training.feed import DeviceData
 
 CPU = torch.device("cpu")
 
+# Parts of which each member of a group may have its own amount, three of each.
+MIXES: dict[str, dict[str, object]] = {
+    "optimizers": {"optimizer": ["adam", "lion", "swats"]},
+    "augmentation": {
+        "input_noise": [0.0, 0.5, 1.0],
+        "mixup": [0.0, 0.2, 1.0],
+        "corruption": [0.1, 0.0, 0.2],
+    },
+    "dropout": {"dropout": [0.0, 0.3, 0.5], "input_dropout": [0.2, 0.0, 0.1]},
+    "loss": {"label_smoothing": [0.0, 0.1, 0.3], "class_weights": ["none", "balanced", "none"]},
+    "schedules": {
+        "lr_schedule": ["one_cycle", "cosine", "plateau"],
+        "warmup_epochs": [0.0, 1.5, 0.5],
+        "lr_scaling": ["none", "sqrt", "linear"],
+    },
+    "hard": {"sampling": "hard", "hard_emphasis": [0.5, 1.0, 2.0]},
+    "batch norm": {"normalization": "batch", "norm_momentum": [0.1, 0.5, 0.9]},
+    "weight norm": {"normalization": "weight"},
+    "prelu": {"activation": "prelu"},
+    "slope": {"activation": "leaky_relu", "negative_slope": [0.0, 0.1, 0.3]},
+    "gradient": {
+        "gradient_noise": [0.0, 0.1, 0.01],
+        "gradient_clip_norm": [None, 0.1, 1.0],
+        "ema_decay": [0.9, 0.0, 0.5],
+    },
+    "patience": {"patience": [None, 1, 2], "learning_rate": [0.01, 1.0, 1e-9]},
+}
+
 
 def blobs(num_train: int = 70, num_features: int = 12, num_classes: int = 4) -> Dataset:
     """Gaussian blobs, one a class, far enough apart to be learned and near enough to err."""
@@ -122,3 +150,14 @@ def group(*configs: TrainConfig, epochs: int = 4, **fields: object) -> TrialGrou
             **fields,
         }
     )
+
+
+def mixed(part: str, count: int = 3, **fields: object) -> list[TrainConfig]:
+    """``count`` configurations that differ in the amounts of ``MIXES[part]``, in turns."""
+    mix = MIXES[part]
+    return [
+        config(
+            **fields, **{name: v[i % 3] if isinstance(v, list) else v for name, v in mix.items()}
+        )
+        for i in range(count)
+    ]

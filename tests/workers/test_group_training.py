@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from training_cases import blobs, config, device_data, folded, group, images, line
+from training_cases import MIXES, blobs, config, device_data, folded, group, images, line, mixed
 
-from workers.config import TrainConfig
 from workers.data import Dataset
 from workers.messages import CheckpointSlice, Report, TrialGroup
 from workers.training import group_training
@@ -57,46 +56,11 @@ def test_a_batch_that_grows_makes_fewer_updates() -> None:
     assert updates == [7, 7 + 4, 7 + 4 + 2, 7 + 4 + 2 + 1]
 
 
-EVERYTHING: dict[str, dict[str, object]] = {
-    "optimizers": {"optimizer": ["adam", "lion", "swats"]},
-    "augmentation": {
-        "input_noise": [0.0, 0.5, 1.0],
-        "mixup": [0.0, 0.2, 1.0],
-        "corruption": [0.1, 0.0, 0.2],
-    },
-    "dropout": {"dropout": [0.0, 0.3, 0.5], "input_dropout": [0.2, 0.0, 0.1]},
-    "loss": {"label_smoothing": [0.0, 0.1, 0.3], "class_weights": ["none", "balanced", "none"]},
-    "schedules": {
-        "lr_schedule": ["one_cycle", "cosine", "plateau"],
-        "warmup_epochs": [0.0, 1.5, 0.5],
-        "lr_scaling": ["none", "sqrt", "linear"],
-    },
-    "hard": {"sampling": "hard", "hard_emphasis": [0.5, 1.0, 2.0]},
-    "batch norm": {"normalization": "batch", "norm_momentum": [0.1, 0.5, 0.9]},
-    "weight norm": {"normalization": "weight"},
-    "prelu": {"activation": "prelu"},
-    "slope": {"activation": "leaky_relu", "negative_slope": [0.0, 0.1, 0.3]},
-    "gradient": {
-        "gradient_noise": [0.0, 0.1, 0.01],
-        "gradient_clip_norm": [None, 0.1, 1.0],
-        "ema_decay": [0.9, 0.0, 0.5],
-    },
-    "patience": {"patience": [None, 1, 2], "learning_rate": [0.01, 1.0, 1e-9]},
-}
-
-
-def _mixed(fields: dict[str, object]) -> list[TrainConfig]:
-    return [
-        config(**{name: v[i] if isinstance(v, list) else v for name, v in fields.items()})
-        for i in range(3)
-    ]
-
-
 @pytest.mark.parametrize("dataset", [blobs, folded], ids=["split", "folds"])
-@pytest.mark.parametrize("part", EVERYTHING)
+@pytest.mark.parametrize("part", MIXES)
 def test_a_trial_trains_alone_as_in_company(part: str, dataset: object) -> None:
     data = device_data(dataset())
-    whole = group(*_mixed(EVERYTHING[part]))
+    whole = group(*mixed(part))
     together = _trained(whole, data)
     for trial in range(3):
         alone = _trained(replace(whole, members=(whole.members[trial],)), data)
@@ -107,14 +71,12 @@ def test_a_trial_trains_alone_as_in_company(part: str, dataset: object) -> None:
 
 
 @pytest.mark.parametrize("dataset", [blobs, folded], ids=["split", "folds"])
-@pytest.mark.parametrize("part", EVERYTHING)
+@pytest.mark.parametrize("part", MIXES)
 def test_a_group_that_was_stopped_goes_on_to_the_last_bit(
     part: str, dataset: object, tmp_path: Path
 ) -> None:
     data = device_data(dataset())
-    whole = group(
-        *_mixed(EVERYTHING[part]), epochs=4, checkpoint_stem=f"{tmp_path}/g", checkpoint_every=2
-    )
+    whole = group(*mixed(part), epochs=4, checkpoint_stem=f"{tmp_path}/g", checkpoint_every=2)
     uninterrupted = _trained(whole, data)
     at = uninterrupted[1]
     going_on = [t for t in at.trials if t not in at.stopped]
