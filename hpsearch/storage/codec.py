@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import BaseModel
 
 FLOAT = "$float"  # {"$float": "nan"}: PostgreSQL refuses the bare NaN that Python would write
+_ENCODER = json.JSONEncoder(allow_nan=False)  # json.dumps would make one each time
 
 
 def encode(value: Any) -> str:
@@ -24,7 +25,11 @@ def encode(value: Any) -> str:
     Takes mappings with string keys, lists and tuples, dataclasses, pydantic models, numbers (those
     of numpy too), strings, booleans and None; raises TypeError for anything else.
     """
-    return json.dumps(_plain(value), allow_nan=False)
+    if type(value) is list and set(map(type, value)) == {float}:  # a number a layer, each epoch
+        text = str(value)  # which is JSON, but for nan and inf
+        if "n" not in text:
+            return text
+    return _ENCODER.encode(_plain(value))
 
 
 def decode(text: str | bytes) -> Any:
@@ -41,8 +46,6 @@ def decode_all(texts: Iterable[str | None]) -> tuple[Any, ...]:
 
 
 def _plain(value: Any) -> Any:
-    if type(value) is float and math.isfinite(value):  # the norms of all layers, every epoch
-        return value
     if value is None or isinstance(value, str | bool):
         return value
     if isinstance(value, Mapping):

@@ -17,6 +17,7 @@ from sqlalchemy import (
     Connection,
     Engine,
     Interval,
+    bindparam,
     create_engine,
     event,
     func,
@@ -118,13 +119,16 @@ class Database:
         return f"the database {self.url} cannot be used: {reason}; {mend}"
 
 
-def clock(connection: Connection, ahead: timedelta = timedelta(0)) -> ColumnElement[datetime]:
+def clock(dialect: str, ahead: timedelta = timedelta(0)) -> ColumnElement[datetime]:
     """The time on the database's own clock, which all coordinators share, plus ``ahead``.
 
-    PostgreSQL's runs on within a transaction; SQLite has none but that of this host.
+    It is read when the statement is executed. PostgreSQL's runs on within a transaction; SQLite has
+    none but that of this host.
     """
-    if connection.dialect.name == "sqlite":
-        return literal(datetime.now(UTC) + ahead, UtcDateTime())
+    if dialect == "sqlite":
+        return bindparam(
+            "now", callable_=lambda: datetime.now(UTC) + ahead, type_=UtcDateTime(), unique=True
+        )
     return type_coerce(func.clock_timestamp() + literal(ahead, Interval()), UtcDateTime())
 
 

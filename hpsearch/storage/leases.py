@@ -12,10 +12,12 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
 import psutil
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from hpsearch.storage.database import clock
 from hpsearch.storage.errors import LeaseHeld, LeaseLost, StorageError
@@ -85,7 +87,7 @@ def acquire(connection: Connection, search_id: int, owner: Owner) -> Lease:
             SearchRow.lease_owner,
             SearchRow.lease_token,
             SearchRow.lease_expires_at,
-            clock(connection).label("now"),
+            clock(connection.dialect.name).label("now"),
         )
         .where(SearchRow.id == search_id)
         .with_for_update()  # SQLite has no such clause, and has the whole database locked
@@ -108,18 +110,26 @@ def hold(connection: Connection, lease: Lease) -> datetime:
     First statement of every write. The row stays locked until the end of the transaction, so the
     lease cannot change hands before. Raises LeaseLost if it has.
     """
-    expires_at = connection.execute(
-        update(SearchRow)
-        .where(SearchRow.id == lease.search_id, SearchRow.lease_token == lease.token)
-        .values(lease_expires_at=clock(connection, ahead=TTL))
-        .returning(SearchRow.lease_expires_at)
-    ).scalar_one_or_none()
+    given = {"search": lease.search_id, "token": lease.token}
+    extend = _extend(connection.dialect.name, TTL)
+    expires_at = connection.execute(extend, given).scalar_one_or_none()
     if expires_at is None:
         raise LeaseLost(
             f"search {lease.search_id} was taken over from {lease.owner}: nothing of this write "
             "was stored; stop here, and see who carries it out with `hpsearch status`"
         )
     return expires_at - TTL
+
+
+@cache
+def _extend(dialect: str, ttl: timedelta) -> ReturningUpdate[datetime | None]:
+    """Built once: to build it takes longer than to execute it."""
+    return (
+        update(SearchRow)
+        .where(SearchRow.id == bindparam("search"), SearchRow.lease_token == bindparam("token"))
+        .values(lease_expires_at=clock(dialect, ahead=ttl))
+        .returning(SearchRow.lease_expires_at)
+    )
 
 
 def release(connection: Connection, lease: Lease, state: SearchState) -> None:

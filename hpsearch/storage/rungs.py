@@ -6,45 +6,36 @@ Called by ``hpsearch.storage.repository`` inside its transactions.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, select
 from sqlalchemy.orm import InstrumentedAttribute
 
 from hpsearch.storage.events import add_event
 from hpsearch.storage.records import RungCommit
 from hpsearch.storage.tables import MetricRow, TrialRow
+from hpsearch.storage.trials import update_trials
 from workers.metrics import OBJECTIVES
-
-_TRIALS = TrialRow.__table__
-_OWN = (_TRIALS.c.id == bindparam("trial")) & (_TRIALS.c.search_id == bindparam("search"))
-_PRUNED = (
-    update(TrialRow).where(_OWN).values(state="pruned", finished_at=bindparam("new_finished_at"))
-)
-_KEPT = (
-    update(TrialRow)
-    .where(_OWN)
-    .values(state="waiting", group=bindparam("new_group"), until_epoch=bindparam("new_until_epoch"))
-)
 
 
 def decide_rung(
     connection: Connection, search_id: int, decision: RungCommit, now: datetime
 ) -> None:
     """End the pruned trials; give the kept ones their group and the epoch of their next rung."""
-    pruned = [
-        {"trial": trial_id, "search": search_id, "new_finished_at": now}
-        for trial_id in decision.pruned
-    ]
-    kept = [
-        {"trial": trial_id, "search": search_id, "new_group": group, "new_until_epoch": until}
-        for trial_id, (group, until) in decision.kept.items()
-    ]
-    if pruned:
-        connection.execute(_PRUNED, pruned)
-    if kept:
-        connection.execute(_KEPT, kept)
+    pruned, kept = decision.pruned, decision.kept
+    ends: dict[str, Sequence[Any]] = {
+        "state": ["pruned"] * len(pruned),
+        "finished_at": [now] * len(pruned),
+    }
+    goes_on: dict[str, Sequence[Any]] = {
+        "state": ["waiting"] * len(kept),
+        "group": [group for group, _ in kept.values()],
+        "until_epoch": [epoch for _, epoch in kept.values()],
+    }
+    update_trials(connection, search_id, pruned, ends)
+    update_trials(connection, search_id, list(kept), goes_on)
     add_event(connection, search_id, "rung", decision.data, now)
 
 

@@ -24,7 +24,7 @@ LARGEST_ID = 2**31 - 1  # of an INTEGER column; digits beyond it can only be a n
 
 def create(connection: Connection, spec: Search, provenance: Provenance) -> SearchRecord:
     """Store a request, in state submitted."""
-    now = connection.execute(select(clock(connection))).scalar_one()
+    now = connection.execute(select(clock(connection.dialect.name))).scalar_one()
     search_id = connection.execute(
         insert(SearchRow)
         .values(

@@ -5,21 +5,24 @@ Called by ``hpsearch.storage.repository`` inside its transactions.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, Update, bindparam, func, insert, select, update
 
 from hpsearch.spec.reason import Reason
 from hpsearch.spec.space import Branch
+from hpsearch.storage.bulk import execute_rows
 from hpsearch.storage.events import add_event
 from hpsearch.storage.records import NewStage, NewTrial, StageRecord, TrialRecord
 from hpsearch.storage.tables import StageRow, TrialRow
 
 _STAGE = [StageRow.__table__.c[field.name] for field in fields(StageRecord)]
 _TRIAL = [TrialRow.__table__.c[field.name] for field in fields(TrialRecord)]
+_INSERT = insert(TrialRow)
 _UNSTARTED = {"state": "waiting", "attempts": 0, "seconds": 0.0, "stopped_early": False}
 
 
@@ -65,12 +68,27 @@ def add_trials(
     ]
     if not given:
         return []
-    rows = connection.execute(
-        insert(TrialRow).returning(TrialRow.number, TrialRow.id),
-        [{**values, "created_at": now} for values in given],
-    )
-    ids = {row.number: row.id for row in rows}
+    columns = {name: [values[name] for values in given] for name in given[0]}
+    execute_rows(connection, _INSERT, {**columns, "created_at": [now] * len(given)})
+    ids = _ids(connection, search_id, columns["number"])
     return [TrialRecord(id=ids[values["number"]], **values) for values in given]
+
+
+def update_trials(
+    connection: Connection,
+    search_id: int,
+    trial_ids: Sequence[int],
+    columns: Mapping[str, Sequence[Any]],
+    kept: Container[str] = (),
+) -> None:
+    """Set ``columns``, which have a value a trial; where one of ``kept`` has None, it stays.
+
+    A trial of another search is left alone.
+    """
+    new = {f"new_{name}": values for name, values in columns.items()}
+    searches = [search_id] * len(trial_ids)
+    statement = _update(tuple((name, name in kept) for name in columns))
+    execute_rows(connection, statement, {"trial": trial_ids, "search": searches, **new})
 
 
 def load(connection: Connection, search_id: int) -> tuple[list[StageRecord], list[TrialRecord]]:
@@ -95,6 +113,28 @@ def stages(connection: Connection, search_id: int) -> list[StageRecord]:
         select(*_STAGE).where(StageRow.search_id == search_id).order_by(StageRow.position)
     )
     return [_stage(row) for row in rows]
+
+
+def _ids(connection: Connection, search_id: int, numbers: Sequence[int]) -> dict[int, int]:
+    rows = connection.execute(
+        select(TrialRow.number, TrialRow.id).where(
+            TrialRow.search_id == search_id, TrialRow.number.between(min(numbers), max(numbers))
+        )
+    )
+    return {number: id for number, id in rows}
+
+
+@cache
+def _update(columns: tuple[tuple[str, bool], ...]) -> Update:
+    """By the names of the columns, each with whether it stays where the new value is NULL."""
+    trials = TrialRow.__table__.c
+    new = {name: bindparam(f"new_{name}", type_=trials[name].type) for name, _ in columns}
+    values = {
+        name: func.coalesce(new[name], trials[name]) if kept else new[name]
+        for name, kept in columns
+    }
+    own = (trials.id == bindparam("trial")) & (trials.search_id == bindparam("search"))
+    return update(TrialRow).where(own).values(values)
 
 
 def _stage(row: Row[Any]) -> StageRecord:
