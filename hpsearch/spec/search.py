@@ -60,7 +60,8 @@ class Stage(Frozen):
     ``batch`` how many trials are asked at once from a sampler that learns; ``narrow`` whether the
     ranges are narrowed before this stage; ``expand`` how many times this stage may extend ranges
     whose border holds the best trials; ``pruner`` what ends trials at rungs. A confirm stage has
-    ``top`` and ``seeds`` instead of trials. A check stage, which is the first if there is one, has none of all this.
+    ``top`` and ``seeds`` instead of trials. A check stage, which is the first if there is one, has
+    none of all this.
     """
 
     name: str
