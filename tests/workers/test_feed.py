@@ -15,6 +15,7 @@ from workers.data import Dataset
 from workers.data.dataset import Transform
 from workers.training.columns import Columns
 from workers.training.feed import Batch, Feed
+from workers.training.feed import feed as feed_of_groups
 from workers.training.keyed import generator
 
 DOUBLE = torch.float64
@@ -132,6 +133,31 @@ def test_no_fold_ever_trains_on_a_row_it_validates_on(
         assert trained.isdisjoint(dataset.fold_rows[fold].tolist())
         validated = torch.cat([x[row, :, 0] for x, _ in feed.validation(columns, 7, DOUBLE)])
         assert validated.int().tolist() == dataset.fold_rows[fold].tolist()
+
+
+@pytest.mark.parametrize("fields", [{}, {"mixup": 0.3}, {"input_noise": 0.2}], ids=str)
+@pytest.mark.parametrize("at_once_bytes", [1, 4 * 16 * 12 * 8, 2**30])
+@pytest.mark.parametrize("folds", [None, [0, 2, 1]], ids=["whole", "folds"])
+@pytest.mark.parametrize("start", [0, 2])
+def test_minibatches_are_the_same_however_many_are_gathered_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+    fields: dict[str, object],
+    at_once_bytes: int,
+    folds: list[int] | None,
+    start: int,
+) -> None:
+    """Against the examples at the places that each names, gathered by hand."""
+    data = device_data(None if folds is None else folded(FOLDS))
+    columns = _columns(folds, **fields)
+    monkeypatch.setattr(feed_of_groups, "_GATHERED_BYTES", at_once_bytes)
+    whole = _epoch(Feed(data, 7), columns, 1).index_mB.split(16, dim=1)
+    found = list(Feed(data, 7).minibatches(columns, 1, DOUBLE, start=start))
+    for batch, index_mB in zip(found, whole[start:], strict=True):
+        x_mBF, y_mB = data.train.at(index_mB, torch.tensor(folds or [0]))
+        assert torch.equal(batch.index_mB, index_mB)
+        assert torch.equal(batch.y_mB, y_mB)
+        assert torch.equal(batch.x_mBF, x_mBF.double()) == (not fields)
+        assert (batch.partner_mB is not None) == ("mixup" in fields)
 
 
 @pytest.mark.parametrize("sampling", ["shuffled", "interleaved"])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import torch
 from hypothesis import given
@@ -84,7 +82,7 @@ def test_a_minibatchs_gradients_are_those_of_its_losses(fields: dict[str, object
     criterion = Criterion("cross_entropy", rows.columns, None)
     expected_M, expected = _by_autograd(rows, batch, criterion)
     outputs_MBC, loss_M, gradients = value_and_grad(
-        rows.model, _given(rows), batch, criterion, "float64"
+        rows.model, _given(rows), batch.x_mBF, batch, criterion, "float64"
     )
     assert not outputs_MBC.requires_grad
     assert not loss_M.requires_grad
@@ -95,10 +93,11 @@ def test_a_minibatchs_gradients_are_those_of_its_losses(fields: dict[str, object
 
 def test_bfloat16_is_autocasts_with_losses_and_gradients_in_float32() -> None:
     rows = _rows(dtype=torch.float32, precision="bfloat16")
-    batch = replace(_batch(num_seen=1), x_mBF=_batch(num_seen=1).x_mBF.float())
-    criterion = Criterion("cross_entropy", rows.columns, None)
-    rounded = value_and_grad(rows.model, _given(rows), batch, criterion, "bfloat16")
-    exact = value_and_grad(rows.model, _given(rows), batch, criterion, "float32")
+    batch, criterion = _batch(num_seen=1), Criterion("cross_entropy", rows.columns, None)
+    rounded, exact = (
+        value_and_grad(rows.model, _given(rows), batch.x_mBF.float(), batch, criterion, precision)
+        for precision in ("bfloat16", "float32")
+    )
     assert not torch.equal(rounded[0], exact[0])
     for mine, theirs in zip([*rounded[:2], *rounded[2]], [*exact[:2], *exact[2]], strict=True):
         assert mine.dtype == torch.float32

@@ -24,6 +24,8 @@ def test_every_counter_matters(seed: int, first: int, second: int) -> None:
     one = torch.tensor([seed])
     if first != second:
         assert not torch.equal(bits(one, 64, first, second), bits(one, 64, second, first))
+        assert not torch.equal(bits(one, 64, first, 5), bits(one, 64, second, 5))
+        assert not torch.equal(bits(one, 64, 5, first), bits(one, 64, 5, second))
 
 
 def test_bits_equal_the_published_splitmix64() -> None:

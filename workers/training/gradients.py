@@ -1,6 +1,6 @@
 """Gradients: what a minibatch's mean losses are, and how they change with each parameter.
 
-Called by ``group_training`` for every minibatch. Written out where the model and the loss are, by
+Called by the loop for every minibatch. Written out where the model and the loss are, by
 autograd elsewhere; neither shows in the results.
 """
 
@@ -19,21 +19,24 @@ from workers.training.precision import autocast
 
 
 def value_and_grad(
-    model: Model, given: Pass, batch: Batch, criterion: Criterion, precision: str
+    model: Model, given: Pass, x_mBF: Tensor, batch: Batch, criterion: Criterion, precision: str
 ) -> tuple[Tensor, Tensor, Sequence[Tensor]]:
-    """Outputs [M, B, C], losses [M], and the gradients of the losses' sum by the parameters.
+    """Outputs [M, B, C], losses [M], and the gradients of the losses' sum by ``given.weights``.
 
-    These are [M, *shape] each, in the model's order; no row enters another's. Nothing that comes
-    back is in a graph.
+    The gradients are [M, *shape] each, in the model's order; no row enters another's. Inputs are
+    ``x_mBF``, targets those of ``batch``. Nothing that comes back is in a graph.
     """
     if precision != "bfloat16":  # whose forward pass is autocast's
         with torch.inference_mode():
-            found = model.vjp(given, batch.x_mBF)
+            found = model.vjp(given, x_mBF)
             if found is not None:
-                outputs_MBC, pullback = found
-                loss_M, gradient_MBC = criterion.value_and_grad(outputs_MBC, batch)
-                return outputs_MBC, loss_M, pullback(gradient_MBC)
-    outputs_MBC, pullback = _by_autograd(model, given, batch.x_mBF, precision)
+                return _of_losses(*found, batch, criterion)
+    return _of_losses(*_by_autograd(model, given, x_mBF, precision), batch, criterion)
+
+
+def _of_losses(
+    outputs_MBC: Tensor, pullback: Pullback, batch: Batch, criterion: Criterion
+) -> tuple[Tensor, Tensor, Sequence[Tensor]]:
     loss_M, gradient_MBC = criterion.value_and_grad(outputs_MBC, batch)
     return outputs_MBC, loss_M, pullback(gradient_MBC)
 

@@ -73,6 +73,11 @@ class Augmentation:
         self._share_SM = self._shares(num_steps) if self._is_on("mixup") else None
 
     @property
+    def is_off(self) -> bool:
+        """Whether no row asks for any change."""
+        return not self._on_images and not self._on_inputs and self._share_SM is None
+
+    @property
     def changes_images(self) -> bool:
         """Whether images are changed before the preprocessing."""
         return bool(self._on_images)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 
@@ -25,3 +27,9 @@ class Batch:
 
     def __len__(self) -> int:
         return self.y_mB.shape[1]
+
+    def split(self, size: int) -> Iterator[Batch]:
+        """Views of ``size`` examples each, the last of fewer, of a batch without mixup."""
+        parts = (torch.split(part, size, dim=1) for part in (self.x_mBF, self.y_mB, self.index_mB))
+        for x_mBF, y_mB, index_mB in zip(*parts, strict=True):
+            yield Batch(x_mBF=x_mBF, y_mB=y_mB, index_mB=index_mB)
