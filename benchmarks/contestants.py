@@ -12,8 +12,9 @@ import json
 import multiprocessing
 import os
 import sys
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +47,15 @@ class Task:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Values:
-    """The best validation accuracy of each trial, in no order, and the epochs of all."""
+    """The best validation accuracy of each trial, in no order, and the epochs of all.
+
+    ``seconds`` are those from the first trial's start to the last one's end: what more trials would
+    take more of, unlike imports, data and Ray's start.
+    """
 
     values: list[float]
     epochs: int
+    seconds: float
 
 
 def plain_loop(task: Task) -> Values:
@@ -59,18 +65,21 @@ def plain_loop(task: Task) -> Values:
 
     torch.set_num_threads(task.threads)
     examples = read_examples(task.data, images=task.images)
-    values = []
+    values, started = [], time.perf_counter()
     for params in task.params:
         training = epochs(params, examples, task.train)
         values.append(max(next(training) for _ in range(task.epochs)))
-    return Values(values=values, epochs=len(values) * task.epochs)
+    seconds = time.perf_counter() - started
+    return Values(values=values, epochs=len(values) * task.epochs, seconds=seconds)
 
 
 def ray_tune(task: Task, *, reuse_actors: bool) -> Values:
     """Ray Tune with its defaults: as many trials at once as there are cores."""
+    import ray
     from plain import read_examples
     from ray import tune
 
+    ray.init()  # Ray Tune would do it within ``fit``
     examples = read_examples(task.data, images=task.images)
     scheduler = tune.schedulers.ASHAScheduler(
         max_t=task.epochs, grace_period=1, reduction_factor=REDUCTION_FACTOR
@@ -91,13 +100,16 @@ def ray_tune(task: Task, *, reuse_actors: bool) -> Values:
             verbose=0,
         ),
     )
+    started = time.perf_counter()
     found = tuner.fit()
+    seconds = time.perf_counter() - started
     if found.errors:  # they are only logged, and trials that failed in time would look quick
         raise found.errors[0]
-    ended = [result.metrics for result in found]
+    ended = [found[place].metrics or {} for place in range(len(found))]
     return Values(
         values=[metrics["best"] for metrics in ended],
         epochs=sum(metrics["training_iteration"] for metrics in ended),
+        seconds=seconds,
     )
 
 
@@ -105,9 +117,9 @@ def _trainable() -> type:
     """Ray Tune's class interface, with what its documentation asks for to reuse actors."""
     from ray import tune
 
-    class Training(tune.Trainable):  # type: ignore[misc]  # Ray's has no types
-        def setup(self, config: dict[str, Any], examples: Any, train: dict[str, Any]) -> None:
-            self._examples, self._train = examples, train
+    class Training(tune.Trainable):
+        def setup(self, config: dict[str, Any], **given: Any) -> None:
+            self._examples, self._train = given["examples"], given["train"]
             self.reset_config(config)
 
         def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -141,12 +153,18 @@ def optuna_processes(task: Task) -> Values:
     shares = [len(task.params[place::count]) for place in range(count)]
     context = multiprocessing.get_context("fork")
     processes = [context.Process(target=_optimize, args=(task, n, examples)) for n in shares]
+    started = time.perf_counter()
     for process in processes:
         process.start()
     for process in processes:
         process.join()
+    seconds = time.perf_counter() - started
     curves = [trial.intermediate_values for trial in study.trials]
-    return Values(values=[max(c.values()) for c in curves], epochs=sum(len(c) for c in curves))
+    return Values(
+        values=[max(curve.values()) for curve in curves],
+        epochs=sum(len(curve) for curve in curves),
+        seconds=seconds,
+    )
 
 
 def _storage(task: Task) -> str:
@@ -216,8 +234,7 @@ def main() -> None:
     tool, file = sys.argv[1:]
     task = Task(**json.loads(Path(file).read_text()))
     found = TOOLS[tool](task)
-    out = {"values": found.values, "epochs": found.epochs}
-    Path(task.folder, "values.json").write_text(json.dumps(out))
+    Path(task.folder, "values.json").write_text(json.dumps(asdict(found)))
 
 
 if __name__ == "__main__":

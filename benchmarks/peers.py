@@ -7,8 +7,10 @@ and tells its own storage. With --pruned all stop trials early: ASHA, successive
 
 Each contestant is a process of its own, and all of its life is timed: imports, Ray's start, the
 data, the end. Ours is the command ``hpsearch run``, once before the others and once after them; the
-slower time counts. What takes too long is measured on a few trials and on twice as many, and goes
-on from there by the difference; its line says so.
+slower time counts. What takes too long is measured on some of the trials; what they took after the
+start is multiplied, and the line says so. While others are at work on the machine no time is worth
+anything, so before each contestant it is seen how idle the cores are, and there are verdicts on
+times only if they were.
 """
 
 from __future__ import annotations
@@ -29,10 +31,11 @@ from typing import Any
 import contestants
 import yaml
 from contestants import Task, Values
-from record import print_head, verdict
+from record import IDLE, idle_share, print_head, verdict
 
 import hpsearch
 
+SEARCHED = "learning_rate", "weight_decay", "batch_size", "optimizer"
 RESULTS_TARGET = 0.02  # by how much accuracies may differ between tools
 ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0"}
 
@@ -61,16 +64,17 @@ CNN: dict[str, Any] = {
     "hidden_units": [],
 }
 MNIST: dict[str, Any] = {"source": "mnist", "validation": 0.1, "preprocess": ["zero_center"]}
+DIGITS = Contest(
+    name="digits",
+    data={"source": "digits", "validation": 0.2, "preprocess": ["zero_center"]},
+    train=MLP,
+    trials=1000,
+    epochs=10,
+    targets={"optuna": 10, "ray_reused": 10, "ray": 150},
+    samples={"plain": 100, "ray": 20},
+)
 CONTESTS = (
-    Contest(
-        name="digits",
-        data={"source": "digits", "validation": 0.2, "preprocess": ["zero_center"]},
-        train=MLP,
-        trials=1000,
-        epochs=10,
-        targets={"optuna": 10, "ray_reused": 10, "ray": 150},
-        samples={"plain": 50, "ray": 10},
-    ),
+    DIGITS,
     Contest(
         name="mnist_mlp",
         data=MNIST,
@@ -78,7 +82,7 @@ CONTESTS = (
         trials=64,
         epochs=3,
         better_target=2.5,
-        samples={"plain": 8, "ray": 8},
+        samples={"plain": 16, "ray": 16},
     ),
     Contest(
         name="mnist_cnn",
@@ -87,7 +91,7 @@ CONTESTS = (
         trials=24,
         epochs=2,
         better_target=1,
-        samples={"plain": 4, "ray": 4},
+        samples={"plain": 8, "ray": 8},
     ),
 )
 TOOLS = {
@@ -102,13 +106,16 @@ TOOLS = {
 class Outcome:
     """What one tool took for all trials, and ``how`` that was found.
 
-    ``values`` are the best validation accuracies of the trials that it trained, which are all of
-    them if it ``is_whole``.
+    ``training_s`` of the ``seconds`` grow with the trials. ``values`` are the best validation
+    accuracies of the trials that it trained, which are all of them if it ``is_whole``; ``idle`` is
+    the share of the cores that nobody used just before.
     """
 
     seconds: float
+    training_s: float
     values: list[float]
     epochs: int
+    idle: float
     is_whole: bool = True
     how: str = ""
 
@@ -135,10 +142,13 @@ def _arguments() -> argparse.Namespace:
 
 
 def _adapted(contest: Contest, given: argparse.Namespace) -> Contest:
+    """The contest with what argv says; targets are those of the search in which nobody stops."""
     data = dict(contest.data)
     if data["source"] == "mnist":
         data["path"] = str((given.folder / "mnist").absolute())
-    return replace(contest, data=data, trials=given.trials or contest.trials)
+    changed = replace(contest, data=data, trials=given.trials or contest.trials)
+    is_meant = given.trials is None and not given.pruned
+    return changed if is_meant else replace(changed, targets={}, better_target=None)
 
 
 def _compete(contest: Contest, *, pruned: bool) -> None:
@@ -156,12 +166,15 @@ def _compete(contest: Contest, *, pruned: bool) -> None:
     tools = [tool for tool in TOOLS if not (pruned and tool == "plain")]
     outcomes = {tool: _outcome(contest, tool, task) for tool in tools}
     after, _ = _ours(contest, pruned=pruned)
+    idle = min(outcome.idle for outcome in (before, *outcomes.values(), after))
+    if idle < IDLE:
+        print(f"  others were at work, cores only {idle:.0%} idle: no verdicts on times")
+        contest = replace(contest, targets={}, better_target=None)
     ours = max(before, after, key=lambda outcome: outcome.seconds)
     print(f"  {_line('this project', ours)}, {before.seconds:.1f} s before the others")
     for tool, outcome in outcomes.items():
         print(f"  {_line(TOOLS[tool], outcome)}; {_compared(contest, tool, outcome, ours)}")
-    whole = {"ours": ours} | {t: o for t, o in outcomes.items() if o.is_whole}
-    _conclude(contest, whole, pruned=pruned)
+    _conclude(contest, ours, outcomes, pruned=pruned)
 
 
 def _line(name: str, outcome: Outcome) -> str:
@@ -178,15 +191,17 @@ def _compared(contest: Contest, tool: str, outcome: Outcome, ours: Outcome) -> s
     return f"{times:.1f} times ours{said}"
 
 
-def _conclude(contest: Contest, whole: dict[str, Outcome], *, pruned: bool) -> None:
-    """Against the better of the two tools, and whether all found the same; of whole runs alone."""
-    ours = whole["ours"]
-    times = min(whole[tool].seconds for tool in ("optuna", "ray_reused")) / ours.seconds
+def _conclude(
+    contest: Contest, ours: Outcome, outcomes: dict[str, Outcome], *, pruned: bool
+) -> None:
+    """Against the better of the two tools, and whether all that trained all found the same."""
+    whole = [ours, *(outcome for outcome in outcomes.values() if outcome.is_whole)]
+    times = min(outcomes[tool].seconds for tool in ("optuna", "ray_reused")) / ours.seconds
     target = contest.better_target
     said = "" if target is None else verdict(f"{target:g}", reached=times >= target)
     print(f"  the better of Optuna and Ray Tune reused: {times:.2f} times ours{said}")
-    best = _range([max(outcome.values) for outcome in whole.values()])
-    mean = _range([fmean(outcome.values) for outcome in whole.values()])
+    best = _range([max(outcome.values) for outcome in whole])
+    mean = _range([fmean(outcome.values) for outcome in whole])
     differ = best if pruned else max(best, mean)  # who is stopped when is each tool's own affair
     said = verdict(f"{RESULTS_TARGET:g}", reached=differ <= RESULTS_TARGET)
     print(f"  best accuracies differ by {best:.4f}, means by {mean:.4f}{said}", flush=True)
@@ -205,19 +220,13 @@ def _outcome(contest: Contest, tool: str, task: Task) -> Outcome:
 
 
 def _sampled(tool: str, task: Task, sample: int) -> Outcome:
-    """All trials, or ``sample`` and twice as many that stand for them."""
+    """All trials, or ``sample`` of them that stand for all; the start is counted once."""
     num_trials = len(task.params)
-    if 2 * sample >= num_trials:
+    if sample >= num_trials:
         return _timed(tool, task)
-    few = _timed(tool, replace(task, params=_spread(task.params, sample)))
-    more = _timed(tool, replace(task, params=_spread(task.params, 2 * sample)))
-    each_s = (more.seconds - few.seconds) / sample
-    return replace(
-        more,
-        seconds=few.seconds + each_s * (num_trials - sample),
-        is_whole=False,
-        how=f" (from {sample} and {2 * sample} trials)",
-    )
+    some = _timed(tool, replace(task, params=_spread(task.params, sample)))
+    seconds = some.seconds + some.training_s * (num_trials / sample - 1)
+    return replace(some, seconds=seconds, is_whole=False, how=f" (from {sample} trials)")
 
 
 def _spread(params: list[dict[str, Any]], count: int) -> list[dict[str, Any]]:
@@ -230,11 +239,18 @@ def _timed(tool: str, task: Task) -> Outcome:
     with tempfile.TemporaryDirectory(prefix="hpsearch-peers-") as folder:
         file = Path(folder, "task.json")
         file.write_text(json.dumps(asdict(replace(task, folder=folder))))
+        idle = idle_share()
         seconds = _run([sys.executable, contestants.__file__, tool, str(file)])
         found = Values(**json.loads(Path(folder, "values.json").read_text()))
     if len(found.values) != len(task.params):
         sys.exit(f"{tool} trained {len(found.values)} of {len(task.params)} trials")
-    return Outcome(seconds=seconds, values=found.values, epochs=found.epochs)
+    return Outcome(
+        seconds=seconds,
+        training_s=found.seconds,
+        values=found.values,
+        epochs=found.epochs,
+        idle=idle,
+    )
 
 
 def _ours(contest: Contest, *, pruned: bool) -> tuple[Outcome, list[dict[str, Any]]]:
@@ -243,12 +259,21 @@ def _ours(contest: Contest, *, pruned: bool) -> tuple[Outcome, list[dict[str, An
         spec, url = Path(folder, "peers.yaml"), f"sqlite:///{folder}/peers.db"
         spec.write_text(yaml.safe_dump(search_spec(contest, pruned=pruned), sort_keys=False))
         command = [sys.executable, "-m", "hpsearch", "run", str(spec), "--db", url, "--new"]
+        idle = idle_share()
         seconds = _run([*command, "--ray", "local"])
         trials = hpsearch.connect(url).trials(contest.name)
-    columns = ["learning_rate", "weight_decay", "batch_size", "optimizer"]
-    params = trials[columns].to_dict("records")
-    values = trials["value"].fillna(0).tolist()  # one that diverged in its first epoch has none
-    return Outcome(seconds=seconds, values=values, epochs=int(trials["epochs"].sum())), params
+    if len(trials) != contest.trials:
+        sys.exit(f"this project trained {len(trials)} of {contest.trials} trials")
+    records = trials[list(SEARCHED)].to_dict("records")
+    params = [{str(name): value for name, value in row.items()} for row in records]
+    outcome = Outcome(
+        seconds=seconds,
+        training_s=seconds,
+        values=trials["value"].fillna(0).tolist(),  # diverged in its first epoch: there is none
+        epochs=int(trials["epochs"].sum()),
+        idle=idle,
+    )
+    return outcome, params
 
 
 def search_spec(contest: Contest, *, pruned: bool) -> dict[str, Any]:

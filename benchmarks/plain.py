@@ -74,7 +74,8 @@ def network(example: Tensor, train: Mapping[str, Any], num_classes: int = 10) ->
     for layer in net:
         if isinstance(layer, nn.Linear | nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-            nn.init.zeros_(layer.bias)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
     return net
 
 
@@ -126,4 +127,4 @@ def train_epoch(
 def accuracy(net: nn.Module, examples: Examples) -> float:
     """The share of right guesses in the validation part."""
     right = net(examples.x_validation).argmax(1) == examples.y_validation
-    return right.double().mean().item()
+    return float(right.double().mean())
