@@ -26,8 +26,8 @@ class Block:
     """A run of a stack's rows, or all of them; nothing in a step couples one row to another.
 
     ``rows`` holds what belongs to each, [M, ...] by name, and ``columns`` their hyperparameters:
-    see ``Stack``. ``updates`` counts those that the rows have had. ``buffers`` are the model's by
-    name, [M, *shape]; it updates them in place.
+    see ``Stack``. ``updates`` counts those that the rows have had. ``weights`` are the parameters
+    and ``buffers`` the model's by name, [M, *shape]; these it updates in place.
     """
 
     def __init__(
@@ -52,12 +52,17 @@ class Block:
         return self.columns.dtype
 
     @property
+    def precision(self) -> str:
+        """What the rows are computed in."""
+        return self.columns.configs[0].precision
+
+    @property
     def weights_MP(self) -> Tensor:
         return self.rows["weights"]
 
     def leaves(self) -> dict[str, Tensor]:
         """The parameters by name, [M, *shape]: views into the weights that take gradients."""
-        return {name: view.detach().requires_grad_() for name, view in self._weights.items()}
+        return {name: view.detach().requires_grad_() for name, view in self.weights.items()}
 
     def evaluated(self) -> dict[str, Tensor]:
         """The parameters that validation uses: their moving average in the rows that keep one."""
@@ -68,8 +73,8 @@ class Block:
         return _parts(self.rows[name], self.parameters, self.slices)
 
     def forward(self, given: Pass, x_mBF: Tensor) -> Tensor:
-        """The model's outputs [M, B, C] in the weights' type, computed in the rows' precision."""
-        with autocast(self.columns.configs[0].precision, self.device):
+        """The model's outputs [M, B, C] in the weights' type."""
+        with autocast(self.precision, self.device):
             outputs_MBC = self.model.forward(given, x_mBF)
         return outputs_MBC.to(self.dtype)
 
@@ -91,7 +96,7 @@ class Block:
     def _arrange(self, rows: dict[str, Tensor], columns: Columns) -> None:
         """What follows from the rows: the views into them, which every step works on."""
         self.rows, self.columns = rows, columns
-        self._weights = self.views("weights")
+        self.weights = self.views("weights")
         self.buffers = (
             _parts(rows["buffers"], self._buffer_specs, self._buffer_slices)
             if self._buffer_specs

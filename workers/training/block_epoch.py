@@ -15,6 +15,7 @@ from torch import Tensor
 from workers.training.block import Block
 from workers.training.dropout import drop_inputs, hidden_dropout
 from workers.training.feed import Batch, Feed
+from workers.training.gradients import value_and_grad
 from workers.training.loss import Criterion
 from workers.training.models.base import Pass
 from workers.training.scores import Scores
@@ -114,19 +115,20 @@ class BlockEpoch:
     def _learn(self, batch: Batch, step: int) -> tuple[Tensor, Tensor]:
         """Add a minibatch's gradients to the block's; its outputs [M, B, C] and mean losses [M]."""
         block, columns, epoch = self._block, self._block.columns, self._epoch.number
-        leaves = block.leaves()
         given = Pass(
-            weights=leaves,
+            weights=block.weights,
             buffers=block.buffers,
             columns=columns,
             training=True,
             dropout=hidden_dropout(columns, epoch, step),
         )
-        outputs_MBC = block.forward(given, drop_inputs(batch.x_mBF, columns, epoch, step))
-        loss_M = self._criterion.training(outputs_MBC, batch)
-        block.accumulate(torch.autograd.grad(loss_M.sum(), list(leaves.values())), len(batch))
-        self._remember(batch, outputs_MBC.detach())
-        return outputs_MBC.detach(), loss_M.detach()
+        x_mBF = drop_inputs(batch.x_mBF, columns, epoch, step)
+        outputs_MBC, loss_M, gradients = value_and_grad(
+            block.model, given, x_mBF, batch, self._criterion, block.precision
+        )
+        block.accumulate(gradients, len(batch))
+        self._remember(batch, outputs_MBC)
+        return outputs_MBC, loss_M
 
     def _remember(self, batch: Batch, outputs_MBC: Tensor) -> None:
         """Each example's loss, for the sampling of hard ones."""
