@@ -6,6 +6,7 @@ Read by ``workers.data.loading``.
 from __future__ import annotations
 
 import gzip
+import zlib
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -25,7 +26,7 @@ def read_digits(config: DataConfig) -> Examples:
     try:
         with gzip.open(file, "rt", encoding="ascii") as lines:
             table = np.loadtxt(lines, delimiter=",", dtype=np.uint8)
-    except (OSError, EOFError, ValueError) as error:
+    except (OSError, EOFError, ValueError, zlib.error) as error:
         raise _missing(f"whose file {file} cannot be read ({error})") from error
     return Examples(
         x=np.ascontiguousarray(table[:, :-1]).reshape(-1, SIDE, SIDE),
