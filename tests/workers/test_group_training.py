@@ -123,7 +123,7 @@ def test_a_regression_is_learned_on_its_own_scale() -> None:
     assert "val_accuracy" not in reports[0].metrics
 
 
-def test_folds_report_their_mean_and_spread() -> None:
+def test_folds_report_their_mean_and_spread_and_each_ones_objective() -> None:
     data = device_data(folded())
     training = GroupTraining(group(config(), config(learning_rate=0.1)), data)
     training.train_epoch(0)
@@ -132,6 +132,9 @@ def test_folds_report_their_mean_and_spread() -> None:
     assert report.metrics["val_loss"] == pytest.approx(losses.mean(1).tolist(), rel=1e-12)
     assert report.metrics["spread"] == pytest.approx(losses.std(1).tolist(), rel=1e-12)
     assert losses.std(1).min() > 0
+    for of_trial, expected in zip(report.metrics["by_fold"], losses.tolist(), strict=True):
+        assert of_trial == pytest.approx(expected, rel=1e-12)
+    assert "by_fold" not in _trained(group(config(), epochs=1), device_data())[0].metrics
 
 
 def test_a_trial_with_a_diverged_fold_has_diverged() -> None:
