@@ -13,6 +13,7 @@ from torch import Tensor
 from workers.config import TrainConfig
 from workers.config.learning import OPTIMIZERS as OPTIMIZER_NAMES
 from workers.training.optimizers import OPTIMIZERS, VARIANTS
+from workers.training.optimizers.base import root_plus
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
 optim = torch.optim
@@ -289,3 +290,18 @@ def test_a_gain_shrinks_down_to_a_hundredth_and_rests_where_the_gradient_is_zero
 def test_every_name_that_a_spec_may_use_is_implemented_and_held_to_an_oracle() -> None:
     assert set(OPTIMIZERS) == set(OPTIMIZER_NAMES)
     assert {*TORCH, *RULES, "swats"} == set(VARIANTS)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_root_and_a_shift_are_right_at_zero_and_at_the_ends_of_the_numbers(
+    dtype: torch.dtype,
+) -> None:
+    numbers = torch.finfo(dtype)
+    ends = [0.0, numbers.tiny, 1e-20, 0.25, 2.0, numbers.max, torch.inf, torch.nan]
+    squares_2P = torch.tensor([ends, ends[::-1]], dtype=dtype)
+    shift_21 = torch.tensor([[0.0], [0.5]], dtype=dtype)
+    kept_2P = squares_2P.clone()
+    found_2P = root_plus(squares_2P, shift_21)
+    expected_2P = squares_2P.sqrt() + shift_21
+    torch.testing.assert_close(found_2P, expected_2P, rtol=4 * numbers.eps, atol=0, equal_nan=True)
+    torch.testing.assert_close(squares_2P, kept_2P, rtol=0, atol=0, equal_nan=True)

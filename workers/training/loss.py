@@ -78,7 +78,7 @@ class CrossEntropy:
     def _targets(self, y_mB: Tensor, log_p_MCB: Tensor) -> Tensor:
         """What multiplies each -log softmax(x) in the mean, [m, C, B]."""
         _, num_classes, num_examples = log_p_MCB.shape
-        blank_mCB = log_p_MCB.new_zeros(len(y_mB), num_classes, num_examples)
+        blank_mCB = log_p_MCB.new_zeros(y_mB.shape[0], num_classes, num_examples)
         t_mCB = blank_mCB.scatter_(1, y_mB.unsqueeze(1), 1.0)
         if self._smoothing_M is not None:
             evenly = t_mCB.new_tensor(1 / num_classes)
@@ -268,7 +268,7 @@ def _mixed(batch: Batch, of: Callable[[Tensor], Tensor]) -> Tensor:
 
 def _of_class(scores_MCB: Tensor, y_mB: Tensor) -> Tensor:
     """The scores of each example's class, [M, 1, B]."""
-    return scores_MCB.gather(1, _as_index(y_mB, len(scores_MCB)))
+    return scores_MCB.gather(1, _as_index(y_mB, scores_MCB.shape[0]))
 
 
 def _as_index(y_mB: Tensor, num_rows: int) -> Tensor:

@@ -20,14 +20,16 @@ _HAS_ONEDNN = hasattr(torch.ops.mkldnn, "_linear_pointwise")  # not in every bui
 def products(a_MHF: Tensor, b_mFB: Tensor) -> Tensor:
     """``a @ b`` of each row, [M, H, B]; m is M, or 1 where all rows multiply by the same."""
     found_MHB = _by_onednn(a_MHF, b_mFB)
-    return torch.bmm(a_MHF, b_mFB.expand(len(a_MHF), -1, -1)) if found_MHB is None else found_MHB
+    return (
+        torch.bmm(a_MHF, b_mFB.expand(a_MHF.shape[0], -1, -1)) if found_MHB is None else found_MHB
+    )
 
 
 def affine(weight_MHF: Tensor, h_mFB: Tensor, bias_MH: Tensor) -> Tensor:
     """``weight @ h + bias`` of each row, [M, H, B]."""
     found_MHB, bias_MH1 = _by_onednn(weight_MHF, h_mFB), bias_MH.unsqueeze(2)
     if found_MHB is None:
-        return torch.baddbmm(bias_MH1, weight_MHF, h_mFB.expand(len(weight_MHF), -1, -1))
+        return torch.baddbmm(bias_MH1, weight_MHF, h_mFB.expand(weight_MHF.shape[0], -1, -1))
     return found_MHB.add_(bias_MH1)
 
 
@@ -39,7 +41,7 @@ def _by_onednn(a_MHF: Tensor, b_mFB: Tensor) -> Tensor | None:
         return None
     num_rows, height, inner = a_MHF.shape
     size = height * inner * b_mFB.shape[2]
-    if len(b_mFB) == 1 and num_rows * size >= _WORTH_A_CALL:
+    if b_mFB.shape[0] == 1 and num_rows * size >= _WORTH_A_CALL:
         return _linear(a_MHF, b_mFB[0].t())  # all rows as one matrix
     if size >= _WORTH_A_CALL:
         return torch.stack([_linear(a, b.t()) for a, b in zip(a_MHF, b_mFB, strict=True)])

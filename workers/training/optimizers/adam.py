@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from workers.training.optimizers.base import Hyper, State, accumulate
+from workers.training.optimizers.base import Hyper, State, accumulate, root_plus
 
 
 def adam(w: Tensor, g: Tensor, state: State, h: Hyper, step: int) -> None:
@@ -22,7 +22,7 @@ def adam(w: Tensor, g: Tensor, state: State, h: Hyper, step: int) -> None:
         second = torch.maximum(largest, second, out=largest)
     root = accumulate(state["correction2"], h.beta2).sqrt()
     rate = h.lr * root / accumulate(state["correction1"], h.beta1)
-    denominator = second.sqrt().add_((h.eps * root).to(w))
+    denominator = root_plus(second, (h.eps * root).to(w))
     w.addcmul_(torch.div(first, denominator, out=denominator), rate.to(w), value=-1)
 
 
@@ -44,7 +44,7 @@ def nadam(w: Tensor, g: Tensor, state: State, h: Hyper, step: int) -> None:
     second = state["exp_avg_sq"].lerp_(g * g, h.rest_beta2)
     root = accumulate(state["correction2"], h.beta2).sqrt()
     share_of_first, share_of_g = _nesterov_shares(state, h)
-    denominator = second.sqrt().add_((h.eps * root).to(w))
+    denominator = root_plus(second, (h.eps * root).to(w))
     direction = g.mul_((share_of_g * root).to(w)).addcmul_(first, (share_of_first * root).to(w))
     w.addcmul_(direction.div_(denominator), h.lr, value=-1)
 

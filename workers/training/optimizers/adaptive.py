@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from workers.training.optimizers.base import Hyper, State
+from workers.training.optimizers.base import Hyper, State, root_plus
 
 
 def adagrad(w: Tensor, g: Tensor, state: State, h: Hyper, step: int) -> None:
     """s <- s + g^2;  w <- w - lr g / (sqrt(s) + eps)  (Duchi, Hazan and Singer 2011)"""
     total = state["sum"].addcmul_(g, g)
-    w.addcmul_(g.div_(total.sqrt().add_(h.eps)), h.lr, value=-1)
+    w.addcmul_(g.div_(root_plus(total, h.eps)), h.lr, value=-1)
 
 
 def rmsprop(w: Tensor, g: Tensor, state: State, h: Hyper, step: int) -> None:
@@ -33,9 +33,9 @@ def _spread(g: Tensor, state: State, h: Hyper) -> Tensor:
     """
     square = state["square_avg"].lerp_(g * g, h.rest_alpha)
     if "grad_avg" not in state:
-        return square.sqrt().add_(h.eps)
+        return root_plus(square, h.eps)
     mean = state["grad_avg"].lerp_(g, h.rest_alpha)
-    return square.addcmul(mean, mean, value=-1).clamp_(min=0).sqrt_().add_(h.eps)
+    return root_plus(square.addcmul(mean, mean, value=-1).clamp_(min=0), h.eps)
 
 
 def adadelta(w: Tensor, g: Tensor, state: State, h: Hyper, step: int) -> None:

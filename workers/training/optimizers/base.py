@@ -112,6 +112,19 @@ def accumulate(total_m1: Tensor, beta_m1: Tensor) -> Tensor:
     return torch.addcmul(1 - beta_m1, total_m1, beta_m1, out=total_m1)
 
 
+def root_plus(square_mP: Tensor, shift_m1: Tensor) -> Tensor:
+    """sqrt(square) + shift, [m, P]; to the last bit but one on a CPU.
+
+    There torch.sqrt is MKL's, which takes 10 times as long where it meets a zero, as all that looks
+    at a pixel that is always black is (64 rows of 64-50-10: 11 us a row, 0.9 this way).
+    """
+    if square_mP.is_cuda:
+        return square_mP.sqrt().add_(shift_m1)
+    numbers = torch.finfo(square_mP.dtype)
+    inverse_mP = square_mP.clamp(numbers.tiny, numbers.max).pow_(-0.5)
+    return torch.addcmul(shift_m1, square_mP, inverse_mP, out=inverse_mP)
+
+
 def _decay_factor(columns: Columns, rows: slice) -> Tensor:
     """nadam's 0.96^psi, on the host for the reason that ``accumulate`` gives."""
     factors = [[0.96**config.momentum_decay] for config in columns.configs[rows]]

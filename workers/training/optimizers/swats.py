@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from workers.training.optimizers.base import Hyper, State, accumulate
+from workers.training.optimizers.base import Hyper, State, accumulate, root_plus
 
 
 def swats(w: Tensor, g: Tensor, state: State, h: Hyper, step: int) -> None:
@@ -38,9 +38,8 @@ def _direction(g: Tensor, state: State, h: Hyper, is_sgd_m1: Tensor, eps_m1: Ten
     one = torch.ones_like(eps_m1)
     share = torch.where(is_sgd_m1, one, 1 - h.beta1).to(g)
     first = state["exp_avg"].mul_(h.beta1.to(g)).addcmul_(g, share)
-    root = state["exp_avg_sq"].lerp_(g * g, h.rest_beta2).sqrt()
-    offset = torch.where(is_sgd_m1, one, eps_m1).to(g)
-    denominator = torch.addcmul(offset, root, (~is_sgd_m1).to(g))
+    second = state["exp_avg_sq"].lerp_(g * g, h.rest_beta2) * (~is_sgd_m1).to(g)
+    denominator = root_plus(second, torch.where(is_sgd_m1, one, eps_m1).to(g))
     return torch.div(first, denominator, out=denominator)
 
 
