@@ -15,7 +15,8 @@ from hpsearch.spec.search import Search, Stage
 class PlanRow:
     """One stage as planned. ``sampler`` is None for a stage that samples nothing: check, confirm.
 
-    ``trial_epochs`` are those still to train: a continued trial is counted from its epoch on.
+    ``trial_epochs`` are those still to train: a continued trial is counted from its epoch on,
+    and a pruner only makes them fewer.
     ``branches`` is what the spec's space parts into; later stages may drop some.
     """
 

@@ -96,8 +96,11 @@ def _read_options(item: Mapping[Any, Any], path: str, problems: Problems) -> Pru
     options = read_fields(item, path, table, problems, what=what, required=required)
     given = options.pop("wrapped", NONE)
     wrapped = read_pruner(given, join(path, "wrapped"), problems, WRAPPABLE)
-    _check_options(name, options, given, path, problems)
+    _check_options(options, given, path, problems)
     if len(problems.found) > num_before:
+        return None
+    if name == "threshold" and options.keys().isdisjoint(("lower", "upper")):
+        problems.add(path, "must have lower, upper or both, the values that end a trial")
         return None
     numbers = {key: value for key, value in options.items() if key != "name" and value != "auto"}
     return Pruner(name=name, options=numbers, wrapped=wrapped)
@@ -114,12 +117,10 @@ def _without_bootstrap(item: Mapping[Any, Any], path: str, problems: Problems) -
 
 
 def _check_options(
-    name: str, options: Mapping[str, Any], wrapped: object, path: str, problems: Problems
+    options: Mapping[str, Any], wrapped: object, path: str, problems: Problems
 ) -> None:
     """What a pruner's options ask of one another."""
     lower, upper = options.get("lower"), options.get("upper")
-    if name == "threshold" and lower is None and upper is None:
-        problems.add(path, "must have lower, upper or both, the values that end a trial")
     if lower is not None and upper is not None and lower > upper:
         problems.add(path, "must have lower <= upper", f"{lower:g} and {upper:g}")
     low, high = options.get("min_resource"), options.get("max_resource")

@@ -19,6 +19,7 @@ def test_the_packaged_spaces_are_these() -> None:
     assert list(packaged()) == [
         "cifar10_two_layer",
         "digits",
+        "digits_pruned",
         "mnist_cnn",
         "mnist_initializations",
         "mnist_mlp",
