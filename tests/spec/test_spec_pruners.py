@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from optuna import pruners as optunas
 
 from hpsearch.spec import Problem, SpecError, load
@@ -389,3 +392,31 @@ def test_stages_that_were_stored_before_there_were_pruners_have_none() -> None:
     stored = Stage(name="coarse", trials=3, epochs=2).model_dump(mode="json")
     del stored["pruner"]
     assert Stage.model_validate(stored).pruner is None
+
+
+# ---- the page
+
+PAGE = (Path(__file__).parents[2] / "docs" / "specs.md").read_text()
+
+
+def test_the_pages_snippet_is_legal() -> None:
+    (snippet,) = re.findall(r"^```yaml\n(.*?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)
+    search = load(spec(**yaml.safe_load(snippet)))
+    names = [stage.pruner and stage.pruner.name for stage in search.stages]
+    assert names == ["hyperband", "percentile", None, None]
+
+
+@pytest.mark.parametrize("name", PRUNERS)
+def test_the_page_has_every_option_with_its_default(name: str) -> None:
+    said = set(_said(name))
+    if "median" in said:  # "and those of `median`"
+        said |= set(_said("median"))
+    said -= {"median", "none"}
+    defaults = DEFAULTS[name]  # type: ignore[index]
+    expected = {f"{key}: {defaults[key]}" if key in defaults else key for key in OPTIONS[name]}
+    assert said == expected
+
+
+def _said(name: str) -> list[str]:
+    (row,) = re.findall(rf"^\| `{name}` \|.*\|(.*)\|$", PAGE, flags=re.MULTILINE)
+    return re.findall(r"`([^`]+)`", row)
