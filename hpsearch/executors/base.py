@@ -67,12 +67,20 @@ class Executor(Protocol):
     @property
     def num_slots(self) -> int: ...
 
+    @property
+    def device(self) -> str:
+        """What a worker trains on, in words, as speeds are stored by it."""
+        ...
+
     def start(self, number: int, group: TrialGroup) -> str:
         """Begin to train ``group``; give the worker's name. There must be a free slot."""
         ...
 
     def wait(self, timeout_s: float) -> list[Update]:
-        """Updates since the last call; an empty list if none came within ``timeout_s``."""
+        """Updates since the last call; an empty list if none came within ``timeout_s``.
+
+        It waits for one, and gives with it what others have ready.
+        """
         ...
 
     def check(self, plan: CheckPlan) -> list[CheckResult]:

@@ -14,7 +14,9 @@ from workers.data import Dataset
 from workers.messages import CheckPlan, CheckResult, Report, TrialGroup
 from workers.training.checks import check
 from workers.training.device import prepared_device
+from workers.training.device_name import device_name
 from workers.training.feed import DeviceData
+from workers.training.kept import KeptCheckpoints
 from workers.training.loop import train
 
 NAME = "in-process"
@@ -29,12 +31,14 @@ class InProcessExecutor:
         """One thread: more of them wait for one another when other programs use the cores."""
         self._settings = ExitStack()
         device = self._settings.enter_context(prepared_device(num_threads))
+        self.device = device_name(device)
         self._data = DeviceData(dataset, device)
+        self._kept = KeptCheckpoints.of_device(device)
         self._running: tuple[int, Iterator[Report]] | None = None
 
     def start(self, number: int, group: TrialGroup) -> str:
         assert self._running is None, "the one slot is taken"
-        self._running = (number, train(group, self._data))
+        self._running = (number, train(group, self._data, self._kept))
         return NAME
 
     def wait(self, timeout_s: float) -> list[Update]:

@@ -6,7 +6,7 @@ Made by ``hpsearch.api`` once a search's data are loaded; a worker that dies is 
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import click
@@ -19,7 +19,7 @@ from hpsearch.executors.cluster import Cluster
 from hpsearch.spec.search import Resources
 from workers.actor import TrainingWorker
 from workers.data import Dataset
-from workers.messages import CheckPlan, CheckResult, TrialGroup
+from workers.messages import CheckPlan, CheckResult, Report, TrialGroup
 
 START_S = 300
 _REMOTE = ray.remote(max_restarts=0)(TrainingWorker)  # a worker that died is replaced by us
@@ -27,12 +27,16 @@ _REMOTE = ray.remote(max_restarts=0)(TrainingWorker)  # a worker that died is re
 
 @dataclass(kw_only=True, slots=True)
 class _Slot:
-    """One worker and the group that it is training: its number, and the stream of its Reports."""
+    """One worker and the group that it is training: its number, and the stream of its Reports.
+
+    ``files`` are the checkpoints that it wrote, of which it keeps the last in memory.
+    """
 
     name: str
     actor: Any
     number: int | None = None
     stream: Any = None
+    files: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,14 +59,17 @@ class RayExecutor:
         self._dataset = ray.put(dataset)
         self._num_created = 0
         self._slots = [self._new_slot() for _ in range(self._pool.num_workers)]
-        self._await_workers()
+        self.device = self._await_workers()
 
     @property
     def num_slots(self) -> int:
         return len(self._slots)
 
     def start(self, number: int, group: TrialGroup) -> str:
-        slot = next(slot for slot in self._slots if slot.number is None)
+        """On the free worker that wrote the checkpoints of most of the members."""
+        files = [member.resume.file for member in group.members if member.resume is not None]
+        free = (slot for slot in self._slots if slot.number is None)
+        slot = max(free, key=lambda slot: sum(file in slot.files for file in files))
         slot.number = number
         slot.stream = slot.actor.train.options(name=group.name).remote(group)
         return slot.name
@@ -71,7 +78,9 @@ class RayExecutor:
         busy = {slot.stream: slot for slot in self._slots if slot.number is not None}
         if not busy:
             return []
-        ready, _ = ray.wait(list(busy), num_returns=1, timeout=timeout_s, fetch_local=False)
+        ready, others = ray.wait(list(busy), timeout=timeout_s, fetch_local=False)
+        if ready and others:
+            ready += ray.wait(others, num_returns=len(others), timeout=0, fetch_local=False)[0]
         return [self._take(busy[stream]) for stream in ready]
 
     def check(self, plan: CheckPlan) -> list[CheckResult]:
@@ -96,7 +105,10 @@ class RayExecutor:
         number = slot.number
         assert number is not None
         try:
-            return Reported(group=number, report=ray.get(next(slot.stream)))
+            report: Report = ray.get(next(slot.stream))
+            if report.checkpoint is not None:
+                slot.files.add(report.checkpoint)
+            return Reported(group=number, report=report)
         except StopIteration:
             update: Update = Ended(group=number)
         except RayTaskError as error:
@@ -107,10 +119,14 @@ class RayExecutor:
         slot.number = slot.stream = None
         return update
 
-    def _await_workers(self) -> None:
-        """Until all have their data on their devices; HpsearchError if one cannot or will not."""
+    def _await_workers(self) -> str:
+        """What the first trains on, once all have their data on their devices.
+
+        Raises HpsearchError if one cannot or will not.
+        """
+        names = [slot.actor.device_name.remote() for slot in self._slots]
         try:
-            ray.get([slot.actor.pid.remote() for slot in self._slots], timeout=START_S)
+            devices: list[str] = ray.get(names, timeout=START_S)
         except GetTimeoutError:
             raise HpsearchError(
                 f"{len(self._slots)} workers must start within {START_S} s, but the cluster has no "
@@ -118,6 +134,7 @@ class RayExecutor:
             ) from None
         except RayError as error:
             raise HpsearchError(f"a worker could not start: {_last_line(error)}") from error
+        return devices[0]
 
     def _new_slot(self) -> _Slot:
         self._num_created += 1

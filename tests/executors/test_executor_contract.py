@@ -28,6 +28,7 @@ from workers.messages import (
     Probe,
     TrialGroup,
 )
+from workers.training.device_name import device_name
 
 
 def _curve(member: Member, epoch: int) -> dict[str, float]:
@@ -161,6 +162,14 @@ def test_as_many_groups_as_slots_run_at_once(executor: Executor) -> None:
                 waiting.remove(update.group)
 
 
+def test_an_executor_says_what_its_workers_train_on(executor: Executor) -> None:
+    if isinstance(executor, SimulatedExecutor):
+        assert executor.device == "simulated"
+    else:  # one thread each, or as many as the cluster has cores for each
+        name = device_name(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+        assert executor.device.partition(",")[0] == name.partition(",")[0]
+
+
 def test_waiting_with_nothing_running_gives_nothing(executor: Executor) -> None:
     assert executor.wait(0.01) == []
 
@@ -232,6 +241,72 @@ def test_a_killed_actor_is_lost_and_replaced(cluster: Cluster, tmp_path: Path) -
     update = _until_free(made, 1)[-1]
     assert isinstance(update, Lost)
     made.start(2, group(config(), epochs=2))
+    assert _until_free(made, 2)[-1] == Ended(group=2)
+    made.close()
+
+
+@pytest.fixture
+def two_workers(cluster: Cluster) -> Iterator[RayExecutor]:
+    if cluster.num_cpus < 2:
+        pytest.skip("two workers need two cores")
+    made = RayExecutor(cluster, blobs(), Resources(workers=2), title="two")
+    yield made
+    made.close()
+
+
+def test_all_that_is_ready_comes_at_once(two_workers: RayExecutor) -> None:
+    import ray
+
+    for number in (1, 2):
+        two_workers.start(number, group(config(), epochs=1))
+    streams = [slot.stream for slot in two_workers._slots]
+    ray.wait(streams, num_returns=2, fetch_local=False)
+    found = two_workers.wait(0.0)
+    assert [type(update) for update in found] == [Reported, Reported]
+    assert {update.group for update in found} == {1, 2}
+
+
+def test_a_group_goes_to_the_worker_that_wrote_its_checkpoints(
+    two_workers: RayExecutor, tmp_path: Path
+) -> None:
+    wholes = {
+        number: replace(group(config(), epochs=2), checkpoint_stem=str(tmp_path / f"g{number}"))
+        for number in (1, 2)
+    }
+    names = {number: two_workers.start(number, whole) for number, whole in wholes.items()}
+    ended: set[int] = set()
+    while len(ended) < 2:
+        ended |= {u.group for u in two_workers.wait(1.0) if isinstance(u, Ended)}
+    assert names[1] != names[2]
+    for number, name in reversed(names.items()):  # the second worker is not the first that is free
+        assert two_workers.start(10 + number, _going_on(wholes[number])) == name
+        assert _until_free(two_workers, 10 + number)[-1] == Ended(group=10 + number)
+
+
+def _going_on(whole: TrialGroup) -> TrialGroup:
+    """``whole`` from its last checkpoint to twice its epochs."""
+    file = whole.due_checkpoint(whole.end_epoch)
+    assert file is not None
+    member = replace(whole.members[0], resume=CheckpointSlice(file=file, row=0))
+    return replace(
+        whole, members=(member,), start_epoch=whole.end_epoch, end_epoch=2 * whole.end_epoch
+    )
+
+
+@pytest.mark.parametrize("kind", ["inprocess", "ray"])
+def test_a_worker_has_its_last_checkpoints_in_memory(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    if kind == "inprocess":
+        made: Executor = InProcessExecutor(blobs())
+    else:
+        cluster = request.getfixturevalue("cluster")
+        made = RayExecutor(cluster, blobs(), Resources(workers=1), title="memory")
+    whole = replace(group(config(), epochs=1), checkpoint_stem=str(tmp_path / "g"))
+    made.start(1, whole)
+    _until_free(made, 1)
+    (tmp_path / "g-1.safetensors").unlink()
+    made.start(2, _going_on(whole))
     assert _until_free(made, 2)[-1] == Ended(group=2)
     made.close()
 
