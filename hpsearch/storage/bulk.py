@@ -14,8 +14,10 @@ from typing import Any
 from sqlalchemy import Connection, Delete, Dialect, Insert, Update
 from sqlalchemy.types import TypeEngine
 
+from hpsearch.storage.types import Real, is_plain
+
 Statement = Insert | Update | Delete
-Process = Callable[[Any], Any]
+Values = Sequence[Any]
 POSITIONAL = {"sqlite": "qmark", "postgresql": "format"}
 
 
@@ -24,7 +26,7 @@ class _Compiled:
     """Text for the driver, and how each of its places is filled: which column, made to what."""
 
     text: str
-    places: tuple[tuple[str, Process | None], ...]
+    places: tuple[tuple[str, Callable[[Values], Values]], ...]
 
 
 def execute_rows(
@@ -37,10 +39,7 @@ def execute_rows(
     as a constant: what is compiled is found again by its identity.
     """
     compiled = _compiled(statement, connection.dialect, tuple(columns))
-    filled = (
-        columns[name] if process is None else [process(value) for value in columns[name]]
-        for name, process in compiled.places
-    )
+    filled = (bind(columns[name]) for name, bind in compiled.places)
     rows = list(zip(*filled, strict=True))
     if rows:
         connection.exec_driver_sql(compiled.text, rows)
@@ -51,9 +50,15 @@ def _compiled(statement: Statement, dialect: Dialect, names: tuple[str, ...]) ->
     positional = type(dialect)(paramstyle=POSITIONAL[dialect.name])  # type: ignore[call-arg]
     compiled = statement.compile(dialect=positional, column_keys=list(names))
     order = compiled.positiontup or []
-    places = ((name, _process(compiled.binds[name].type, dialect)) for name in order)
+    places = ((name, _binder(compiled.binds[name].type, dialect)) for name in order)
     return _Compiled(text=compiled.string, places=tuple(places))
 
 
-def _process(kind: TypeEngine[Any], dialect: Dialect) -> Process | None:
-    return kind.dialect_impl(dialect).bind_processor(dialect)
+def _binder(kind: TypeEngine[Any], dialect: Dialect) -> Callable[[Values], Values]:
+    """What makes the values of a column those that the driver is given."""
+    process = kind.dialect_impl(dialect).bind_processor(dialect)
+    if process is None:
+        return lambda values: values
+    if isinstance(kind, Real):
+        return lambda values: values if is_plain(values) else [process(v) for v in values]
+    return lambda values: [process(value) for value in values]

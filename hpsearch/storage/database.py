@@ -34,6 +34,7 @@ from hpsearch.storage.urls import masked_url, parse_url
 
 BUSY_TIMEOUT_MS = 30_000
 CONNECT_TIMEOUT_S = 10
+CHECKPOINT_PAGES = 4000  # 16 MB: the log goes to the file, and waits for the disk, so often
 WRITES = "hpsearch_writes"  # the execution option of a connection that will write
 
 
@@ -160,6 +161,7 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     # In WAL mode NORMAL survives any death of the process; only a power cut can take the last
     # commits back, and the search then goes on from the ones before.
     cursor.execute("PRAGMA synchronous = NORMAL")
+    cursor.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
     cursor.execute("PRAGMA foreign_keys = ON")
     cursor.close()
 

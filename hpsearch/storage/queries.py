@@ -23,6 +23,7 @@ from sqlalchemy import (
     exists,
     func,
     literal,
+    literal_column,
     or_,
     select,
 )
@@ -40,7 +41,9 @@ from hpsearch.storage.tables import (
 
 # NaN is not NULL in the tables of either database, and has no place in an order.
 _RANKED = and_(
-    TrialRow.state == "complete", TrialRow.value.is_not(None), TrialRow.value != math.nan
+    TrialRow.state == literal_column("'complete'"),  # no parameter: the index holds no others
+    TrialRow.value.is_not(None),
+    TrialRow.value != math.nan,
 )
 
 
@@ -54,7 +57,7 @@ def best(
 ) -> Sequence[Row[Any]]:
     """The ``n`` best complete trials, ties by number, without those that another one continues.
 
-    Walks the index over (search, state, value) from its good end, so it reads little more than
+    Walks the index over (search, value) from its good end, so it reads little more than
     ``n`` trials.
     """
     continuing = aliased(TrialRow)

@@ -95,20 +95,21 @@ def regroup(
     add_event(connection, search_id, "regrouped", data, now)
 
 
-def _metrics(commit: ReportCommit) -> dict[str, list[Any]]:
+def _metrics(commit: ReportCommit) -> dict[str, Sequence[Any]]:
     """The columns that one row has at least, as every column costs time."""
-    given = set().union(*set(map(tuple, commit.metrics)))  # most have the same names in one order
+    rows, layouts = commit.metrics, set(map(tuple, commit.metrics))
+    given = set().union(*layouts)
     unknown = given - _ADMITTED
     if unknown:
         raise ValueError(
             f"a metric must be one of {', '.join(METRIC_COLUMNS)}, but got {sorted(unknown)}"
         )
-    names = [name for name in METRIC_COLUMNS if name in given]
-    return {
-        "trial_id": [row["trial_id"] for row in commit.metrics],
-        "epoch": [commit.epoch] * len(commit.metrics),
-        **{name: [row.get(name) for row in commit.metrics] for name in names},
-    }
+    columns: dict[str, Sequence[Any]]
+    if len(layouts) == 1:  # the same names in one order, as of one group: no name is looked up
+        columns = dict(zip(*layouts, zip(*map(dict.values, rows), strict=True), strict=True))
+    else:
+        columns = {name: [row.get(name) for row in rows] for name in sorted(given)}
+    return {**columns, "epoch": [commit.epoch] * len(rows)}
 
 
 def _progress(trials: Sequence[TrialProgress], now: datetime) -> dict[str, Sequence[Any]]:
@@ -116,9 +117,8 @@ def _progress(trials: Sequence[TrialProgress], now: datetime) -> dict[str, Seque
     values = zip(*map(_given, trials), strict=True)
     columns: dict[str, Sequence[Any]] = dict(zip(_GIVEN, values, strict=True))
     columns["finished_at"] = [now if state in FINISHED else None for state in columns["state"]]
-    has_file = [file is not None for file in columns["checkpoint_file"]]
-    for name in ("checkpoint_row", "checkpoint_epoch"):
-        pairs = zip(columns[name], has_file, strict=True)
-        columns[name] = [value if given else None for value, given in pairs]
-    silent = {name for name in _KEPT if all(value is None for value in columns[name])}
+    for name in _CHECKPOINT:  # a row and an epoch mean nothing without a file
+        pairs = zip(columns[name], columns["checkpoint_file"], strict=True)
+        columns[name] = [None if file is None else value for value, file in pairs]
+    silent = [name for name in _KEPT if list(columns[name]).count(None) == len(trials)]
     return {name: values for name, values in columns.items() if name not in silent}

@@ -8,7 +8,16 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, ForeignKey, Index, MetaData, Text, UniqueConstraint
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    ForeignKey,
+    Index,
+    MetaData,
+    Text,
+    UniqueConstraint,
+    text,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from hpsearch.storage.types import Message, Real, UtcDateTime
@@ -20,6 +29,7 @@ NAMES = {
     "fk": "fk_%(table_name)s_%(column_0_name)s",
     "pk": "pk_%(table_name)s",
 }
+COMPLETE = text("state = 'complete'")
 
 
 class Base(DeclarativeBase):
@@ -85,7 +95,8 @@ class TrialRow(Base):
     __tablename__ = "trials"
     __table_args__ = (
         UniqueConstraint("search_id", "number"),
-        Index(None, "search_id", "state", "value"),  # the best of a search
+        # The best of a search. Of complete trials only: a report need not move the others in it.
+        Index(None, "search_id", "value", sqlite_where=COMPLETE, postgresql_where=COMPLETE),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)

@@ -6,8 +6,9 @@ Used by ``hpsearch.storage.tables`` and by the migrations.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from types import NoneType
 from typing import Any
 
 from sqlalchemy import DateTime, Dialect, Double, Text
@@ -31,6 +32,15 @@ class Real(TypeDecorator[float]):
     def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any] | None:
         """The inverse of :meth:`bind_processor`."""
         return _result_text_nan if dialect.name == "sqlite" else None
+
+
+def is_plain(values: Sequence[Any]) -> bool:
+    """Whether a column of Real is what the driver takes: all None, or floats and no NaN in them.
+
+    As most are, this is told of all values at once; of infinities of both signs it is not told.
+    """
+    kinds = set(map(type, values))
+    return kinds <= {NoneType} or (kinds == {float} and not math.isnan(sum(values)))
 
 
 def _bind_float(value: Any) -> float | None:

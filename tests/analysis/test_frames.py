@@ -183,7 +183,7 @@ def test_the_best_are_found_through_the_index(sqlite_url: str) -> None:
     with database.read() as connection:
         plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
         steps = " | ".join(row[3] for row in plan)
-    assert "ix_trials_search_id_state_value" in steps
+    assert "ix_trials_search_id_value" in steps
     assert "SCAN" not in steps
 
 

@@ -69,3 +69,15 @@ def test_a_dataclass_is_stored_by_its_fields() -> None:
 def test_what_json_cannot_hold_is_refused(value: Any) -> None:
     with pytest.raises(TypeError, match="JSON column"):
         encode(value)
+
+
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False)))
+def test_numbers_are_written_as_json_writes_them(numbers: list[float]) -> None:
+    assert encode(numbers) == json.dumps(numbers)
+
+
+@pytest.mark.parametrize("odd", [math.nan, math.inf, 1, True, None, "n", np.float32(0.1), [0.5]])
+def test_a_list_of_more_than_finite_numbers_is_json_too(odd: Any) -> None:
+    text = encode([0.5, odd])
+    assert json.loads(text)[0] == 0.5
+    assert same(decode(text)[1], decode(encode({"odd": odd}))["odd"])

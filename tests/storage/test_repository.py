@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -253,6 +254,44 @@ def test_a_report_without_checkpoint_keeps_the_stored_one(database: Database) ->
     stored = writer.stored()[0]
     assert (stored.checkpoint_file, stored.checkpoint_row, stored.checkpoint_epoch) == ("f", 2, 1)
     assert (stored.epochs, stored.value) == (2, 0.6)
+
+
+def test_what_one_trial_of_a_report_has_changes_no_other(database: Database) -> None:
+    """A checkpoint, an end, a failure: each beside trials that have none in the same report."""
+    writer = begin(database, num_trials=3)
+    checkpoint = {"checkpoint_file": "f", "checkpoint_row": 2, "checkpoint_epoch": 1}
+    first = a_report(1, dict.fromkeys(writer.ids, 0.5), **checkpoint)
+    second = a_report(2, dict.fromkeys(writer.ids, 0.6))
+    a, b, c = second.progress
+    newer = {"checkpoint_file": "g", "checkpoint_row": 0, "checkpoint_epoch": 2}
+    failure = {"failure_kind": "diverged", "failure_message": "at epoch 2"}
+    mixed = (replace(a, **newer), replace(b, state="failed", **failure), c)
+    writer.repository.commit_report(writer.lease, first)
+    writer.repository.commit_report(writer.lease, replace(second, progress=mixed))
+    writer.repository.commit_report(writer.lease, a_report(3, {writer.ids[2]: 0.7}))
+    stored = writer.stored()
+    assert [(t.checkpoint_file, t.checkpoint_row, t.checkpoint_epoch) for t in stored] == [
+        ("g", 0, 2),
+        ("f", 2, 1),
+        ("f", 2, 1),
+    ]
+    assert [(t.state, t.failure_kind) for t in stored] == [
+        ("running", None),
+        ("failed", "diverged"),
+        ("running", None),
+    ]
+    assert [times(database, id)[1] is None for id in writer.ids] == [True, False, True]
+
+
+def test_rows_of_a_report_may_have_their_names_in_any_order(database: Database) -> None:
+    writer = begin(database)
+    a, b, *_ = writer.ids
+    rows = [
+        {"trial_id": a, "val_accuracy": 0.5, "val_loss": 0.05},
+        {"val_loss": 0.07, "trial_id": b, "val_accuracy": 0.7},
+    ]
+    writer.repository.commit_report(writer.lease, ReportCommit(epoch=1, metrics=rows, progress=()))
+    assert metrics(database) == {(a, 1): (0.5, 0.05), (b, 1): (0.7, 0.07)}
 
 
 def test_trials_that_end_with_a_report_have_a_time(database: Database) -> None:
