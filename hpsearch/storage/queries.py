@@ -23,7 +23,6 @@ from sqlalchemy import (
     exists,
     func,
     literal,
-    literal_column,
     or_,
     select,
 )
@@ -41,7 +40,7 @@ from hpsearch.storage.tables import (
 
 # NaN is not NULL in the tables of either database, and has no place in an order.
 _RANKED = and_(
-    TrialRow.state == literal_column("'complete'"),  # no parameter: the index holds no others
+    TrialRow.state == "complete",
     TrialRow.value.is_not(None),
     TrialRow.value != math.nan,
 )

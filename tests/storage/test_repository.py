@@ -169,6 +169,17 @@ def test_any_params_and_values_come_back(
     assert writer.repository.add_trials(writer.lease, [trial]) == writer.stored()
 
 
+def test_trials_get_their_own_ids_where_searches_have_the_same_numbers(database: Database) -> None:
+    one, other = begin(database, num_trials=1), begin(database, num_trials=1)
+    for first, second in ((one, other), (other, one)):
+        for writer in (first, second):
+            drawn = [a_trial(len(writer.stored()), stage_id=writer.stage_id)]
+            (added,) = writer.repository.add_trials(writer.lease, drawn)
+            assert writer.stored()[-1] == added
+    drawn = [a_trial(number, stage_id=one.stage_id) for number in (9, 4, 6)]
+    assert [trial.number for trial in one.repository.add_trials(one.lease, drawn)] == [9, 4, 6]
+
+
 def test_a_finished_stage_is_complete(database: Database) -> None:
     writer = begin(database)
     writer.repository.finish_stage(writer.lease, writer.stage_id)
