@@ -83,7 +83,7 @@ class _Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 0.0
-        monkeypatch.setattr(time, "perf_counter", lambda: self.now)
+        monkeypatch.setattr(time, "thread_time", lambda: self.now)
 
     def trains(self, seconds: list[float]) -> Callable[[int], None]:
         left, self.steps = iter(seconds), []
@@ -112,6 +112,18 @@ def test_steps_are_timed_by_the_update_and_none_is_left_out(
     speed = widths.Gauge(CPU).speed(1, clock.trains([6.0, 2.0]), num_steps=4, update_size=3)
     assert clock.steps == [3, 1]
     assert speed.seconds == 2.0, "of a single step"
+
+
+def test_a_thread_of_its_own_is_timed_by_the_processor() -> None:
+    def train(steps: int) -> None:
+        time.sleep(0.05)  # as a core that another program has
+
+    assert widths.Gauge(CPU).speed(1, train, num_steps=1, update_size=1).seconds < 0.05
+    torch.set_num_threads(2)
+    try:
+        assert widths.Gauge(CPU).speed(1, train, num_steps=1, update_size=1).seconds >= 0.05
+    finally:
+        torch.set_num_threads(1)
 
 
 def test_memory_is_what_a_width_makes_the_process_grow_by(
