@@ -23,9 +23,12 @@ from workers.config.combination import DataShape
 from workers.training.columns import Columns
 from workers.training.device import prepared_device
 from workers.training.feed import Batch
+from workers.training.gradients import value_and_grad
 from workers.training.loss import Criterion
 from workers.training.models import build_model
 from workers.training.models.base import Pass
+from workers.training.models.products import products
+from workers.training.optimizers.base import root_plus
 
 MEMBERS, BATCH, ROUNDS, STEPS = 128, 32, 9, 50
 STEP_ALONE = "--step-without-kept-memory"
@@ -37,7 +40,22 @@ def main() -> None:
     x_BF, y_B = torch.randn(BATCH, 64), torch.randint(0, 10, (BATCH,))
     with prepared_device(num_threads=1):
         built_in, stacked = _built_in(x_BF, y_B), _vmap(x_BF, y_B)
-        _compare("vmap over ordinary modules / layers with a member axis", stacked, built_in)
+        by_autograd = _built_in(x_BF, y_B, by_hand=False)
+        _compare("vmap over ordinary modules / layers with a member axis", stacked, by_autograd)
+        _compare("gradients by autograd / written out", by_autograd, built_in)
+        for members in (1, 8, 32):
+            _compare(
+                f"the same, {members} members",
+                _built_in(x_BF, y_B, members=members, by_hand=False),
+                _built_in(x_BF, y_B, members=members),
+            )
+        _compare("a layer's products by MKL / by the faster of MKL and oneDNN", *_products(x_BF))
+        root, shift_M1 = torch.rand(MEMBERS, 3760).round(decimals=1), torch.zeros(MEMBERS, 1)
+        _compare(
+            "sqrt of numbers with zeros / root_plus",
+            root.sqrt,
+            lambda: root_plus(root, shift_M1),
+        )
         inner, outer = torch.randn(MEMBERS, BATCH, 10), torch.randn(MEMBERS, 10, BATCH)
         _compare(
             "softmax over the last axis / over the middle one",
@@ -48,26 +66,43 @@ def main() -> None:
     _compare_memory()
 
 
-def _built_in(x_BF: Tensor, y_B: Tensor) -> Callable[[], object]:
+def _built_in(
+    x_BF: Tensor, y_B: Tensor, *, members: int = MEMBERS, by_hand: bool = True
+) -> Callable[[], object]:
+    """Losses and gradients of a minibatch as the loop takes them, or by autograd."""
     shape = DataShape(
         num_features=64, image=None, num_outputs=10, is_regression=False, num_train=BATCH
     )
     config, model = TrainConfig(), build_model(TrainConfig(), shape)
-    zeros = [0] * MEMBERS
-    columns = Columns([config] * MEMBERS, zeros, zeros, x_BF.device, x_BF.dtype)
+    zeros = [0] * members
+    columns = Columns([config] * members, zeros, zeros, x_BF.device, x_BF.dtype)
     criterion = Criterion("cross_entropy", columns, None)
     batch = Batch(x_mBF=x_BF[None], y_mB=y_B[None], index_mB=torch.arange(BATCH)[None])
     leaves = {
-        spec.name: torch.randn(MEMBERS, *spec.shape).mul_(0.1).requires_grad_()
+        spec.name: torch.randn(members, *spec.shape).mul_(0.1).requires_grad_()
         for spec in model.parameters
     }
+    given = Pass(weights=leaves, buffers={}, columns=columns, training=True)
 
-    def step() -> object:
-        given = Pass(weights=leaves, buffers={}, columns=columns, training=True)
+    def by_autograd() -> object:
         loss_M = criterion.training(model.forward(given, batch.x_mBF), batch)
         return torch.autograd.grad(loss_M.sum(), list(leaves.values()))
 
-    return step
+    def step() -> object:
+        return value_and_grad(model, given, batch.x_mBF, batch, criterion, config.precision)
+
+    return step if by_hand else by_autograd
+
+
+def _products(x_BF: Tensor) -> tuple[Callable[[], object], Callable[[], object]]:
+    """The first layer's products of all members, by MKL and as the loop takes them."""
+    weights_MHF, x_1FB = torch.randn(MEMBERS, 50, 64), x_BF.t()[None]
+
+    @torch.no_grad()
+    def chosen() -> object:
+        return products(weights_MHF, x_1FB)
+
+    return lambda: torch.bmm(weights_MHF, x_1FB.expand(MEMBERS, -1, -1)), chosen
 
 
 def _vmap(x_BF: Tensor, y_B: Tensor) -> Callable[[], object]:

@@ -1,6 +1,6 @@
 """Inverted dropout of inputs and of hidden units, each row at its own rate.
 
-Called by ``group_training`` for every minibatch; h <- h * mask / (1 - p) (Srivastava et al. 2014).
+Called by the loop for every minibatch; h <- h * mask / (1 - p) (Srivastava et al. 2014).
 Masks are keyed by (trial, epoch, step, layer).
 """
 
