@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 import torch
 from training_cases import CPU, blobs, config, folded, group, images, line
 
 from workers.config.learning import OPTIMIZERS
 from workers.data import Dataset
-from workers.messages import Report, TrialGroup
+from workers.messages import CheckpointSlice, Report, TrialGroup
+from workers.training.device_name import device_name
 from workers.training.feed import DeviceData
+from workers.training.group_training import GroupTraining
+from workers.training.kept import KeptCheckpoints
 from workers.training.loop import train
 
 pytestmark = [
@@ -80,6 +86,39 @@ def test_every_precision_learns_on_the_gpu(precision: str) -> None:
     one = group(config(precision=precision, learning_rate=0.05), epochs=8)
     losses = _losses(one, blobs(), torch.device("cuda"))[0]
     assert losses[-1] < 0.8 * losses[0]
+
+
+@pytest.mark.parametrize("how", [{"width": 2}, {"measures": True}], ids=str)
+def test_blocks_train_on_the_gpu_as_all_rows_at_once(how: dict[str, object]) -> None:
+    one = group(*(config(batch_size=5, learning_rate=0.01 * (1 + i)) for i in range(7)))
+    gpu = torch.device("cuda")
+    whole, parted = _losses(one, blobs(), gpu), _losses(replace(one, **how), blobs(), gpu)
+    for trial, losses in whole.items():
+        assert parted[trial] == pytest.approx(losses, rel=1e-9)
+
+
+def test_memory_is_measured_on_the_gpu_and_its_name_told() -> None:
+    data = DeviceData(blobs(), torch.device("cuda"))
+    first = next(iter(train(group(*[config()] * 7, measures=True), data)))
+    assert [speed.width for speed in first.speeds] == [1, 6]
+    assert first.speeds[1].bytes > first.speeds[0].bytes > 0
+    assert device_name(data.device).startswith("cuda ")
+
+
+def test_rows_are_filled_from_the_gpus_memory_as_from_the_file(tmp_path: Path) -> None:
+    gpu = torch.device("cuda")
+    data, kept = DeviceData(blobs(), gpu), KeptCheckpoints.of_device(gpu)
+    one = group(config(), config(optimizer="adam"), checkpoint_stem=str(tmp_path / "g"))
+    last = list(train(one, data, kept))[-1]
+    members = tuple(
+        replace(m, resume=CheckpointSlice(file=last.checkpoint, row=last.trials.index(m.trial)))
+        for m in reversed(one.members)
+    )
+    going_on = replace(one, members=members, start_epoch=4)
+    from_file = GroupTraining(going_on, data).stack.rows
+    for name, matrix in GroupTraining(going_on, data, kept).stack.rows.items():
+        assert matrix.device.type == "cuda"
+        assert torch.equal(matrix, from_file[name])
 
 
 def test_a_diverging_member_is_dropped_on_the_gpu_too() -> None:
