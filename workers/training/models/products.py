@@ -3,10 +3,10 @@
 Called by ``linear``. oneDNN's operator has no derivative and takes no part in autocast: there, MKL.
 """
 
-# PyTorch multiplies float32 matrices on a CPU with MKL, which keeps to AVX2 on processors that are
-# not Intel's: 112 GFLOPS on one core of an AMD EPYC 9005, where oneDNN reaches 250 with AVX-512.
-# oneDNN takes 10 us a call more, so small products stay with MKL. Where MKL is as fast, nothing is
-# lost. (64 rows of 64 -> 50, 32 examples: 1.3 us a row against 2.3; 8 of 784 -> 50, 64: 25 against 51.)
+# PyTorch multiplies float32 matrices on a CPU with MKL, which on one core of an AMD EPYC 9005 does
+# 112 GFLOPS, what AVX2 can; oneDNN does 250 there, with AVX-512. It takes 10 us a call more, so
+# small products stay with MKL. In us a row, oneDNN and MKL: 64 rows of 64 -> 50, 32 examples, 1.3
+# and 2.3; 8 rows of 784 -> 50, 64 examples, 25 and 51.
 
 from __future__ import annotations
 
