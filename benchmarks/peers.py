@@ -153,8 +153,10 @@ def _adapted(contest: Contest, given: argparse.Namespace) -> Contest:
 
 def _compete(contest: Contest, *, pruned: bool) -> None:
     stopping = ", early stopping" if pruned else ""
-    print(f"{contest.name}: {contest.trials} trials x {contest.epochs} epochs{stopping}")
+    head = f"{contest.name}: {contest.trials} trials x {contest.epochs} epochs{stopping}"
+    print(head, flush=True)
     before, params = _ours(contest, pruned=pruned)
+    _print("this project", before)
     task = Task(
         data=contest.data,
         train=contest.train,
@@ -164,23 +166,27 @@ def _compete(contest: Contest, *, pruned: bool) -> None:
         pruned=pruned,
     )
     tools = [tool for tool in TOOLS if not (pruned and tool == "plain")]
-    outcomes = {tool: _outcome(contest, tool, task) for tool in tools}
+    outcomes = {}
+    for tool in tools:
+        outcomes[tool] = _outcome(contest, tool, task)
+        _print(TOOLS[tool], outcomes[tool])
     after, _ = _ours(contest, pruned=pruned)
+    _print("this project once more", after)
     idle = min(outcome.idle for outcome in (before, *outcomes.values(), after))
     if idle < IDLE:
         print(f"  others were at work, cores only {idle:.0%} idle: no verdicts on times")
         contest = replace(contest, targets={}, better_target=None)
     ours = max(before, after, key=lambda outcome: outcome.seconds)
-    print(f"  {_line('this project', ours)}, {before.seconds:.1f} s before the others")
     for tool, outcome in outcomes.items():
-        print(f"  {_line(TOOLS[tool], outcome)}; {_compared(contest, tool, outcome, ours)}")
+        print(f"  {TOOLS[tool]}: {_compared(contest, tool, outcome, ours)}")
     _conclude(contest, ours, outcomes, pruned=pruned)
 
 
-def _line(name: str, outcome: Outcome) -> str:
-    return (
-        f"{name}: {outcome.seconds:.1f} s{outcome.how}, {outcome.epochs} epochs, "
-        f"best accuracy {max(outcome.values):.4f}, mean {fmean(outcome.values):.4f}"
+def _print(name: str, outcome: Outcome) -> None:
+    print(
+        f"  {name}: {outcome.seconds:.1f} s{outcome.how}, {outcome.epochs} epochs, "
+        f"best accuracy {max(outcome.values):.4f}, mean {fmean(outcome.values):.4f}",
+        flush=True,
     )
 
 
