@@ -165,6 +165,20 @@ def test_a_checkpoint_larger_than_the_limit_is_not_kept_and_takes_no_others_plac
     assert kept.get("a") is None, "what was there before is another checkpoint"
 
 
+class _Full(torch.Tensor):
+    """On a device that has no memory left."""
+
+    def clone(self) -> torch.Tensor:
+        raise torch.OutOfMemoryError
+
+
+def test_where_memory_is_full_nothing_is_kept_and_nobody_is_told() -> None:
+    kept = KeptCheckpoints(100)
+    kept.put("a", _rows(10), METADATA)
+    kept.put("b", {"weights": torch.ones(10).as_subclass(_Full)}, METADATA)
+    assert kept.num_bytes == 0
+
+
 @settings(max_examples=50, deadline=None)
 @given(sizes=st.lists(st.tuples(st.sampled_from("abcd"), st.integers(1, 80)), max_size=12))
 def test_the_limit_holds_and_the_last_is_there(sizes: list[tuple[str, int]]) -> None:

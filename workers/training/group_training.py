@@ -88,7 +88,7 @@ class GroupTraining:
     def _measure(self, epoch: Epoch, tally: Tally) -> Tally:
         """The epoch's first steps in blocks of ascending widths, each timed; then the width is set.
 
-        No block is stacked twice and no step is lost: what follows goes on from here.
+        No step is taken twice and none is lost: what follows goes on from here.
         """
         steps = widths.num_measured(epoch.num_steps, epoch.update_size)
         gauge, speeds, ends = widths.Gauge(self.data.device), [], []

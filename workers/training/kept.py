@@ -55,8 +55,12 @@ class KeptCheckpoints:
             return
         while self.num_bytes + size > self._limit_bytes:
             self._kept.popitem(last=False)
-        copies = {name: tensor.clone() for name, tensor in rows.items()}
-        self._kept[file] = KeptCheckpoint(rows=copies, metadata=dict(metadata))
+        try:
+            copies = {name: tensor.clone() for name, tensor in rows.items()}
+        except torch.OutOfMemoryError:
+            self._kept.clear()  # training needs it more, and there are the files
+        else:
+            self._kept[file] = KeptCheckpoint(rows=copies, metadata=dict(metadata))
 
     def get(self, file: str) -> KeptCheckpoint | None:
         """What was written to ``file``, if it is still kept."""
