@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import tempfile
 from pathlib import Path
@@ -13,6 +14,7 @@ from hpsearch.executors.base import Executor
 from hpsearch.executors.simulated import SimulatedExecutor
 from hpsearch.spec import load
 from hpsearch.spec.search import Search
+from hpsearch.storage.database import Database
 from hpsearch.storage.leases import Owner
 from hpsearch.storage.provenance import Provenance
 from hpsearch.storage.records import TrialRecord
@@ -84,6 +86,58 @@ def coordinate(
     return view
 
 
+class Crash(BaseException):
+    """Stands for the death of the process."""
+
+
+WRITES = [
+    name
+    for name, method in vars(Repository).items()
+    if callable(method) and "lease" in getattr(method, "__annotations__", {})
+]
+
+
+class _CrashingRepository(Repository):
+    """Dies before or after its n-th write."""
+
+    def __init__(self, database: Database, after_writes: int, before: bool) -> None:
+        super().__init__(database)
+        self.left, self.before = after_writes, before
+
+    def __getattribute__(self, name: str) -> object:
+        method = super().__getattribute__(name)
+        if name not in WRITES or name in ("renew", "release"):
+            return method
+
+        def dying(*arguments: object) -> object:
+            self.left -= 1
+            if self.left == 0 and self.before:
+                raise Crash
+            result = method(*arguments)
+            if self.left == 0:
+                raise Crash
+            return result
+
+        return dying
+
+
+def crash(
+    database: Database,
+    folder: Path,
+    after_writes: int,
+    before: bool,
+    search: Search,
+    executor: Executor,
+) -> None:
+    """Carry the search on until it dies, or to its end if that comes first."""
+    repository = _CrashingRepository(database, after_writes, before)
+    record = repository.find_same(search) or repository.create_search(search, PROVENANCE)
+    dead = Owner(host=Owner.current().host, pid=2**22 + 1, started_s=1.0)
+    lease = repository.acquire(record.id, dead)
+    with contextlib.suppress(Crash):
+        Coordinator(repository, lease, record, executor, folder).run()
+
+
 def finished_table(repository: Repository, ref: str = "simulated") -> list[tuple[Any, ...]]:
     """All that a search found out, without times: what must not depend on how often it died."""
     from hpsearch.analysis.frames import Frames
@@ -102,8 +156,9 @@ def finished_table(repository: Repository, ref: str = "simulated") -> list[tuple
             (
                 *(t.number, t.branch, t.generation, t.params, t.seed, t.replicate, t.start_epoch),
                 *(t.target_epochs, numbers.get(t.parent_id or -1), t.state, t.failure_kind),
-                *(t.value, t.spread, t.best_epoch, t.epochs, t.checkpoint_epoch, t.checkpoint_row),
-                t.stopped_early,
+                *(t.value, t.spread, t.best_epoch, t.epochs, t.stopped_early, t.until_epoch),
+                # What has failed may have been trained again, in the company of others.
+                *((t.checkpoint_epoch, t.checkpoint_row) if t.state != "failed" else ()),
             )
             for t in trials
         ),

@@ -222,7 +222,8 @@ class Coordinator:
         stored = self._ledger.repository.diagnoses(self._view.search.id)
         # One that died after this stored them already; those of the checks are older.
         if all(found.kind.startswith(CHECK_KIND) for found in stored):
-            self._ledger.conclude(final_diagnoses(self._ledger.repository, self._view))
+            found = final_diagnoses(self._ledger.repository, self._view)
+            self._ledger.conclude([*rungs.nothing_complete(self._view), *found])
         self._observe(Finished(view=self._view))
         return self._view
 

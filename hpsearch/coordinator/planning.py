@@ -152,11 +152,16 @@ def _to_continue(
     return rank(able, view.search.spec.objective.mode)[: stage.continued]
 
 
-def _confirm(view: SearchView, planned: int, stage: Stage) -> StagePlan:
-    """The best configurations of the whole search, each trained again with other seeds."""
+def _confirm(view: SearchView, planned: int, stage: Stage) -> StagePlan | None:
+    """The best configurations of the whole search, each trained again with other seeds.
+
+    None where no trial is complete: then the search is at its end.
+    """
     gone = view.superseded()
     candidates = [trial for trial in view.trials.values() if trial.id not in gone]
     best = rank(candidates, view.search.spec.objective.mode)[: stage.top]
+    if not best:
+        return None
     drafts = [
         repeated(trial, replicate, stage.epochs)
         for trial in best

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import shutil
 from collections import Counter
 from pathlib import Path
 
 import pytest
-from coordinated import PROVENANCE, a_search, coordinate, curve, finished_table
+from coordinated import WRITES, a_search, coordinate, crash, curve, finished_table
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hpsearch.coordinator.events import Event, Troubled
 from hpsearch.coordinator.failures import headline
-from hpsearch.coordinator.loop import Coordinator
 from hpsearch.coordinator.view import observe
 from hpsearch.executors.base import Ended, Lost, Raised, Update
 from hpsearch.executors.simulated import SimulatedExecutor
 from hpsearch.sampling.samplers import BranchSampler
 from hpsearch.spec import load
 from hpsearch.storage.database import Database
-from hpsearch.storage.leases import Owner
 from hpsearch.storage.repository import Repository
 from workers.keys import key
 from workers.messages import Member, Metric, TrialGroup
@@ -83,15 +80,6 @@ def test_repeats_have_their_parents_params_and_other_seeds(repository: Repositor
     assert len({trial.seed for trial in view.trials.values()}) == len(view.trials) - 5
 
 
-class _Crash(BaseException):
-    """Stands for the death of the process."""
-
-
-WRITES = [
-    name
-    for name, method in vars(Repository).items()
-    if callable(method) and "lease" in getattr(method, "__annotations__", {})
-]
 CULPRIT = 13  # the id of a trial that raises, so that a crash meets groups that are being parted
 
 
@@ -111,41 +99,6 @@ def _eventful() -> SimulatedExecutor:
         stops=lambda member, epoch: member.seed % 3 == 0 and epoch == 2 + member.seed % 4,
         refuses=lambda member: "depth must be 1" if member.seed % 7 == 0 else None,
     )
-
-
-class _CrashingRepository(Repository):
-    """Dies before or after its n-th write."""
-
-    def __init__(self, database: Database, after_writes: int, before: bool) -> None:
-        super().__init__(database)
-        self.left, self.before = after_writes, before
-
-    def __getattribute__(self, name: str) -> object:
-        method = super().__getattribute__(name)
-        if name not in WRITES or name in ("renew", "release"):
-            return method
-
-        def dying(*arguments: object) -> object:
-            self.left -= 1
-            if self.left == 0 and self.before:
-                raise _Crash
-            result = method(*arguments)
-            if self.left == 0:
-                raise _Crash
-            return result
-
-        return dying
-
-
-def _crash(database: Database, folder: Path, after_writes: int, before: bool) -> None:
-    """Carry the search on until it dies, or to its end if that comes first."""
-    repository = _CrashingRepository(database, after_writes, before)
-    search = a_search()
-    record = repository.find_same(search) or repository.create_search(search, PROVENANCE)
-    dead = Owner(host=Owner.current().host, pid=2**22 + 1, started_s=1.0)
-    lease = repository.acquire(record.id, dead)
-    with contextlib.suppress(_Crash):
-        Coordinator(repository, lease, record, _eventful(), folder).run()
 
 
 def test_the_writes_that_a_crash_is_tried_at_are_all_there_are() -> None:
@@ -181,7 +134,14 @@ def test_dying_before_or_after_any_write_leaves_the_same_finished_table(
     folder = tmp_path_factory.mktemp("crashed")
     repository = _sqlite(folder)
     for after_writes, before in crashes:
-        _crash(repository.database, folder / "checkpoints", after_writes, before)
+        crash(
+            repository.database,
+            folder / "checkpoints",
+            after_writes,
+            before,
+            a_search(),
+            _eventful(),
+        )
         if checkpoints_vanish:
             shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     coordinate(repository, a_search(), _eventful(), folder / "checkpoints")
