@@ -50,4 +50,6 @@ def _factors(h: Tensor, rates_M: Tensor, columns: Columns, counters: tuple[int, 
     """0 or 1 / (1 - p) for each number of ``h``, in the type of the rates."""
     kept = keep_mask(columns.seeds_M, rates_M, h[0].numel(), *counters)
     scale_M1 = (1 / (1 - rates_M)).unsqueeze(1)
-    return kept.to(rates_M.dtype).mul_(scale_M1).view(h.shape)  # torch.where takes 10 times as long
+    return (
+        kept.to(rates_M.dtype).mul_(scale_M1).view(h.shape)
+    )  # torch.where takes up to 8 times as long

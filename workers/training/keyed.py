@@ -35,7 +35,7 @@ def bits(seeds_M: Tensor, count: int, *counters: int) -> Tensor:
 
 def keep_mask(seeds_M: Tensor, drop_M: Tensor, count: int, *counters: int) -> Tensor:
     """Boolean [M, count]: False with probability ``drop_M`` (to within 2**-16, for 16 random bits
-    take half the time that 32 do)."""
+    take two thirds of the time that 32 do)."""
     threshold_M = (drop_M.double() * 2.0**16 - 2.0**15).to(torch.int16)
     words_MW = _words(seeds_M, (count + 3) // 4, counters)
     return words_MW.view(torch.int16)[:, :count] >= threshold_M[:, None]
