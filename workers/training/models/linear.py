@@ -61,9 +61,9 @@ class LinearLayers:
             h_MHB = self._activate(h_MHB, given, layer)
         return _affine(h_MHB, given.weights[f"{self.head}.weight"], given, self.head)
 
-    # Written out for the layers of most searches: an epoch of 64 networks 64-50-10 in minibatches of
-    # 32 takes 1.4 times as long by autograd, of 8 1.5 times, of one alone 1.8 times. Autograd's own
-    # work is 0.1 ms a step, and no less where its parts are written out as Functions.
+    # Written out for the layers of most searches: an epoch of 64 networks 64-50-10 in minibatches
+    # of 32 takes 1.4 times as long by autograd, of 8 1.5 times, of one alone 1.8 times. Autograd's
+    # own work is 0.1 ms a step, and no less where its parts are written out as Functions.
 
     @property
     def has_vjp(self) -> bool:

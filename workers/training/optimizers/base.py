@@ -115,8 +115,8 @@ def accumulate(total_m1: Tensor, beta_m1: Tensor) -> Tensor:
 def root_plus(square_mP: Tensor, shift_m1: Tensor) -> Tensor:
     """sqrt(square) + shift, [m, P]; to the last bit but one on a CPU.
 
-    There torch.sqrt is MKL's, which takes 4 to 8 times as long where it meets a zero, as all that looks
-    at a pixel that is always black is (64 rows of 64-50-10: 6 to 11 us a row, 1 this way).
+    There torch.sqrt is MKL's, which takes 4 to 8 times as long where it meets zeros, as all is that
+    looks at a pixel that is always black (64 rows of 64-50-10: 6 to 11 us a row, 1 this way).
     """
     if square_mP.is_cuda:
         return square_mP.sqrt().add_(shift_m1)
