@@ -30,6 +30,7 @@ from hpsearch.coordinator.verdict import final_diagnoses
 from hpsearch.coordinator.view import SearchView
 from hpsearch.coordinator.warm_starts import resolve_warm_starts
 from hpsearch.executors.base import Ended, Executor, Lost, Raised, Reported, Update
+from hpsearch.spec.space import Params
 from hpsearch.storage.leases import Lease
 from hpsearch.storage.records import CHECK_KIND, SearchRecord, TrialRecord
 from hpsearch.storage.repository import Repository
@@ -140,6 +141,23 @@ class Coordinator:
         commit = progress.commit(self._view.trials, changed, report)
         self._ledger.report(replace(commit, group=group, speeds=speeds), changed)
         self._observe(Advanced(view=self._view, trial_epochs=len(commit.metrics)))
+        if group is not None:
+            self._widen(group.kind)
+
+    def _widen(self, kind: str) -> None:
+        """Pack the groups of a kind that wait anew, where what was measured makes them wider."""
+        waiting = [number for number in self._queue if self._is_new(number, kind)]
+        trials = [trial for number in waiting for trial in self._view.of_group(number)]
+        packed = self._pack(sorted(trials, key=lambda trial: trial.number))
+        if len({trial.group for trial in packed}) < len(waiting):
+            self._ledger.regroup({trial.id: trial.group for trial in packed})
+            self._queue = [number for number in self._queue if number not in waiting]
+            self._adopt(packed)
+
+    def _is_new(self, number: int, kind: str) -> bool:
+        trials = self._view.of_group(number)
+        untouched = all(trial.state == "waiting" for trial in trials)
+        return untouched and self._kind(trials[0].params) == kind
 
     def _decide_rungs(self) -> None:
         """Where all have come that are to be compared, end some trials and pack the others anew."""
@@ -206,6 +224,9 @@ class Coordinator:
         best = self._view.speeds.best(widths.kind(self._spec, config), self._executor.device)
         return rows_of(self._spec.resources.width, best)
 
+    def _kind(self, params: Params) -> str:
+        return widths.kind(self._spec, train_config(self._spec.train, params))
+
     def _adopt(self, trials: Sequence[TrialRecord]) -> None:
         self._queue = self._longest_first([*self._queue, *{trial.group for trial in trials}])
 
@@ -214,9 +235,8 @@ class Coordinator:
 
     def _cost(self, number: int) -> float:
         trials = to_train(self._view.of_group(number))
-        config = train_config(self._spec.train, trials[0].params)
-        name, device = widths.kind(self._spec, config), self._executor.device
-        return cost(self._spec, trials, self._view.speeds.row_step_s(name, device))
+        kind, device = self._kind(trials[0].params), self._executor.device
+        return cost(self._spec, trials, self._view.speeds.row_step_s(kind, device))
 
     def _finish(self) -> SearchView:
         stored = self._ledger.repository.diagnoses(self._view.search.id)

@@ -19,17 +19,21 @@ LEAST_WIDTH = 32  # rows; below it a kind that was not measured may well be slow
 MOST_WIDTH = 128  # rows of a group of such a kind
 WORTH_TRYING = 4  # times the best width are in a group, so that a wider one can be tried
 MOST_BYTES = 2 * 2**30  # of a step's own memory: no device needs that much to be full
-GROUPS_A_SLOT = 4  # for balance: so the last ones end at about the same time
+GROUPS_A_SLOT = 4  # so that the last ones on all slots end at about the same time
 
 AnyTrial = TypeVar("AnyTrial", NewTrial, TrialRecord)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rows:
-    """A group of fewer than ``least`` rows is slow; one of more than ``most`` there is not."""
+    """A group of fewer than ``least`` rows is slow; one of more than ``most`` there is not.
+
+    ``block`` rows are trained at once: a wider group is a multiple of them.
+    """
 
     least: int = LEAST_WIDTH
     most: int = MOST_WIDTH
+    block: int = 1
 
 
 def rows_of(width: int | Literal["auto"], best: SpeedRecord | None = None) -> Rows:
@@ -40,7 +44,7 @@ def rows_of(width: int | Literal["auto"], best: SpeedRecord | None = None) -> Ro
         return Rows()
     in_memory = best.width * MOST_BYTES // best.bytes if best.bytes else math.inf
     most = min(max(MOST_WIDTH, WORTH_TRYING * best.width), in_memory)
-    return Rows(least=best.width, most=int(max(best.width, most)))
+    return Rows(least=best.width, most=int(max(best.width, most)), block=best.width)
 
 
 def train_config(train: Mapping[str, Any], params: Mapping[str, Any]) -> TrainConfig:
@@ -79,12 +83,16 @@ def pack(
 def group_size(num_trials: int, *, num_slots: int, rows: Rows, rows_per_trial: int = 1) -> int:
     """The most trials of a group, if there are ``num_trials`` for ``num_slots`` slots.
 
-    Groups are small enough that every slot gets one, and about four for balance unless that makes
-    them too narrow. A trial whose own rows are more than ``rows.most`` is alone.
+    Groups are small enough that every slot gets one, and where there are several slots about four
+    for balance, unless that makes them too narrow. A trial whose own rows are more than
+    ``rows.most`` is alone.
     """
+    slots_share = math.ceil(num_trials / num_slots)
+    balanced = math.ceil(slots_share / GROUPS_A_SLOT) if num_slots > 1 else slots_share
+    block = math.ceil(rows.block / rows_per_trial)
     least = math.ceil(rows.least / rows_per_trial)
-    balanced = max(least, math.ceil(num_trials / (GROUPS_A_SLOT * num_slots)))
-    return max(1, min(rows.most // rows_per_trial, balanced, math.ceil(num_trials / num_slots)))
+    size = max(least, balanced // block * block)
+    return max(1, min(rows.most // rows_per_trial, size, slots_share))
 
 
 def halve(ids: Sequence[int], first_group: int) -> dict[int, int]:

@@ -22,9 +22,9 @@ class Speeds:
             self._measured.setdefault((speed.kind, speed.device), {})[speed.width] = speed
 
     def best(self, kind: str, device: str) -> SpeedRecord | None:
-        """The one with the least seconds a row, the narrower of equals; None if none is known."""
+        """The one with the least seconds a row, the wider of equals; None if none is known."""
         known = self._measured.get((kind, device), {}).values()
-        return min(known, key=lambda speed: (row_s(speed), speed.width), default=None)
+        return min(known, key=lambda speed: (row_s(speed), -speed.width), default=None)
 
     def widest(self, kind: str, device: str) -> int:
         """The most rows that were tried at once; 0 if none were."""

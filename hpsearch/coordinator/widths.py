@@ -65,9 +65,10 @@ def as_started(
 ) -> GroupRecord | None:
     """How the group of ``members`` is trained from ``start_epoch`` on; as before, if it was.
 
-    The first group of a kind on a device measures; one that could be a good deal wider than all
-    that was tried measures again, if the widest was the best. None, which is one block, for groups
-    that were begun without a record: by an older version, or as a part of one that raised.
+    The first group of a kind on a device measures. Where the widest that was tried was the best,
+    one that is up to twice as wide is trained at once, and one that is wider still measures again.
+    None, which is all rows at once, for groups that were begun without a record: by an older
+    version, or as a part of one that raised.
     """
     number = members[0].group
     stored = view.groups.get(number)
@@ -77,7 +78,8 @@ def as_started(
         return None
     spec = view.search.spec
     name, given = kind(spec, config), spec.resources.width
-    width = _known_width(view, name, device, len(members)) if given == "auto" else given
+    num_rows = len(members) * spec.data.rows_per_trial
+    width = _known_width(view, name, device, num_rows) if given == "auto" else given
     return GroupRecord(
         number=number,
         kind=name,
@@ -88,16 +90,12 @@ def as_started(
     )
 
 
-def _known_width(view: SearchView, kind: str, device: str, num_trials: int) -> int | None:
-    """The best width that was measured; None if it is to be measured first."""
-    best = view.speeds.best(kind, device)
-    widest, num_rows = (
-        view.speeds.widest(kind, device),
-        num_trials * view.search.spec.data.rows_per_trial,
-    )
+def _known_width(view: SearchView, kind: str, device: str, num_rows: int) -> int | None:
+    """The best width for so many rows, by what was measured; None if it is to be measured."""
+    best, widest = view.speeds.best(kind, device), view.speeds.widest(kind, device)
     if best is None or (best.width == widest and num_rows > WIDER * widest):
         return None
-    return best.width
+    return max(num_rows, widest) if best.width == widest else best.width
 
 
 def as_measured(

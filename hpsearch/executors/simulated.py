@@ -50,7 +50,7 @@ class SimulatedExecutor:
     raise, instead of reporting that epoch (attempts count the group's starts from 1). ``epoch_s``
     is the virtual time of one epoch; ``now_s`` the clock. ``checks`` is what checking finds.
     ``step_s(width)`` is what a step of so many rows takes: a group that measures tries widths of 1,
-    4, 16, ... up to its own.
+    4, 16, ... and its own.
     """
 
     device = "simulated"
@@ -162,7 +162,8 @@ class SimulatedExecutor:
         )
 
     def _speeds(self, group: TrialGroup) -> tuple[Speed, ...]:
-        tried = takewhile(lambda width: width <= len(group.members), (4**n for n in count()))
+        num_rows = len(group.members)
+        tried = *takewhile(lambda width: width < num_rows, (4**n for n in count())), num_rows
         return tuple(Speed(width=width, seconds=self._step_s(width)) for width in tried)
 
 

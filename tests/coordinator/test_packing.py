@@ -97,7 +97,33 @@ def test_groups_of_a_known_kind_leave_room_to_try_a_wider_one() -> None:
     assert (rows.least, rows.most) == (256, 1024)
     assert group_size(10_000, num_slots=1, rows=rows) == 1024
     assert group_size(10_000, num_slots=1, rows=rows_of("auto")) == MOST_WIDTH
-    assert group_size(900, num_slots=1, rows=rows) == 256, "for balance"
+    assert group_size(3000, num_slots=2, rows=rows) == 256, "for balance"
+
+
+def test_a_single_slot_needs_no_balance() -> None:
+    assert group_size(100, num_slots=1, rows=rows_of("auto")) == 100
+    assert group_size(100, num_slots=2, rows=rows_of("auto")) == LEAST_WIDTH
+
+
+@given(
+    num_trials=st.integers(1, 3000),
+    num_slots=st.integers(1, 8),
+    width=st.integers(1, 500),
+    rows_per_trial=st.integers(1, 5),
+)
+def test_groups_of_a_known_kind_are_whole_blocks(
+    num_trials: int, num_slots: int, width: int, rows_per_trial: int
+) -> None:
+    size = group_size(
+        num_trials,
+        num_slots=num_slots,
+        rows=rows_of("auto", _best(width)),
+        rows_per_trial=rows_per_trial,
+    )
+    block = -(-width // rows_per_trial)
+    is_bounded = size in (-(-num_trials // num_slots), max(128, 4 * width) // rows_per_trial, 1)
+    assert is_bounded or size % block == 0
+    assert 1 <= size <= -(-num_trials // num_slots)
 
 
 def test_stored_memory_bounds_a_group_but_not_below_what_was_trained() -> None:
@@ -121,8 +147,8 @@ def test_trials_before_different_rungs_are_parted() -> None:
 
 def test_folds_divide_the_width() -> None:
     trials = [_trial(i) for i in range(64)]
-    assert [len(group) for group in _groups(trials)] == [32, 32]
-    assert [len(group) for group in _groups(trials, rows_per_trial=5)] == [16, 16, 16, 16]
+    assert [len(group) for group in _groups(trials)] == [64]
+    assert [len(group) for group in _groups(trials, rows_per_trial=5)] == [22, 21, 21]
     assert [len(group) for group in _groups(trials[:3], width=4, rows_per_trial=5)] == [1, 1, 1]
     assert max(len(group) for group in _groups(trials, num_slots=6)) == 11
     narrow = max(len(group) for group in _groups(trials, num_slots=6, rows_per_trial=5))
