@@ -7,8 +7,9 @@ executor is made, and the coordinator runs to the end.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,6 +21,7 @@ from hpsearch.coordinator.resources import check_same_data, prepared_folder
 from hpsearch.coordinator.warm_starts import WarmStarts, resolve_warm_starts
 from hpsearch.errors import Stopped
 from hpsearch.executors.base import Executor
+from hpsearch.executors.connecting import connecting
 from hpsearch.settings import checkpoint_root, database_url
 from hpsearch.spec import load, load_data
 from hpsearch.spec.search import Resources, Search
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from workers.data import Dataset
 
 NO_RAY = "none"
+SAMPLER_PACKAGES = {"qmc": "scipy.stats", "cmaes": "cmaes"}  # the others are Optuna's
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -131,19 +134,25 @@ def run(
     out, and Stopped on Ctrl-C; all results are stored by then.
     """
     search = load(spec, overrides)
-    dataset = load_data(search)  # a spec whose data are refused leaves nothing in the database
-    repository = open_repository(db)
-    found = None if anew else repository.find_same(search)
     watch = Watch(on_start=on_start, observer=observer, force=force)
-    if found is not None and found.state == "complete":
+    repository = _existing(db)
+    found = None if anew or repository is None else repository.find_same(search)
+    if repository is not None and found is not None and found.state == "complete":
         return _read_only(repository, found, watch)
-    own_id = None if found is None else found.id
-    resolve_warm_starts(repository, search, checkpoint_root(database_url(db)), own_id)
-    cluster = _connect_ray(ray, search.name)  # nor does a cluster that does not answer
-    namesake = None if found else repository.newest_of_name(search.name)
-    record = found or repository.create_search(search, Provenance.collect())
-    started = Started(search=record, resumed=found is not None, cluster=cluster, namesake=namesake)
-    return _carry_out(repository, started, dataset, checkpoint_root(database_url(db)), watch)
+    with _connecting(ray, search.name) as cluster:
+        dataset = load_data(search)  # a spec whose data are refused leaves nothing in the database
+        repository = repository or open_repository(db)
+        folder = checkpoint_root(database_url(db))
+        resolve_warm_starts(repository, search, folder, None if found is None else found.id)
+        provenance = Provenance.collect()
+        _import_ahead(search)
+        started = Started(
+            cluster=cluster(),  # nor does a cluster that does not answer
+            namesake=None if found else repository.newest_of_name(search.name),
+            search=found or repository.create_search(search, provenance),
+            resumed=found is not None,
+        )
+    return _carry_out(repository, started, dataset, folder, watch)
 
 
 def resume(
@@ -164,8 +173,10 @@ def resume(
     watch = Watch(on_start=on_start, observer=observer, force=force)
     if record.state == "complete":
         return _read_only(repository, record, watch)
-    dataset, cluster = load_data(record.spec), _connect_ray(ray, record.name)
-    started = Started(search=record, resumed=True, cluster=cluster)
+    with _connecting(ray, record.name) as cluster:
+        dataset = load_data(record.spec)
+        _import_ahead(record.spec)
+        started = Started(search=record, resumed=True, cluster=cluster())
     return _carry_out(repository, started, dataset, checkpoint_root(database_url(db)), watch)
 
 
@@ -183,25 +194,29 @@ def check(
     ChecksBroken if a check itself breaks.
     """
     search = load(spec, overrides)
-    found = _warm_starts_at_hand(search, database_url(db))
-    dataset, cluster = load_data(search), _connect_ray(ray, search.name)
+    with _connecting(ray, search.name) as cluster:
+        found = _warm_starts_at_hand(search, db)
+        dataset = load_data(search)
+        connected = cluster()
     title = f"{search.name} (checks)"
-    with closing(_executor(title, search.resources, dataset, cluster)) as executor:
+    with closing(_executor(title, search.resources, dataset, connected)) as executor:
         results = tuple(checked(executor, search, found))
         return Checked(search=search, results=results, num_workers=executor.num_slots)
 
 
-def _warm_starts_at_hand(search: Search, url: str) -> WarmStarts:
+def _existing(db: str | None) -> Repository | None:
+    """The database, but for a SQLite file that is not there yet: none is made."""
+    file = sqlite_file(database_url(db))
+    return open_repository(db) if file is None or file.exists() else None
+
+
+def _warm_starts_at_hand(search: Search, db: str | None) -> WarmStarts:
     """Those that a check can start from: without a database, files alone."""
     if not any(warm_starts(search)):
         return {}
-    file = sqlite_file(url)
-    if file is not None and not file.exists():
-        return resolve_warm_starts(None, search, checkpoint_root(url))
-    repository = open_repository(url)
-    same = repository.find_same(search)
-    own_id = None if same is None else same.id
-    return resolve_warm_starts(repository, search, checkpoint_root(url), own_id)
+    folder, repository = checkpoint_root(database_url(db)), _existing(db)
+    same = None if repository is None else repository.find_same(search)
+    return resolve_warm_starts(repository, search, folder, None if same is None else same.id)
 
 
 def _read_only(repository: Repository, record: SearchRecord, watch: Watch) -> Result:
@@ -258,12 +273,15 @@ def _leased(repository: Repository, record: SearchRecord) -> Iterator[Lease]:
     repository.release(lease, "complete")
 
 
-def _connect_ray(ray: str, name: str) -> Cluster | None:
-    if ray == NO_RAY:
-        return None
-    from hpsearch.executors.cluster import connect
+def _connecting(ray: str, name: str) -> AbstractContextManager[Callable[[], Cluster | None]]:
+    """Ray begins to start; what is given waits for it. No Ray, no cluster."""
+    return nullcontext(lambda: None) if ray == NO_RAY else connecting(ray, name)
 
-    return connect(ray, name)
+
+def _import_ahead(search: Search) -> None:
+    """What its samplers will import: there is time for it while Ray starts."""
+    for stage in search.stages:
+        import_module(SAMPLER_PACKAGES.get(stage.sampler, "optuna"))
 
 
 def _executor(

@@ -10,8 +10,10 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING
 
 import click
@@ -74,13 +76,22 @@ def _with_progress(
     from hpsearch.cli.progress import Progress
     from hpsearch.cli.summary import print_json, print_summary
 
-    with Progress() as progress:
+    with ExitStack() as afterwards, Progress() as progress:
         result = carry_out(
             ray=ray or os.environ.get("RAY_ADDRESS") or "local",
-            on_start=_announce,
+            on_start=partial(_on_start, afterwards),
             observer=progress.observe,
         )
     (print_json if as_json else print_summary)(result, db)
+
+
+def _on_start(afterwards: ExitStack, started: Started) -> None:
+    """Announce it; and see that Ray, which takes a second or two to end, does so behind it."""
+    if started.cluster is not None and started.cluster.is_own:
+        from hpsearch.executors.cluster import disconnect
+
+        afterwards.callback(Thread(target=disconnect).start)
+    _announce(started)
 
 
 def _announce(started: Started) -> None:

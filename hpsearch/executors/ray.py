@@ -59,7 +59,11 @@ class RayExecutor:
         self._dataset = ray.put(dataset)
         self._num_created = 0
         self._slots = [self._new_slot() for _ in range(self._pool.num_workers)]
-        self.device = self._await_workers()
+        self._device: str | None = None
+
+    @property
+    def device(self) -> str:
+        return self._await_workers()
 
     @property
     def num_slots(self) -> int:
@@ -84,6 +88,7 @@ class RayExecutor:
         return [self._take(busy[stream]) for stream in ready]
 
     def check(self, plan: CheckPlan) -> list[CheckResult]:
+        self._await_workers()
         slot = self._slots[0]
         try:
             found: list[CheckResult] = ray.get(slot.actor.check.remote(plan))
@@ -122,11 +127,14 @@ class RayExecutor:
     def _await_workers(self) -> str:
         """What the first trains on, once all have their data on their devices.
 
-        Raises HpsearchError if one cannot or will not.
+        Not in the constructor: while PyTorch is imported there, a search's first trials can be
+        sampled here. Raises HpsearchError if one cannot start, or finds no room on the cluster.
         """
+        if self._device is not None:
+            return self._device
         names = [slot.actor.device_name.remote() for slot in self._slots]
         try:
-            devices: list[str] = ray.get(names, timeout=START_S)
+            self._device = str(ray.get(names, timeout=START_S)[0])
         except GetTimeoutError:
             raise HpsearchError(
                 f"{len(self._slots)} workers must start within {START_S} s, but the cluster has no "
@@ -134,7 +142,7 @@ class RayExecutor:
             ) from None
         except RayError as error:
             raise HpsearchError(f"a worker could not start: {_last_line(error)}") from error
-        return devices[0]
+        return self._device
 
     def _new_slot(self) -> _Slot:
         self._num_created += 1

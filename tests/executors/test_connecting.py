@@ -1,0 +1,145 @@
+"""Ray is connected to in a thread: what becomes of it when it is wanted, refused or interrupted."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from hpsearch.errors import HpsearchError
+from hpsearch.executors.cluster import Cluster
+from hpsearch.executors.connecting import connecting
+
+TWICE = """
+import ray
+from hpsearch.executors.cluster import disconnect
+from hpsearch.executors.connecting import connecting
+
+@ray.remote
+def double(number):
+    return 2 * number
+
+for title in ("first", "second"):
+    with connecting("local", title) as cluster:
+        assert cluster().is_own
+    with connecting("local", "again") as cluster:
+        assert not cluster().is_own
+    print(ray.get([double.remote(number) for number in range(3)]))
+    disconnect()
+    assert not ray.is_initialized()
+"""
+
+REFUSED = """
+import threading, time, psutil
+from hpsearch.executors.connecting import connecting
+
+try:
+    with connecting("local", "refused") as cluster:
+        raise ValueError("nobody waits")
+except ValueError as error:
+    print(error)
+(thread,) = (one for one in threading.enumerate() if one.name == "ray")
+thread.join()
+print([child.name() for child in psutil.Process().children()])
+"""
+
+
+def _python(code: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+
+
+def test_a_cluster_lives_on_in_any_thread_until_it_is_ended_and_can_be_started_again() -> None:
+    done = _python(TWICE)
+    assert (done.stdout, done.stderr, done.returncode) == ("[0, 2, 4]\n" * 2, "", 0)
+
+
+def test_a_cluster_that_nobody_waits_for_is_ended() -> None:
+    done = _python(REFUSED)
+    assert (done.stdout, done.stderr, done.returncode) == ("nobody waits\n[]\n", "", 0)
+
+
+def test_an_older_connection_of_the_process_is_left_alone(cluster: Cluster) -> None:
+    import ray
+
+    def refused() -> None:
+        with connecting("local", "second") as connected:
+            assert not connected().is_own
+            raise ValueError("no data")
+
+    with pytest.raises(ValueError, match="no data"):
+        refused()
+    assert ray.is_initialized()
+
+
+def test_what_connecting_raises_is_raised_where_the_cluster_is_waited_for() -> None:
+    with connecting("127.0.0.1:1", "nowhere") as cluster:
+        pass
+    with pytest.raises(HpsearchError, match=r"no Ray cluster answers at '127\.0\.0\.1:1'"):
+        cluster()
+
+
+SPEC = """
+name: refused
+data: {{source: {source}, path: {path}}}
+space: {{learning_rate: {{log_uniform: [1e-3, 1e-1]}}}}
+stages: [{{name: only, trials: 2, epochs: 1}}]
+"""
+
+
+def _start(folder: Path, **data: str) -> subprocess.Popen[str]:
+    """``hpsearch run`` of a spec, in a session of its own."""
+    (folder / "spec.yaml").write_text(SPEC.format(**data))
+    return subprocess.Popen(
+        [sys.executable, "-m", "hpsearch", "run", "spec.yaml"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=folder,
+        env={**os.environ, "RAY_ADDRESS": ""},
+        start_new_session=True,
+    )
+
+
+def _left_of(session: int) -> list[str]:
+    """What is still running of a session, after a few moments in which it may end."""
+    for _ in range(100):
+        alive = [p for p in psutil.process_iter(["name", "status"]) if _session_of(p) == session]
+        if not alive:
+            return []
+        time.sleep(0.1)
+    return [process.info["name"] for process in alive]
+
+
+def _session_of(process: psutil.Process) -> int | None:
+    try:
+        return None if process.status() == psutil.STATUS_ZOMBIE else os.getsid(process.pid)
+    except (psutil.Error, OSError):
+        return None
+
+
+def test_a_spec_whose_data_are_refused_leaves_no_ray_behind(tmp_path: Path) -> None:
+    process = _start(tmp_path, source="npz", path="nothing.npz")
+    out, error = process.communicate(timeout=120)
+    assert (out, process.returncode) == ("", 1)
+    assert len(error.splitlines()) == 1
+    assert "nothing.npz" in error
+    assert _left_of(process.pid) == []
+    assert not (tmp_path / "hpsearch.db").exists()
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_a_search_is_stopped_while_ray_starts(tmp_path: Path, stop: signal.Signals) -> None:
+    process = _start(tmp_path, source="digits", path="null")
+    while not (tmp_path / "hpsearch.db").exists() and process.poll() is None:
+        time.sleep(0.01)  # the database is opened as soon as the data are read
+    process.send_signal(stop)
+    _, error = process.communicate(timeout=120)
+    assert (error.split(), process.returncode) == (["stopped"], 130)
+    assert _left_of(process.pid) == []
