@@ -243,7 +243,7 @@ def test_debug_shows_the_traceback(hpsearch: Hpsearch) -> None:
 
 def test_an_upgraded_database_tells_its_revision(hpsearch: Hpsearch) -> None:
     assert hpsearch("db", "upgrade")[1].strip().endswith("is at revision 0003")
-    assert hpsearch("db", "current")[1].strip() == "0002"
+    assert hpsearch("db", "current")[1].strip() == "0003"
 
 
 def test_every_packaged_space_can_be_previewed(hpsearch: Hpsearch) -> None:
