@@ -8,16 +8,22 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from coordinated import finished_table
 from training_cases import blobs
 
+from hpsearch.storage import groups
 from hpsearch.storage.database import Database
+from hpsearch.storage.records import SpeedRecord
 from hpsearch.storage.repository import Repository
+from workers.training.device_name import device_name
 
 NUM_KILLS = 10  # on each database; many more in the slow suite
 SPEC = {
@@ -33,11 +39,15 @@ SPEC = {
     "stages": [
         {"name": "check"},
         {"name": "coarse", "trials": 40, "epochs": 24, "sampler": "qmc"},
-        {"name": "fine", "trials": 24, "epochs": 60, "continue": 6, "sampler": "tpe", "batch": 6},
+        {
+            **{"name": "fine", "trials": 24, "epochs": 60, "continue": 6, "sampler": "tpe"},
+            **{"batch": 6, "pruner": {"name": "hyperband", "reduction_factor": 2}},
+        },
         {"name": "confirm", "top": 2, "seeds": 3},
     ],
     "resources": {"checkpoint_every": 4},
 }
+WIDTH = 3  # the best one, as if it had been measured: what each run measures differs a little
 
 
 @pytest.fixture(scope="module")
@@ -85,13 +95,42 @@ def _kill_after_progress(process: subprocess.Popen[bytes], repository: Repositor
     return alive
 
 
+def _prepared(url: str) -> Repository:
+    """A database that knows the speeds of the search's groups; WIDTH is best."""
+    database = Database(url)
+    database.check_revision()
+    cpu = device_name(torch.device("cpu")).rpartition(",")[0]
+    devices = [f"{cpu}, 1 thread", f"{cpu}, 2 threads"]
+    devices += [device_name(torch.device("cuda"))] if torch.cuda.is_available() else []
+    speeds = [
+        SpeedRecord(
+            kind=f"mlp 16, batch {batch_size}, float32 on npz blobs.npz",
+            device=device,
+            width=width,
+            seconds=1e-3 * (width + abs(width - WIDTH)),
+            bytes=0,
+        )
+        for device in devices
+        for batch_size in (8, 16)
+        for width in (1, WIDTH, 9)
+    ]
+    with database.write() as connection:
+        groups.add_speeds(connection, speeds, datetime.now(UTC))
+    return Repository(database)
+
+
 @pytest.fixture(scope="module")
 def undisturbed(folder: Path) -> list[tuple[object, ...]]:
     url = f"sqlite:///{folder / 'undisturbed.db'}"
+    repository = _prepared(url)
     _finish(folder, url)
-    repository = Repository(Database(url))
+    assert {(g.measures, g.width) for g in repository.groups(1)} == {(False, WIDTH)}
+    assert max(Counter(trial.group for trial in repository.load(1)[1]).values()) > WIDTH
     states = {(trial.state, trial.stopped_early) for trial in repository.load(1)[1]}
-    assert states == {("complete", False), ("complete", True), ("failed", False)}
+    assert states == {
+        *(("complete", False), ("complete", True)),
+        *(("failed", False), ("pruned", False)),
+    }
     return finished_table(repository, "killed")
 
 
@@ -99,13 +138,11 @@ def _killed_table(
     folder: Path, url: str, kills: int, ray: str = "none"
 ) -> list[tuple[object, ...]]:
     """The finished table of a search that was killed ``kills`` times on its way."""
-    database = Database(url)
-    database.check_revision()
-    repository = Repository(database)
+    repository = _prepared(url)
     hits = sum(_kill_after_progress(_start(folder, url, ray), repository) for _ in range(kills))
     _finish(folder, url, ray)
     table = finished_table(repository, "killed")
-    database.close()
+    repository.database.close()
     assert hits >= 0.8 * kills, "the search must be long enough to be killed this often"
     return table
 
