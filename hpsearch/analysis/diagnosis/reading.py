@@ -16,9 +16,9 @@ from hpsearch.storage import codec, queries
 from hpsearch.storage.records import TrialRecord
 from hpsearch.storage.reports import METRIC_COLUMNS
 from hpsearch.storage.repository import Repository
-from workers.metrics import PER_LAYER
+from workers.metrics import PER_FOLD, PER_LAYER
 
-NUMBERS = tuple(name for name in METRIC_COLUMNS if name not in PER_LAYER)
+NUMBERS = tuple(name for name in METRIC_COLUMNS if name not in (*PER_LAYER, *PER_FOLD))
 
 
 def read_curves(
