@@ -32,10 +32,17 @@ format: $(INSTALLED)
 docs: $(INSTALLED)
 	$(BIN)/python docs/tools/make_cli_reference.py
 	$(BIN)/python docs/tools/make_training_reference.py
+	$(BIN)/python docs/tools/make_speed_table.py
 
-# The numbers of README.md; each prints its record, benchmarks/results/ keeps the dated ones.
-# `make bench DATA=FOLDER` has the searches on MNIST and CIFAR-10 too.
+# The numbers of README.md and docs/design.md; each prints its record, benchmarks/results/ keeps the
+# dated ones, and `make docs` makes README's speed tables from the newest. `make bench DATA=FOLDER`
+# has the searches on MNIST and CIFAR-10 too. Not here: benchmarks/gpu.py, which needs a GPU.
 bench: $(INSTALLED)
+	$(BIN)/python benchmarks/peers.py $(DATA)
+	$(BIN)/python benchmarks/peers.py $(DATA) --pruned
+	$(BIN)/python benchmarks/limit.py
+	$(BIN)/python benchmarks/scaling.py
+	$(BIN)/python benchmarks/start.py
 	$(BIN)/python benchmarks/stacking.py
 	$(BIN)/python benchmarks/layers.py
 	$(BIN)/python benchmarks/parts.py

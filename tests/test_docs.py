@@ -66,6 +66,19 @@ def test_the_training_reference_is_fresh() -> None:
     assert (ROOT / "docs" / "training.md").read_text() == page(), "run `make docs`"
 
 
+def test_the_speed_tables_are_fresh() -> None:
+    from make_speed_table import page
+
+    assert page(README) == README, "run `make docs`"
+
+
+def test_make_bench_runs_every_benchmark_but_that_of_a_gpu() -> None:
+    files = (ROOT / "benchmarks").glob("*.py")
+    runnable = {file.name for file in files if "Run as ``python" in file.read_text()}
+    run = re.findall(r"python benchmarks/(\w+\.py)", (ROOT / "Makefile").read_text())
+    assert {*run} == runnable - {"gpu.py"}
+
+
 @pytest.mark.parametrize("field", fields(TrainConfig), ids=lambda field: field.name)
 def test_every_field_and_every_choice_says_what_it_is(field: Field[Any]) -> None:
     from make_training_reference import formulas
