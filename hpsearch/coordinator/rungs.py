@@ -151,7 +151,11 @@ def _after(view: SearchView, rung: Rung, trial: TrialRecord) -> int:
 
 
 def _bracket(view: SearchView, pruner: Pruner, trial: TrialRecord) -> int:
-    return pruners.bracket(pruner, trial.target_epochs, view.search.spec.name, trial.number)
+    """The trial's bracket, which is asked for whenever a group has ended: computed once."""
+    if trial.id not in view.brackets:
+        name, epochs = view.search.spec.name, trial.target_epochs
+        view.brackets[trial.id] = pruners.bracket(pruner, epochs, name, trial.number)
+    return view.brackets[trial.id]
 
 
 def _reached(view: SearchView, rung: Rung) -> Iterator[TrialRecord]:

@@ -27,7 +27,8 @@ from hpsearch.storage.records import (
 class SearchView:
     """The search, its stages in order of position, its trials by id and its groups by number.
 
-    ``speeds`` are those of all searches; ``curves`` are kept only where a pruner may ask for them.
+    ``speeds`` are those of all searches; ``curves`` are kept only where a pruner may ask for them,
+    and ``brackets``, Hyperband's by trial id, are found when they are asked for.
     """
 
     search: SearchRecord
@@ -36,6 +37,7 @@ class SearchView:
     groups: dict[int, GroupRecord] = field(default_factory=dict)
     speeds: Speeds = field(default_factory=Speeds)
     curves: Curves = field(default_factory=Curves)
+    brackets: dict[int, int] = field(default_factory=dict)
     _by_stage: dict[int, list[int]] = field(default_factory=dict)
     _by_group: dict[int, list[int]] = field(default_factory=dict)
     _files: Counter[str] = field(default_factory=Counter)
