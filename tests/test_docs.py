@@ -39,6 +39,15 @@ def test_the_readmes_yaml_is_about_ten_lines_and_loads(tmp_path: Path) -> None:
     assert load(str(tmp_path / "spec.yaml")).stages
 
 
+def test_the_readmes_yaml_loads_with_the_line_that_it_says_of_pruners(tmp_path: Path) -> None:
+    (spec,), (line,) = _blocks(README, "yaml"), re.findall(r"A line more, `(.+?)`", README)
+    (tmp_path / "spec.yaml").write_text(f"{spec}{line}\n")
+    coarse, fine, confirm = load(str(tmp_path / "spec.yaml")).stages
+    assert coarse.pruner is not None
+    assert fine.pruner is not None
+    assert confirm.pruner is None
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_command_in_the_docs_exists(page: Path) -> None:
     for words in re.findall(r"\bhpsearch ([a-z]+)(?: ([a-z]+))?", "\n".join(_code(page))):
