@@ -7,7 +7,6 @@ them has come, so it does not depend on which worker was faster.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -91,10 +90,10 @@ def decide(view: SearchView, rung: Rung) -> Decision:
 
     They are compared with all that reached this epoch in the stage, in what it extends, and in the
     same bracket. A continued trial that brought the epoch along is left out: it got there on a
-    schedule of its own. So is one that failed with nothing to compare.
+    schedule of its own. One that failed there with NaN is no rival to anybody.
     """
     mode, epoch = view.search.spec.objective.mode, rung.epoch
-    reached = [trial for trial in _reached(view, rung) if _counts(view, trial, epoch)]
+    reached = list(_reached(view, rung))
     standing = [trial for trial in reached if trial.state not in FINISHED]
     ended = pruners.decide(
         rung.pruner,
@@ -164,12 +163,6 @@ def _reached(view: SearchView, rung: Rung) -> Iterator[TrialRecord]:
         is_there = trial.start_epoch < rung.epoch <= trial.epochs
         if is_there and _bracket(view, rung.pruner, trial) == rung.bracket:
             yield trial
-
-
-def _counts(view: SearchView, trial: TrialRecord, epoch: int) -> bool:
-    if trial.state != "failed":
-        return True
-    return math.isfinite(view.curves.of(trial, view.trials, epoch)[-1])
 
 
 def _curve(view: SearchView, trial: TrialRecord, epoch: int) -> Curve:

@@ -6,13 +6,15 @@ import math
 import shutil
 from collections import Counter
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from coordinated import a_search, coordinate, crash, curve, finished_table
+from coordinated import Crash, a_search, coordinate, crash, curve, finished_table
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import update
 
 from hpsearch.coordinator.events import Event, RungDecided, StageOpened, Troubled
 from hpsearch.coordinator.view import SearchView
@@ -24,6 +26,7 @@ from hpsearch.spec.search import Search
 from hpsearch.storage.database import Database
 from hpsearch.storage.records import TrialRecord
 from hpsearch.storage.repository import Repository
+from hpsearch.storage.tables import SearchRow
 from workers.messages import Member, Metric, TrialGroup
 
 PRUNERS: list[Any] = [
@@ -305,6 +308,36 @@ def test_dying_at_each_write_around_a_rung_changes_no_decision(tmp_path: Path) -
         assert [e.data for e in repository.events(1) if e.kind == "rung"] == [decided]
         assert _together(again) == _together(view), "packed alike"
         assert finished_table(repository) == finished_table(whole)
+
+
+def test_a_rung_waits_for_trials_that_a_dead_coordinator_had_not_asked_for(
+    tmp_path: Path,
+) -> None:
+    """It died when the second stage had its continued trials only, which could be judged alone."""
+
+    class DiesBeforeAsking(Repository):
+        def add_trials(self, lease: Any, new_trials: Any) -> Any:
+            if len(self.load(lease.search_id)[0]) == 2:
+                raise Crash
+            return super().add_trials(lease, new_trials)
+
+    stages = [
+        {"name": "coarse", "trials": 8, "epochs": 2, "expand": 0, "pruner": "none"},
+        {"name": "fine", "trials": 12, "epochs": 8, "continue": 4, "sampler": "qmc", "expand": 0},
+    ]
+    search = _search({"name": "successive_halving", "reduction_factor": 2}, stages=stages)
+    (tmp_path / "whole").mkdir()
+    whole, repository = _sqlite(tmp_path / "whole"), _sqlite(tmp_path)
+    coordinate(whole, search, SimulatedExecutor(_crossing))
+    dying = DiesBeforeAsking(repository.database)
+    with pytest.raises(Crash):
+        coordinate(dying, search, SimulatedExecutor(_crossing), tmp_path / "c")
+    with repository.database.write() as connection:
+        connection.execute(
+            update(SearchRow).values(lease_expires_at=datetime(2000, 1, 1, tzinfo=UTC))
+        )
+    coordinate(repository, search, SimulatedExecutor(_crossing), tmp_path / "c")
+    assert finished_table(repository) == finished_table(whole)
 
 
 def _together(view: SearchView) -> set[frozenset[int]]:
