@@ -15,6 +15,8 @@ from hypothesis.extra.numpy import arrays
 from sick_curves import SICK
 
 from hpsearch.analysis.diagnosis.curve import Context, Curve
+from hpsearch.analysis.diagnosis.finding import median
+from hpsearch.analysis.diagnosis.fit import _smooth
 from hpsearch.analysis.diagnosis.rules import KINDS, diagnose
 
 
@@ -83,3 +85,10 @@ def test_a_short_curve_says_little(epochs: int) -> None:
             else set()
         )
         assert set(told) <= of_state | of_three, kind
+
+
+@given(values=arrays(float, st.integers(3, 30), elements=st.floats(-1e6, 1e6)))
+def test_medians_are_those_of_numpy(values: np.ndarray) -> None:
+    assert median(values) == np.median(values)
+    windows = np.lib.stride_tricks.sliding_window_view(values, 3)
+    assert np.array_equal(_smooth(values), np.median(windows, axis=1))

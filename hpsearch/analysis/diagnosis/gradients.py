@@ -16,6 +16,7 @@ from hpsearch.analysis.diagnosis.finding import (
     at_start,
     chance_loss,
     lowered,
+    median,
     setting,
     starts_symmetric,
 )
@@ -23,6 +24,7 @@ from hpsearch.analysis.diagnosis.rate import falls_steadily
 
 FADES = 1e-3  # of the largest layer's gradient norm: such a layer stands still
 GROWS = 1e3  # times the last layer's
+LEAST_LAYERS = 3
 STEEP = 100.0  # gradient norm of a class loss, whose gradient by the logits is at most about 1
 OWN_FAULT = 0.1  # an update ratio that makes gradients explode by itself: the rate's doing
 TOO_WIDE = 0.5  # a scale of initial weights that He's sqrt(2 / n) allows for up to 8 inputs only
@@ -47,7 +49,7 @@ def exploding_gradients(curve: Curve, context: Context) -> Finding | None:
             f"diverged in the first epoch from weights of scale {scale:g}", {"init_scale": scale}
         )
     layers_L = _typical_layers(curve)
-    if len(layers_L) >= 3 and layers_L[0] >= GROWS * layers_L[-1] > 0:
+    if len(layers_L) and layers_L[0] >= GROWS * layers_L[-1] > 0:
         ratio = float(layers_L[0] / layers_L[-1])
         what = f"the gradient grows {ratio:.3g}-fold from the last to the first layer"
         return _exploding(what, {"ratio": ratio, "layers": len(layers_L)})
@@ -72,7 +74,7 @@ def vanishing_gradients(curve: Curve, context: Context) -> Finding | None:
     a start at zeros, under which nothing but the head has a gradient: ``initialization`` says so.
     """
     layers_L = _typical_layers(curve)
-    if len(layers_L) < 3 or layers_L.max() <= 0 or starts_symmetric(curve):
+    if not len(layers_L) or layers_L.max() <= 0 or starts_symmetric(curve):
         return None
     share_L = layers_L / layers_L.max()
     first = _frozen(curve)
@@ -120,7 +122,7 @@ def update_ratio(curve: Curve, context: Context) -> Finding | None:
     ratios = curve.known("update_ratio")
     if len(ratios) < SETTLED:
         return None
-    typical, largest = float(np.median(ratios)), float(ratios.max())
+    typical, largest = median(ratios), float(ratios.max())
     if typical < WILD and largest > STILL:
         return None
     cure = lowered(curve, "by a factor of 10") if typical >= WILD else "raise the learning rate"
@@ -142,7 +144,12 @@ def _exploding(what: str, evidence: dict[str, float]) -> Finding:
 
 
 def _typical_layers(curve: Curve) -> Array:
-    """The median norm of each layer over the epochs in which all are finite, [L], or [0]."""
+    """The median norm of each layer over the epochs in which all are finite, [L].
+
+    [0] where nothing is stored, or of fewer than 3 layers, along which nothing can be followed.
+    """
+    if curve.layers_NL.shape[1] < LEAST_LAYERS:
+        return np.empty(0)
     finite = curve.layers_NL[np.isfinite(curve.layers_NL).all(1)]
     return np.median(finite, axis=0) if finite.size else np.empty(0)
 

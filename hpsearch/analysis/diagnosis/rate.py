@@ -17,6 +17,7 @@ from hpsearch.analysis.diagnosis.finding import (
     at_end,
     chance_loss,
     lowered,
+    median,
     named_rate,
     peak_rate,
     percent,
@@ -195,7 +196,7 @@ def _warms_up(curve: Curve) -> bool:
 
 def _median(curve: Curve, name: str, unknown: float) -> float:
     known = curve.known(name)
-    return float(np.median(known)) if len(known) else unknown
+    return median(known) if len(known) else unknown
 
 
 def _diverged(curve: Curve) -> Finding:
