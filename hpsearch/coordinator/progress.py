@@ -87,24 +87,23 @@ def _advanced(
         trial = trials[id]
         if trial.state in FINISHED:
             continue
+        changes: dict[str, Any] = {}
         if report.epoch > trial.epochs:
-            changes = {
+            changes |= {
                 "epochs": report.epoch,
                 "seconds": trial.seconds + share_s,
                 "state": _state(trial, report),
                 "stopped_early": id in report.stopped,
                 **_best(trial, report.epoch, values[row], spreads[row], objective.mode),
             }
-            trial = replace(trial, **changes)
         if report.checkpoint is not None and report.epoch > trial.checkpoint_epoch:
-            trial = replace(
-                trial,
-                checkpoint_file=report.checkpoint,
-                checkpoint_row=row,
-                checkpoint_epoch=report.epoch,
-            )
-        if trial != trials[id]:
-            yield trial
+            changes |= {
+                "checkpoint_file": report.checkpoint,
+                "checkpoint_row": row,
+                "checkpoint_epoch": report.epoch,
+            }
+        if changes:
+            yield replace(trial, **changes)
 
 
 def _state(trial: TrialRecord, report: Report) -> TrialState:

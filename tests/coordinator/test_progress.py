@@ -114,3 +114,14 @@ def test_only_new_epochs_are_committed_and_the_time_is_shared() -> None:
     made = commit(trials, advance(trials, report, OBJECTIVE), report)
     assert [(row["trial_id"], row["seconds"]) for row in made.metrics] == [(1, 1.0)]
     assert [p.trial_id for p in made.progress] == [1]
+
+
+def test_a_trial_at_a_rung_waits_and_goes_on_from_its_checkpoint() -> None:
+    standing = replace(TRIAL, until_epoch=3)
+    report = _report(3, 0.4, checkpoint="group-0-3.safetensors")
+    (there,) = advance({1: standing}, report, OBJECTIVE)
+    assert (there.state, there.epochs, there.checkpoint_epoch) == ("waiting", 3, 3)
+    (progress,) = commit({1: standing}, [there], report).progress
+    assert progress.state == "waiting"
+    stopped = replace(report, stopped=(1,))
+    assert [trial.state for trial in advance({1: standing}, stopped, OBJECTIVE)] == ["complete"]
