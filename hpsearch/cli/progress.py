@@ -15,7 +15,15 @@ from rich.live import Live
 from rich.text import Text
 
 from hpsearch.coordinator.checking import tally
-from hpsearch.coordinator.events import Advanced, Checked, Event, Finished, StageOpened, Troubled
+from hpsearch.coordinator.events import (
+    Advanced,
+    Checked,
+    Event,
+    Finished,
+    RungDecided,
+    StageOpened,
+    Troubled,
+)
 from hpsearch.coordinator.view import SearchView
 from hpsearch.spec.preview import plan_summary
 from hpsearch.storage.records import FINISHED
@@ -77,7 +85,7 @@ class Progress:
             case Advanced(view=view, trial_epochs=epochs):
                 self._epochs += epochs
                 self._show(view)
-            case Troubled(message=message):
+            case RungDecided(message=message) | Troubled(message=message):
                 self._say(message)
             case Finished(view=view):
                 self._say(self._line(view))

@@ -1,4 +1,4 @@
-"""Commands that read the database and print a table: list, status, best, trials, curves, ...
+"""Commands that read the database and print a table: list, status, best, trials, widths, ...
 
 Each is the pandas frame of the same name in ``hpsearch.connect()``; diagnose sums its frame up.
 """
@@ -37,6 +37,7 @@ _LEAST = {
     "stages": ("kind", "sampler", "epochs", "trials", "action"),
     "status": ("pruned", "kind", "waiting", "epochs", "state"),
     "searches": ("mode", "created_at", "finished_at", "seed", "failed", "complete"),
+    "widths": ("measured_at", "bytes", "seconds"),
 }
 
 
@@ -153,4 +154,23 @@ def diagnose(search: str, number: int | None, db: str | None, form: str) -> None
     _echo(found, form)
 
 
-COMMANDS = (list_searches, status, best, trials, curves, stages, diagnose)
+@click.command()
+@db_option
+@format_option
+def widths(db: str | None, form: str) -> None:
+    """How long a step of several rows at once took, by kind of trial and by device.
+
+    Measured in the first steps of the first trials of a kind; the best width, with the least
+    seconds a row, is what later searches of the database train it with.
+    """
+    frame = _open(db).widths()
+    if form != "table" or frame.empty:
+        _echo(frame, form)
+        return
+    shown = frame.assign(best=frame["best"].map({True: "best", False: ""}))
+    for (kind, device), rows in shown.groupby(["kind", "device"], sort=False):
+        rows = rows.drop(columns=["kind", "device"])
+        _echo(rows, form, f"{kind}, on {device}", least=_LEAST["widths"])
+
+
+COMMANDS = (list_searches, status, best, trials, curves, stages, diagnose, widths)

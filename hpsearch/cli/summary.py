@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hpsearch.cli.tables import cell, print_table
+from hpsearch.cli.widths import width_lines, widths_used
 from hpsearch.coordinator.failures import headline
 from hpsearch.errors import HpsearchError
 from hpsearch.settings import DEFAULT_DATABASE, database_url
@@ -36,6 +37,7 @@ def print_summary(result: Result, db: str | None) -> None:
     chosen = _print_repeats(result)
     _print_reasons(result.db.stages(result.id))
     _print_findings(result, int(found["number"].iloc[0]) if chosen is None else chosen)
+    _print_widths(result)
     _print_where(result, db)
 
 
@@ -53,6 +55,7 @@ def print_json(result: Result, db: str | None) -> None:
         "best": best,
         "warnings": list(found.loc[found["number"].isna(), "message"]),
         "findings": tables.counts(found),
+        "widths": widths_used(result),
     }
     click.echo(json.dumps(document, indent=1))
 
@@ -113,6 +116,14 @@ def _print_reasons(stages: DataFrame) -> None:
     click.echo("\nThe ranges that it went through:" if len(decided) else "\nNo range was changed.")
     for stage, reason in zip(decided["stage"], decided["reason"], strict=True):
         click.echo(f"  {stage}: {reason}")
+
+
+def _print_widths(result: Result) -> None:
+    lines = width_lines(result)
+    if lines:
+        click.echo("\nHow many rows were trained at once:")
+    for line in lines:
+        click.echo(f"  {line}")
 
 
 def _print_where(result: Result, db: str | None) -> None:

@@ -1,0 +1,115 @@
+"""What a person is told of widths and rungs: at a search's end, meanwhile, and by ``widths``."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from command_line import Hpsearch, say
+from training_cases import blobs
+
+import hpsearch as package
+from hpsearch.cli.widths import MOST_KINDS
+
+SPEC = {
+    "name": "sizes",
+    "data": {"source": "npz", "path": "blobs.npz"},
+    "train": {"hidden_units": [8]},
+    "space": {
+        "learning_rate": {"log_uniform": [1e-3, 1e-1]},
+        "batch_size": {"choice": [8, 16]},
+    },
+    "stages": [{"name": "only", "trials": 12, "epochs": 2, "expand": 0}],
+}
+
+
+@pytest.fixture
+def hpsearch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Hpsearch:
+    """Runs a command in a folder with a spec and its data."""
+    data = blobs(num_train=120)
+    np.savez(tmp_path / "blobs.npz", x=data.x_train, y=data.y_train)
+    (tmp_path / "sizes.yaml").write_text(yaml.safe_dump(SPEC))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HPSEARCH_DATABASE_URL", raising=False)
+    return partial(say, capfd)
+
+
+RUN = ("run", "sizes.yaml", "--ray", "none")
+
+
+def test_the_summary_tells_the_best_width_of_each_kind(hpsearch: Hpsearch) -> None:
+    _, out, _ = hpsearch(*RUN)
+    measured = pd.read_csv(StringIO(hpsearch("widths", "--format", "csv")[1]))
+    measured["each"] = measured["seconds"] / measured["width"]
+    assert measured["kind"].nunique() == 2
+    for (kind, device), rows in measured.groupby(["kind", "device"]):
+        best = rows.sort_values(["each", "width"]).iloc[0]
+        (line,) = (line for line in out.splitlines() if line.startswith(f"  {kind}, on {device}: "))
+        told = line.partition(f"on {device}: ")[2]
+        width = "1 row" if best["width"] == 1 else f"{best['width']} rows"
+        each = f"{1e6 * best['each']:.3g} µs a row and step"
+        assert told == f"{width} at once, {each}; {len(rows)} widths tried"
+
+
+def test_as_json_the_widths_are_those_of_the_frame(hpsearch: Hpsearch) -> None:
+    found = json.loads(hpsearch(*RUN, "--json")[1])["widths"]
+    frame = package.connect().widths()
+    best = frame[frame["best"]].set_index(["kind", "device"])
+    assert len(found) == len(best) == 2
+    for one in found:
+        row = best.loc[(one["kind"], one["device"])]
+        assert (one["width"], one["seconds_per_row"]) == (row["width"], row["seconds_per_row"])
+        assert one["tried"] == (frame["kind"] == one["kind"]).sum()
+
+
+def test_a_width_that_was_asked_for_is_told_as_such(hpsearch: Hpsearch) -> None:
+    hpsearch(*RUN)  # the same kinds, measured by another search
+    _, out, _ = hpsearch(*RUN, "--set", "resources.width=2")
+    lines = [line for line in out.splitlines() if line.startswith("  mlp 8, ")]
+    assert len(lines) == 2
+    assert all(line.endswith(": 2 rows at once") for line in lines)
+
+
+def test_many_kinds_are_counted(hpsearch: Hpsearch) -> None:
+    sizes = list(range(4, 4 + MOST_KINDS + 2))
+    space = ("--set", f"space.batch_size.choice={sizes}", "--set", "stages.0.sampler=grid")
+    narrow = ("--set", "space.learning_rate.log_uniform=[1e-3, 1.1e-3]")
+    _, out, _ = hpsearch(*RUN, *space, *narrow, "--set", "stages.0.trials=200")
+    assert sum(line.startswith("  mlp 8, ") for line in out.splitlines()) == MOST_KINDS
+    assert "and of 2 more kinds (`hpsearch widths`)" in out
+
+
+@pytest.mark.parametrize("columns", [60, 160])
+def test_the_table_has_a_part_for_each_kind(
+    hpsearch: Hpsearch, monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    assert hpsearch("db", "upgrade")[0] == 0
+    assert hpsearch("widths")[1] == "Nothing to show.\n"
+    hpsearch(*RUN)
+    code, out, err = hpsearch("widths")
+    words = out.split()
+    assert (code, err) == (0, "")
+    assert max(map(len, out.splitlines())) <= columns
+    assert words.count("seconds_per_row") == words.count("best") // 2 == 2  # a head, and its mark
+    for each in package.connect().widths()["seconds_per_row"]:
+        assert f"{each:.4g}" in words
+
+
+def test_what_a_pruner_decides_is_told_when_it_does(hpsearch: Hpsearch) -> None:
+    pruner = "stages.0.pruner={name: successive_halving, min_resource: 1, reduction_factor: 3}"
+    code, _, err = hpsearch(*RUN, "--set", pruner, "--set", "stages.0.epochs=4")
+    repository = package.connect().repository
+    rungs = [event.data for event in repository.events(1) if event.kind == "rung"]
+    assert code == 0
+    assert rungs
+    for data in rungs:
+        assert data["message"] in err
