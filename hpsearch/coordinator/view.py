@@ -132,6 +132,7 @@ def observe(trials: Sequence[TrialRecord]) -> list[Observation]:
             state=trial.state,
             failure_kind=trial.failure_kind,
             number=trial.number,
+            epochs=trial.epochs,
         )
         for trial in trials
         if trial.state in ("complete", "pruned", "failed")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from hpsearch.coordinator.curves import Curves
 from hpsearch.coordinator.rungs import Rung, decide, due, event_data, next_rung, nothing_complete
-from hpsearch.coordinator.view import SearchView
+from hpsearch.coordinator.view import SearchView, observe
 from hpsearch.sampling import pruners
 from hpsearch.storage.records import SearchRecord, StageRecord, TrialRecord
 
@@ -222,6 +222,12 @@ def test_the_event_tells_who_was_kept_in_words() -> None:
     assert data["message"] == "stage 1: rung at epoch 1: 2 of 6 go on (successive_halving)"
     assert (data["pruned"], data["kept"]) == ([1, 2, 3, 4], [5, 6])
     assert (data["stage"], data["epoch"], data["bracket"]) == ("stage 1", 1, 0)
+
+
+def test_samplers_see_how_far_a_pruned_trial_got() -> None:
+    trials = [_at(1, 1, state="pruned"), _at(3, 2, state="pruned"), _at(3, 3)]
+    seen = [(one.number, one.state, one.epochs) for one in observe(trials)]
+    assert seen == [(1, "pruned", 1), (2, "pruned", 3)]
 
 
 @pytest.mark.parametrize("complete", [0, 1])
