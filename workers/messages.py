@@ -47,8 +47,8 @@ class TrialGroup:
 
     At most ``width`` rows are trained at once, in blocks, one block after the other; None stands
     for all of them. A group that ``measures`` tries several widths in its first steps, each on rows
-    of its own, and goes on with ``width``, or, if that is None, with the best one, which it reports.
-    So a group that is trained again with the width that it reported repeats what it did.
+    of its own, and goes on with ``width``, or, if that is None, with the best one. It reports what
+    it goes on with: trained again with that width, it repeats what it did.
     """
 
     name: str
