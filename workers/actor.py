@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 class TrainingWorker:
     """Holds the data and the last checkpoints on its device; one group trains at a time."""
 
-    def __init__(self, dataset: Dataset, num_threads: int, name: str) -> None:
+    def __init__(self, dataset: Dataset, num_threads: int, name: str, num_sharing: int = 1) -> None:
+        """``num_sharing`` workers share this one's GPU, or its machine where there is none."""
         gc.disable()  # nothing that is imported is garbage, and PyTorch is much: 0.1 s sooner
         from workers.training import loop
         from workers.training.device import prepared_device
@@ -33,8 +34,8 @@ class TrainingWorker:
         self._name = name
         self._settings = ExitStack()  # never closed: they are those of the actor's process
         device = self._settings.enter_context(prepared_device(num_threads))
-        self._data = DeviceData(dataset, device)
-        self._kept = KeptCheckpoints.of_device(device)
+        self._data = DeviceData(dataset, device, num_sharing)
+        self._kept = KeptCheckpoints.of_device(device, num_sharing)
 
     def __repr__(self) -> str:  # what the dashboard and the logs show
         return self._name

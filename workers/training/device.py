@@ -6,6 +6,7 @@ Entered by an actor for its life, by the in-process executor for a search, and b
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from contextlib import contextmanager
 import torch
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
+_UNTOLD_BYTES = 8 * 2**30  # of a machine that does not say how much memory it has
 _KEEP_BYTES = 32 * 2**20  # the most that glibc admits for M_MMAP_THRESHOLD
 
 
@@ -33,6 +35,20 @@ def prepared_device(num_threads: int) -> Iterator[torch.device]:
     finally:
         torch.set_flush_denormal(False)
         torch.set_num_threads(threads_before)
+
+
+def memory_bytes(device: torch.device, num_sharing: int = 1) -> int:
+    """The part that one of ``num_sharing`` workers has of a GPU's memory, or of the machine's.
+
+    Of all that is built in, not of what is free now: what follows from it is to be the same when a
+    group is trained again.
+    """
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory // num_sharing
+    names = getattr(os, "sysconf_names", {})  # not there on Windows
+    if "SC_PHYS_PAGES" not in names:
+        return _UNTOLD_BYTES // num_sharing
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // num_sharing
 
 
 def _keep_freed_memory() -> None:

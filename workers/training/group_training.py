@@ -88,19 +88,33 @@ class GroupTraining:
     def _measure(self, epoch: Epoch, tally: Tally) -> Tally:
         """The epoch's first steps in blocks of ascending widths, each timed; then the width is set.
 
-        No step is taken twice and none is lost: what follows goes on from here.
+        No step is taken twice and none is lost: what follows goes on from here. Rows that no width
+        had room for take the same steps untimed.
         """
         steps = widths.num_measured(epoch.num_steps, epoch.update_size)
         gauge, speeds, ends = widths.Gauge(self.data.device), [], []
-        for run in widths.ascending(len(self.stack)):
+        most = self._fitting(epoch)
+        tried = widths.ascending(len(self.stack), most)
+        for run in tried:
             block = self.stack.block(run)
             rows = self._block_epoch(block, run, epoch, tally)
             speeds.append(gauge.speed(len(block), rows.train, steps, epoch.update_size))
+            ends.append(rows.tally())
+        for run in widths.remaining(len(self.stack), tried[-1].stop, most):
+            rows = self._block_epoch(self.stack.block(run), run, epoch, tally)
+            rows.train(steps)
             ends.append(rows.tally())
         self.stack.updates = block.updates
         self.speeds, self._is_to_measure = tuple(speeds), False
         self.width = self.width or widths.best(speeds)
         return Tally.joined(ends)
+
+    def _fitting(self, epoch: Epoch) -> int:
+        """The most rows that are measured at once: by shapes, and what memory the stack leaves."""
+        stack, num_train = self.stack, self.data.num_train
+        left = self.data.memory_bytes - sum(tensor.nbytes for tensor in stack.rows.values())
+        minibatch = self._config.minibatch_size(epoch.number, num_train)
+        return widths.fitting(stack.model, min(minibatch, num_train), stack.dtype.itemsize, left)
 
     def _block_epoch(self, block: Block, run: slice, epoch: Epoch, tally: Tally) -> BlockEpoch:
         return BlockEpoch(block, epoch.of(run), self._feed, self._criterion(block), tally.of(run))

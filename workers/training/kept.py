@@ -13,8 +13,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-CPU_BYTES = 512 * 2**20  # of a worker; there may be one a core
-GPU_SHARE = 8  # an eighth of its memory
+from workers.training.device import memory_bytes
+
+CPU_BYTES = 512 * 2**20  # at most of a worker on a CPU, where files are read fast anyway
+SHARE = 8  # an eighth of a worker's part of the memory
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,11 +38,10 @@ class KeptCheckpoints:
         self._kept: OrderedDict[str, KeptCheckpoint] = OrderedDict()
 
     @classmethod
-    def of_device(cls, device: torch.device) -> KeptCheckpoints:
-        """As much as ``device`` can spare for them."""
-        if device.type == "cuda":
-            return cls(torch.cuda.get_device_properties(device).total_memory // GPU_SHARE)
-        return cls(CPU_BYTES)
+    def of_device(cls, device: torch.device, num_sharing: int = 1) -> KeptCheckpoints:
+        """As much as ``device`` can spare for one of the ``num_sharing`` workers that share it."""
+        spared = memory_bytes(device, num_sharing) // SHARE
+        return cls(spared if device.type == "cuda" else min(CPU_BYTES, spared))
 
     @property
     def num_bytes(self) -> int:
@@ -58,9 +59,13 @@ class KeptCheckpoints:
         try:
             copies = {name: tensor.clone() for name, tensor in rows.items()}
         except torch.OutOfMemoryError:
-            self._kept.clear()  # training needs it more, and there are the files
+            self.clear()  # training needs it more, and there are the files
         else:
             self._kept[file] = KeptCheckpoint(rows=copies, metadata=dict(metadata))
+
+    def clear(self) -> None:
+        """Forget all of them: there are the files."""
+        self._kept.clear()
 
     def get(self, file: str) -> KeptCheckpoint | None:
         """What was written to ``file``, if it is still kept."""

@@ -8,6 +8,9 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import chain, islice
+
+import torch
 
 from workers.config.combination import ConfigError, check_combination
 from workers.messages import Member, Refusal, Report, TrialGroup
@@ -34,7 +37,20 @@ def train(
         yield _told(group, refused)
     if able:
         with matrix_products(able[0].config.precision):
-            yield from _train(replace(group, members=able), data, kept)
+            yield from _begun(replace(group, members=able), data, kept)
+
+
+def _begun(group: TrialGroup, data: DeviceData, kept: KeptCheckpoints | None) -> Iterator[Report]:
+    """As ``_train``; begun anew without what is kept if that leaves too little memory at first."""
+    reports = _train(group, data, kept)
+    try:
+        return chain(list(islice(reports, 1)), reports)
+    except torch.OutOfMemoryError:
+        if kept is None or not kept.num_bytes:
+            raise
+        kept.clear()
+    # Out of the except clause, whose error holds on to what the first attempt had in memory.
+    return _train(group, data, kept)
 
 
 def _train(group: TrialGroup, data: DeviceData, kept: KeptCheckpoints | None) -> Iterator[Report]:

@@ -9,16 +9,32 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
+from math import prod
 from statistics import median
 
 import torch
 
 from workers.messages import Speed
+from workers.training.models import Model
 
 GROWTH = 4  # each width that is tried is so many times the one before
 NUM_STEPS = 12  # at least, by which a width is judged
+_COPIES = 6  # of activations and of weights, that a step has at once: at most
 _NUM_WARM = 2  # updates that are not timed: they fill caches and reserve memory
+
+
+def fitting(model: Model, num_examples: int, item_bytes: int, memory_bytes: int) -> int:
+    """Rows whose step on so many examples surely fits into half of ``memory_bytes``; at least 1.
+
+    By shapes alone, so that a group that is trained again measures the same widths. More than a
+    step takes: a layer has its activations, what autograd keeps of them, and their gradients.
+    """
+    parameters = model.parameters
+    num_weights = sum(prod(spec.shape) for spec in parameters)
+    num_layers = 1 + max(spec.layer for spec in parameters)
+    activations = _COPIES * num_layers * model.widest * num_examples
+    return max(1, memory_bytes // 2 // (item_bytes * (_COPIES * num_weights + activations)))
 
 
 def split(num_rows: int, width: int | None) -> list[slice]:
@@ -27,11 +43,27 @@ def split(num_rows: int, width: int | None) -> list[slice]:
     return _runs([num_rows * i // num_blocks for i in range(num_blocks + 1)])
 
 
-def ascending(num_rows: int) -> list[slice]:
+def ascending(num_rows: int, most: int | None = None) -> list[slice]:
     """Runs of 1, 4, 16, ... rows that cover them, each wider than the one before.
 
-    What is left in the end is a run of its own if it is the widest, else it joins the last.
+    What is left in the end is a run of its own if it is the widest, else it joins the last. No run
+    is wider than ``most``, which the last one then is: rows may be left.
     """
+    sizes = [run.stop - run.start for run in _all_ascending(num_rows)]
+    if most is None or sizes[-1] <= most:
+        return _all_ascending(num_rows)
+    narrow = [size for size in sizes if size < most]
+    return _runs([*accumulate([*narrow, most], initial=0)])
+
+
+def remaining(num_rows: int, first: int, width: int) -> list[slice]:
+    """As ``split``, of the rows from ``first`` on."""
+    if first == num_rows:
+        return []
+    return [slice(first + r.start, first + r.stop) for r in split(num_rows - first, width)]
+
+
+def _all_ascending(num_rows: int) -> list[slice]:
     bounds, width = [0], 1
     while num_rows - bounds[-1] >= width:
         bounds.append(bounds[-1] + width)

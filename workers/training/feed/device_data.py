@@ -17,6 +17,7 @@ from torch import Tensor
 
 from workers.data.dataset import Dataset
 from workers.data.examples import Array, Float32Array, Int64Array
+from workers.training.device import memory_bytes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,9 +63,11 @@ class DeviceData:
     alike. ``class_counts_kC`` are the training examples of each class by fold, None for a
     regression; ``target_scale_k`` turns its errors back into the units of the data (1 for classes).
     ``targets_on_host_kN`` are the training targets again, for orders that are drawn on the host.
+    ``memory_bytes`` is this worker's part of the device's memory, which ``num_sharing`` share.
     """
 
-    def __init__(self, dataset: Dataset, device: torch.device) -> None:
+    def __init__(self, dataset: Dataset, device: torch.device, num_sharing: int = 1) -> None:
+        self.memory_bytes = memory_bytes(device, num_sharing)
         self.device, self.shape, self.num_folds = device, dataset.shape(), dataset.num_folds
         self._unit = dataset.unit
         trained, held_out = _rows_by_fold(dataset)
