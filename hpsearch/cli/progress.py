@@ -106,8 +106,8 @@ class Progress:
         states = Counter(trial.state for trial in view.trials.values())
         elapsed_s = max(1e-9, time.monotonic() - self._started_s)
         rate = self._epochs / elapsed_s
-        alive = (trial for trial in view.trials.values() if trial.state != "failed")
-        values = [trial.value for trial in alive if trial.value is not None]
+        ranked = (t for t in view.trials.values() if t.state not in ("failed", "pruned"))
+        values = [trial.value for trial in ranked if trial.value is not None]
         choose = max if view.search.spec.objective.mode == "max" else min
         best = f"{choose(values):.4f}" if values else "none yet"
         ended = states["complete"] + states["pruned"]

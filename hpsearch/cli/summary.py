@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hpsearch.cli.tables import cell, print_table
-from hpsearch.cli.widths import width_lines, widths_used
+from hpsearch.cli.widths import is_auto, width_lines, widths_known
 from hpsearch.coordinator.failures import headline
 from hpsearch.errors import HpsearchError
 from hpsearch.settings import DEFAULT_DATABASE, database_url
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 SHOWN = ("number", "stage", "value", "best_epoch", "epochs")
 LEAST = ("epochs", "best_epoch", "stage")  # of SHOWN, what a narrow screen does without first
+BEST_KNOWN = "The fastest numbers of rows at once, by all that this database has measured"
+FIXED = "How many rows were trained at once"
 DECIDED = ("extended", "stability_edge", "dropped", "narrowed", "limit")
 
 
@@ -55,21 +57,27 @@ def print_json(result: Result, db: str | None) -> None:
         "best": best,
         "warnings": list(found.loc[found["number"].isna(), "message"]),
         "findings": tables.counts(found),
-        "widths": widths_used(result),
+        "widths": widths_known(result),
     }
     click.echo(json.dumps(document, indent=1))
 
 
 def _why_nothing(result: Result) -> str:
+    """That pruners left nothing, if it was found so; else how most failed, if any did."""
+    has_all = f"(`hpsearch trials {result.id} --format csv` has all)"
+    found = result.db.diagnoses(result.id)
+    said = found.loc[found["kind"] == "nothing_complete", "message"]
+    if len(said):
+        return f"{result.name}: {said.iloc[0]} {has_all}"
     trials = result.db.trials(result.id)
+    none = f"none of the {len(trials)} trials of {result.name} ended with a value"
     failed = trials[trials["state"] == "failed"]
+    if failed.empty:
+        counted = ", ".join(f"{n} {state}" for state, n in trials["state"].value_counts().items())
+        return f"{none} that ranks: {counted} {has_all}"
     kind = failed["failure_kind"].mode()[0]
     message = failed.loc[failed["failure_kind"] == kind, "failure_message"].iloc[0]
-    return (
-        f"none of the {len(trials)} trials of {result.name} ended with a value; most failed as "
-        f"{kind}, the first with: {headline(message)} (`hpsearch trials {result.id} --format csv` "
-        "has all)"
-    )
+    return f"{none}; most failed as {kind}, the first with: {headline(message)} {has_all}"
 
 
 def _print_findings(result: Result, chosen: int) -> None:
@@ -121,7 +129,7 @@ def _print_reasons(stages: DataFrame) -> None:
 def _print_widths(result: Result) -> None:
     lines = width_lines(result)
     if lines:
-        click.echo("\nHow many rows were trained at once:")
+        click.echo(f"\n{BEST_KNOWN if is_auto(result) else FIXED}:")
     for line in lines:
         click.echo(f"  {line}")
 

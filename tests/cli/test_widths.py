@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from functools import partial
 from io import StringIO
 from pathlib import Path
@@ -42,6 +43,7 @@ def hpsearch(
     return partial(say, capfd)
 
 
+LOST = {"name": "threshold", "lower": 2}  # prunes all
 RUN = ("run", "sizes.yaml", "--ray", "none")
 
 
@@ -51,7 +53,7 @@ def test_the_summary_tells_the_best_width_of_each_kind(hpsearch: Hpsearch) -> No
     measured["each"] = measured["seconds"] / measured["width"]
     assert measured["kind"].nunique() == 2
     for (kind, device), rows in measured.groupby(["kind", "device"]):
-        best = rows.sort_values(["each", "width"]).iloc[0]
+        best = rows.sort_values(["each", "width"], ascending=[True, False]).iloc[0]
         (line,) = (line for line in out.splitlines() if line.startswith(f"  {kind}, on {device}: "))
         told = line.partition(f"on {device}: ")[2]
         width = "1 row" if best["width"] == 1 else f"{best['width']} rows"
@@ -113,3 +115,60 @@ def test_what_a_pruner_decides_is_told_when_it_does(hpsearch: Hpsearch) -> None:
     assert rungs
     for data in rungs:
         assert data["message"] in err
+
+
+ONE_KIND = ("--set", "space.batch_size.choice=[8]")
+SMALL = (*ONE_KIND, "--set", "stages.0.trials=4")
+NONE_GOES_ON = ("--set", "stages.0.pruner={name: threshold, lower: 2}")
+
+
+def test_a_search_of_which_all_was_pruned_says_so(hpsearch: Hpsearch) -> None:
+    code, out, err = hpsearch(*RUN, *SMALL, *NONE_GOES_ON)
+    assert (code, out) == (1, "")
+    assert "Error: sizes: none of the 4 trials was trained to its end, for 4 were pruned" in err
+    assert "`hpsearch trials 1 --format csv`" in err
+
+
+def test_one_that_diverged_among_pruned_ones_is_not_the_reason(hpsearch: Hpsearch) -> None:
+    grid = ("--set", "stages.0.sampler=grid", "--set", "space.learning_rate={choice: [0.01, 1e18]}")
+    _, _, err = hpsearch(*RUN, *ONE_KIND, *NONE_GOES_ON, *grid)
+    states = package.connect().trials("sizes")["state"].value_counts()
+    assert states.to_dict() == {"pruned": 1, "failed": 1}
+    assert "none of the 2 trials was trained to its end, for 1 were pruned" in err
+
+
+def test_trials_that_only_pruned_ones_continue_are_counted_by_state(hpsearch: Hpsearch) -> None:
+    fine = {"name": "fine", "trials": 4, "epochs": 6, "continue": 4, "pruner": LOST}
+    stages = f"stages={json.dumps([{'name': 'only', 'trials': 4, 'epochs': 2, 'expand': 0}, fine])}"
+    code, _, err = hpsearch(*RUN, *ONE_KIND, "--set", stages)
+    assert code == 1
+    assert (
+        "none of the 8 trials of sizes ended with a value that ranks: 4 complete, 4 pruned" in err
+    )
+
+
+def test_trials_that_failed_say_why(hpsearch: Hpsearch) -> None:
+    code, _, err = hpsearch(*RUN, *SMALL, "--set", "space.learning_rate={choice: [1e17, 1e18]}")
+    assert code == 1
+    assert "none of the 4 trials of sizes ended with a value; most failed as diverged" in err
+
+
+def test_an_auto_width_is_told_as_what_is_known_and_a_number_as_what_was_done(
+    hpsearch: Hpsearch,
+) -> None:
+    known, done = "The fastest numbers of rows at once", "How many rows were trained at once"
+    _, out, _ = hpsearch(*RUN)
+    assert (known in out, done in out) == (True, False)
+    _, out, _ = hpsearch(*RUN, "--set", "resources.width=2")
+    assert (known in out, done in out) == (False, True)
+
+
+def test_groups_of_which_no_width_is_known_are_told_so(hpsearch: Hpsearch) -> None:
+    hpsearch(*RUN, *SMALL)
+    with sqlite3.connect("hpsearch.db") as connection:  # as the upgrade notes what began before it
+        connection.execute(
+            "INSERT INTO groups (search_id, number, kind, device, start_epoch, measures, created_at)"
+            " VALUES (1, 99, 'an older one', 'some device', 0, 0, '2026-01-01 00:00:00')"
+        )
+    _, out, _ = hpsearch(*RUN, *SMALL)
+    assert "  an older one, on some device: all rows at once, since none was measured\n" in out
