@@ -50,7 +50,7 @@ class SimulatedExecutor:
     raise, instead of reporting that epoch (attempts count the group's starts from 1). ``epoch_s``
     is the virtual time of one epoch; ``now_s`` the clock. ``checks`` is what checking finds.
     ``step_s(width)`` is what a step of so many rows takes: a group that measures tries widths of 1,
-    4, 16, ... and its own.
+    4, 16, ... and its own, and takes the least time a row, the wider of equals, as training does.
     """
 
     device = "simulated"
@@ -143,7 +143,7 @@ class SimulatedExecutor:
         members[:] = [member for member, _ in alive if member.trial not in stopped]
         names = list(found[0][1])
         speeds = self._speeds(group) if group.measures and epoch == group.start_epoch + 1 else ()
-        best = min(speeds, key=lambda speed: speed.seconds / speed.width, default=None)
+        best = min(speeds, key=lambda s: (s.seconds / s.width, -s.width), default=None)
         return Report(
             epoch=epoch,
             trials=tuple(member.trial for member, _ in alive),

@@ -151,10 +151,14 @@ def status(
 
 
 def widths(connection: Connection) -> Sequence[Row[Any]]:
-    """What was measured of each kind, device and width; the best takes the least time a row."""
+    """What was measured of each kind, device and width.
+
+    The best takes the least time a row, the wider of equals: as the coordinator chooses.
+    """
     seconds_per_row = SpeedRow.seconds / SpeedRow.width
     place = func.row_number().over(
-        partition_by=(SpeedRow.kind, SpeedRow.device), order_by=(seconds_per_row, SpeedRow.width)
+        partition_by=(SpeedRow.kind, SpeedRow.device),
+        order_by=(seconds_per_row, SpeedRow.width.desc()),
     )
     query: Select[*tuple[Any, ...]] = select(
         SpeedRow.kind,

@@ -19,6 +19,7 @@ from hpsearch.analysis.frames import (
     WIDTHS,
     Frames,
 )
+from hpsearch.coordinator.speeds import Speeds
 from hpsearch.spec.reason import Reason
 from hpsearch.spec.reserved import RESERVED
 from hpsearch.spec.search import Objective
@@ -383,7 +384,7 @@ def test_widths_have_their_speed_a_row_and_the_best_of_each_kind_and_device(
     writer = begin(database)
     frames = Frames(writer.repository)
     assert dtypes(frames.widths()) == WIDTHS
-    steps = {  # the narrower of two that are alike is the best, as for the coordinator
+    steps = {  # the wider of two that are alike is the best, as for the coordinator
         ("cnn", "cpu"): {1: 0.1, 4: 0.5},
         ("mlp", "cpu"): {1: 0.5, 4: 0.4, 16: 1.6, 64: 12.8},
         ("mlp", "cuda"): {64: 0.64},
@@ -399,7 +400,10 @@ def test_widths_have_their_speed_a_row_and_the_best_of_each_kind_and_device(
     assert dtypes(frame) == WIDTHS
     assert len(frame) == len(speeds)
     best = frame[frame["best"]].set_index(["kind", "device"])
-    assert best["width"].to_dict() == {("cnn", "cpu"): 1, ("mlp", "cpu"): 4, ("mlp", "cuda"): 64}
+    assert best["width"].to_dict() == {("cnn", "cpu"): 1, ("mlp", "cpu"): 16, ("mlp", "cuda"): 64}
+    known = Speeds()
+    known.add(speeds)
+    assert all(known.best(*place).width == width for place, width in best["width"].items())
     assert best["seconds_per_row"].to_dict() == pytest.approx(
         {("cnn", "cpu"): 0.1, ("mlp", "cpu"): 0.1, ("mlp", "cuda"): 0.01}
     )
