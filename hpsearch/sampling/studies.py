@@ -113,13 +113,20 @@ def told_values(observations: Sequence[Observation], mode: Mode) -> list[float]:
     ignored by TPE and GP, which would then ask for the same bad place again; a huge penalty would
     flatten all other differences in the GP's standardized values. A pruned trial lies between the
     two, in the order of merit: its own value, of fewer epochs, would not compare with the others,
-    and the GP would ignore Optuna's own PRUNED.
+    and the GP would ignore Optuna's own PRUNED. While none is complete, the worst of the pruned
+    ones' own values stands for the worst complete one.
+
+    The limit of it: tpe and gp are told everything anew, but CMA-ES each generation once, by what
+    was seen until then. A later complete trial that is worse than all before it may be told below
+    what was pruned or failed earlier.
     """
     sign = 1.0 if mode == "max" else -1.0
-    complete = [bounded(one.score(mode)) for one in observations if _is_complete(one)]
-    best, worst = (max(complete), min(complete)) if complete else (0.0, 0.0)
+    succeeded = [one for one in observations if one.succeeded]
+    complete = [one for one in succeeded if _is_complete(one)]
+    scores = [bounded(one.score(mode)) for one in complete or succeeded]
+    best, worst = (max(scores), min(scores)) if scores else (0.0, 0.0)
     penalty = _PENALTY * ((best - worst) or 1.0)
-    pruned = {one.merit(mode) for one in observations if one.succeeded and not _is_complete(one)}
+    pruned = {one.merit(mode) for one in succeeded if not _is_complete(one)}
     steps = {merit: step for step, merit in enumerate(sorted(pruned, reverse=True), start=1)}
 
     def told(one: Observation) -> float:

@@ -111,6 +111,31 @@ def test_pruned_trials_are_told_between_the_worst_complete_and_the_failed():
     assert told_values(trials, "min") == pytest.approx([1.0, 3.0, 3 + 0.4 / 3, 3 + 0.2 / 3, 3.2])
 
 
+@given(trials=observations, mode=modes)
+@settings(max_examples=200, deadline=None)
+def test_while_none_is_complete_no_pruned_trial_is_told_better_than_any_value_seen(trials, mode):
+    pruned = [one for one in trials if one.succeeded and one.state == "pruned"]
+    sign = 1 if mode == "max" else -1
+    for told in told_values(pruned, mode):
+        assert sign * told < min(sign * one.value for one in pruned)
+
+
+def test_cmaes_is_told_no_pruned_first_generation_below_the_real_losses_that_follow():
+    """Told once: a loss of 0.03 for what was pruned at 0.5 would stay the best for good."""
+    sampler = BranchSampler("cmaes", LINE, seed=3, mode="min")
+    for state, loss in (("pruned", 0.5), ("complete", 0.4)):
+        start = 4 * (state == "complete")
+        asked = sampler.ask(4)
+        sampler.tell(
+            [
+                seen(start + i, loss + i / 100, epochs=2 * (state == "pruned"), x=params["x"])
+                for i, params in enumerate(asked)
+            ]
+        )
+    told = [trial.value for trial in sampler._evolution._study.get_trials()]
+    assert max(told[4:]) < min(told[:4])
+
+
 @pytest.mark.parametrize("kind", ["tpe", "gp", "cmaes"])
 def test_a_learning_sampler_avoids_where_trials_were_pruned_whatever_their_values(kind):
     sampler = BranchSampler(kind, LINE, seed=3, mode="max", prior=lying(5.0))
