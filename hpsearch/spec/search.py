@@ -6,23 +6,13 @@ Built by ``hpsearch.spec.load`` from YAML, stored as JSON with the search, read 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import Field
 
 from hpsearch.spec.space import Frozen, Space, Value
 
-SAMPLERS = ("random", "qmc", "grid", "tpe", "gp", "cmaes")
 SamplerName = Literal["random", "qmc", "grid", "tpe", "gp", "cmaes"]
-PRUNERS = (
-    "median",
-    "percentile",
-    "successive_halving",
-    "hyperband",
-    "patient",
-    "threshold",
-    "wilcoxon",
-)
 PrunerName = Literal[
     "median",
     "percentile",
@@ -32,6 +22,8 @@ PrunerName = Literal[
     "threshold",
     "wilcoxon",
 ]
+SAMPLERS: tuple[SamplerName, ...] = get_args(SamplerName)
+PRUNERS: tuple[PrunerName, ...] = get_args(PrunerName)
 
 
 class Objective(Frozen):
