@@ -5,7 +5,6 @@ Called in the thread of ``connecting`` before a RayExecutor is made.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import signal
@@ -15,7 +14,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import psutil
 import ray
 from ray.job_config import JobConfig
 
@@ -27,7 +25,6 @@ SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_enable_worker_prestart": "1",  # before we are connected: 0.3 s sooner
 }
-MONITOR = "monitor.py"  # of Ray's autoscaler
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,15 +72,7 @@ def connect(address: str, title: str) -> Cluster:
 
 
 def disconnect() -> None:
-    """End this process's connection, and with it the cluster that was started for it.
-
-    Ray ends its processes one by one, and the autoscaler's monitor, which a cluster on one machine
-    has no use for, takes no notice for a second: it is ended before.
-    """
-    for child in psutil.Process().children():
-        with contextlib.suppress(psutil.Error):  # it has ended by itself
-            if any(word.endswith(MONITOR) for word in child.cmdline()):
-                child.kill()
+    """End this process's connection, and with it the cluster that was started for it."""
     ray.shutdown()
 
 
