@@ -6,6 +6,7 @@ Made by ``hpsearch.api`` once a search's data are loaded; a worker that dies is 
 from __future__ import annotations
 
 import contextlib
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +23,7 @@ from workers.data import Dataset
 from workers.messages import CheckPlan, CheckResult, Report, TrialGroup
 
 START_S = 300
+FILES = 256  # remembered a worker; its memory has room for about as many
 _REMOTE = ray.remote(max_restarts=0)(TrainingWorker)  # a worker that died is replaced by us
 
 
@@ -29,14 +31,14 @@ _REMOTE = ray.remote(max_restarts=0)(TrainingWorker)  # a worker that died is re
 class _Slot:
     """One worker and the group that it is training: its number, and the stream of its Reports.
 
-    ``files`` are the checkpoints that it wrote, of which it keeps the last in memory.
+    ``files`` are the checkpoints that it wrote last, which it may have in memory still.
     """
 
     name: str
     actor: Any
     number: int | None = None
     stream: Any = None
-    files: set[str] = field(default_factory=set)
+    files: deque[str] = field(default_factory=lambda: deque(maxlen=FILES))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,9 +73,9 @@ class RayExecutor:
 
     def start(self, number: int, group: TrialGroup) -> str:
         """On the free worker that wrote the checkpoints of most of the members."""
-        files = [member.resume.file for member in group.members if member.resume is not None]
+        wanted = Counter(member.resume.file for member in group.members if member.resume)
         free = (slot for slot in self._slots if slot.number is None)
-        slot = max(free, key=lambda slot: sum(file in slot.files for file in files))
+        slot = max(free, key=lambda slot: sum(wanted[file] for file in set(slot.files)))
         slot.number = number
         slot.stream = slot.actor.train.options(name=group.name).remote(group)
         return slot.name
@@ -112,7 +114,7 @@ class RayExecutor:
         try:
             report: Report = ray.get(next(slot.stream))
             if report.checkpoint is not None:
-                slot.files.add(report.checkpoint)
+                slot.files.append(report.checkpoint)
             return Reported(group=number, report=report)
         except StopIteration:
             update: Update = Ended(group=number)
@@ -125,7 +127,9 @@ class RayExecutor:
         return update
 
     def _await_workers(self) -> str:
-        """What the first trains on, once all have their data on their devices.
+        """What they train on, once all have their data there.
+
+        Where they differ it is all of their names: what is measured is stored under no one's.
 
         Not in the constructor: while PyTorch is imported there, a search's first trials can be
         sampled here. Raises HpsearchError if one cannot start, or finds no room on the cluster.
@@ -134,7 +138,7 @@ class RayExecutor:
             return self._device
         names = [slot.actor.device_name.remote() for slot in self._slots]
         try:
-            self._device = str(ray.get(names, timeout=START_S)[0])
+            self._device = " and ".join(sorted(set(ray.get(names, timeout=START_S))))
         except GetTimeoutError:
             raise HpsearchError(
                 f"{len(self._slots)} workers must start within {START_S} s, but the cluster has no "

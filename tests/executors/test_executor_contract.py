@@ -17,7 +17,7 @@ from hpsearch.errors import HpsearchError
 from hpsearch.executors.base import ChecksBroken, Ended, Executor, Lost, Raised, Reported, Update
 from hpsearch.executors.cluster import Cluster
 from hpsearch.executors.inprocess import InProcessExecutor
-from hpsearch.executors.ray import RayExecutor, pool
+from hpsearch.executors.ray import FILES, RayExecutor, pool
 from hpsearch.executors.simulated import SimulatedExecutor
 from hpsearch.spec.search import Resources
 from workers.messages import (
@@ -281,6 +281,39 @@ def test_a_group_goes_to_the_worker_that_wrote_its_checkpoints(
     for number, name in reversed(names.items()):  # the second worker is not the first that is free
         assert two_workers.start(10 + number, _going_on(wholes[number])) == name
         assert _until_free(two_workers, 10 + number)[-1] == Ended(group=10 + number)
+
+
+def test_only_the_last_checkpoints_of_a_worker_are_remembered(
+    two_workers: RayExecutor, tmp_path: Path
+) -> None:
+    slot = two_workers._slots[0]
+    slot.files.extend(f"old-{number}" for number in range(FILES))
+    stem = str(tmp_path / "g")
+    whole = replace(group(config(), epochs=2), checkpoint_stem=stem, checkpoint_every=1)
+    assert two_workers.start(1, whole) == slot.name
+    _until_free(two_workers, 1)
+    assert len(slot.files) == FILES
+    assert list(slot.files)[-3:] == [
+        f"old-{FILES - 1}",
+        f"{stem}-1.safetensors",
+        f"{stem}-2.safetensors",
+    ]
+
+
+def test_workers_that_train_on_different_devices_are_named_together(
+    two_workers: RayExecutor,
+) -> None:
+    import ray
+
+    @ray.remote(num_cpus=0)
+    class Elsewhere:  # in here it is sent as it is: workers do not find this file
+        def device_name(self) -> str:
+            return "another"
+
+    name = ray.get(two_workers._slots[1].actor.device_name.remote())
+    ray.kill(two_workers._slots[0].actor)
+    two_workers._slots[0].actor = Elsewhere.remote()
+    assert two_workers.device == f"another and {name}"
 
 
 def _going_on(whole: TrialGroup) -> TrialGroup:
