@@ -139,19 +139,18 @@ def run(
     found = None if anew or repository is None else repository.find_same(search)
     if repository is not None and found is not None and found.state == "complete":
         return _read_only(repository, found, watch)
-    with _connecting(ray, search.name) as cluster:
+    with _connecting(ray, search.name) as connected:
         dataset = load_data(search)  # a spec whose data are refused leaves nothing in the database
         repository = repository or open_repository(db)
         folder = checkpoint_root(database_url(db))
         resolve_warm_starts(repository, search, folder, None if found is None else found.id)
         provenance = Provenance.collect()
         _import_ahead(search)
-        started = Started(
-            cluster=cluster(),  # nor does a cluster that does not answer
-            namesake=None if found else repository.newest_of_name(search.name),
-            search=found or repository.create_search(search, provenance),
-            resumed=found is not None,
-        )
+        cluster = connected()  # nor does a cluster that does not answer
+        if found is None:
+            started = _created(repository, search, provenance, cluster)
+        else:
+            started = Started(search=found, resumed=True, cluster=cluster)
     return _carry_out(repository, started, dataset, folder, watch)
 
 
@@ -173,10 +172,10 @@ def resume(
     watch = Watch(on_start=on_start, observer=observer, force=force)
     if record.state == "complete":
         return _read_only(repository, record, watch)
-    with _connecting(ray, record.name) as cluster:
+    with _connecting(ray, record.name) as connected:
         dataset = load_data(record.spec)
         _import_ahead(record.spec)
-        started = Started(search=record, resumed=True, cluster=cluster())
+        started = Started(search=record, resumed=True, cluster=connected())
     return _carry_out(repository, started, dataset, checkpoint_root(database_url(db)), watch)
 
 
@@ -194,12 +193,12 @@ def check(
     ChecksBroken if a check itself breaks.
     """
     search = load(spec, overrides)
-    with _connecting(ray, search.name) as cluster:
+    with _connecting(ray, search.name) as connected:
         found = _warm_starts_at_hand(search, db)
         dataset = load_data(search)
-        connected = cluster()
+        cluster = connected()
     title = f"{search.name} (checks)"
-    with closing(_executor(title, search.resources, dataset, connected)) as executor:
+    with closing(_executor(title, search.resources, dataset, cluster)) as executor:
         results = tuple(checked(executor, search, found))
         return Checked(search=search, results=results, num_workers=executor.num_slots)
 
@@ -217,6 +216,14 @@ def _warm_starts_at_hand(search: Search, db: str | None) -> WarmStarts:
     folder, repository = checkpoint_root(database_url(db)), _existing(db)
     same = None if repository is None else repository.find_same(search)
     return resolve_warm_starts(repository, search, folder, None if same is None else same.id)
+
+
+def _created(
+    repository: Repository, search: Search, provenance: Provenance, cluster: Cluster | None
+) -> Started:
+    namesake = repository.newest_of_name(search.name)  # before there is a newer one
+    record = repository.create_search(search, provenance)
+    return Started(search=record, resumed=False, cluster=cluster, namesake=namesake)
 
 
 def _read_only(repository: Repository, record: SearchRecord, watch: Watch) -> Result:
