@@ -19,7 +19,7 @@ LEAST_WIDTH = 32  # rows; below it a kind that was not measured may well be slow
 MOST_WIDTH = 128  # rows of a group of such a kind
 WORTH_TRYING = 4  # times the best width are in a group, so that a wider one can be tried
 MOST_BYTES = 2 * 2**30  # of a step's own memory: no device needs that much to be full
-GROUPS_A_SLOT = 4  # so that the last ones on all slots end at about the same time
+GROUPS_A_SLOT = 6  # so that the last ones on all slots end at about the same time
 
 AnyTrial = TypeVar("AnyTrial", NewTrial, TrialRecord)
 
@@ -83,7 +83,7 @@ def pack(
 def group_size(num_trials: int, *, num_slots: int, rows: Rows, rows_per_trial: int = 1) -> int:
     """The most trials of a group, if there are ``num_trials`` for ``num_slots`` slots.
 
-    Groups are small enough that every slot gets one, and where there are several slots about four
+    Groups are small enough that every slot gets one, and where there are several slots about six
     for balance, unless that makes them too narrow. A trial whose own rows are more than
     ``rows.most`` is alone.
     """

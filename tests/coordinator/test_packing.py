@@ -75,9 +75,9 @@ def test_what_cannot_share_minibatches_or_epochs_is_parted() -> None:
     assert _groups(trials) == [[0, 5], [1], [2], [3], [4]]
 
 
-def test_slots_get_four_groups_each_unless_these_would_be_narrow() -> None:
-    many = [_trial(i) for i in range(16 * LEAST_WIDTH)]
-    assert [len(group) for group in _groups(many, num_slots=2)] == [2 * LEAST_WIDTH] * 8
+def test_slots_get_six_groups_each_unless_these_would_be_narrow() -> None:
+    many = [_trial(i) for i in range(24 * LEAST_WIDTH)]
+    assert [len(group) for group in _groups(many, num_slots=2)] == [2 * LEAST_WIDTH] * 12
     few = [_trial(i) for i in range(2 * LEAST_WIDTH)]
     assert [len(group) for group in _groups(few, num_slots=2)] == [LEAST_WIDTH] * 2
 
@@ -87,7 +87,7 @@ def _best(width: int, bytes: int = 0) -> SpeedRecord:
 
 
 def test_a_kind_that_is_best_one_at_a_time_has_narrow_groups_for_balance() -> None:
-    assert group_size(64, num_slots=2, rows=rows_of("auto", _best(1))) == 8
+    assert group_size(64, num_slots=2, rows=rows_of("auto", _best(1))) == 6
     assert group_size(64, num_slots=2, rows=rows_of("auto")) == 32
     assert group_size(6, num_slots=2, rows=rows_of("auto", _best(1))) == 1
 
