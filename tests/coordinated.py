@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
+import itertools
 import math
 import tempfile
 from pathlib import Path
 from typing import Any
 
+from hpsearch.coordinator.events import Advanced, Event
 from hpsearch.coordinator.loop import Coordinator
 from hpsearch.coordinator.view import SearchView
 from hpsearch.executors.base import Executor
@@ -93,7 +94,9 @@ class Crash(BaseException):
 WRITES = [
     name
     for name, method in vars(Repository).items()
-    if callable(method) and "lease" in getattr(method, "__annotations__", {})
+    if callable(method)
+    and not name.startswith("_")  # what each of them begins with is no write of its own
+    and "lease" in getattr(method, "__annotations__", {})
 ]
 
 
@@ -128,14 +131,37 @@ def crash(
     before: bool,
     search: Search,
     executor: Executor,
-) -> None:
-    """Carry the search on until it dies, or to its end if that comes first."""
+) -> bool:
+    """Carry the search on until it dies, or to its end if that comes first; whether it died."""
     repository = _CrashingRepository(database, after_writes, before)
     record = repository.find_same(search) or repository.create_search(search, PROVENANCE)
     dead = Owner(host=Owner.current().host, pid=2**22 + 1, started_s=1.0)
     lease = repository.acquire(record.id, dead)
-    with contextlib.suppress(Crash):
+    try:
         Coordinator(repository, lease, record, executor, folder).run()
+    except Crash:
+        return True
+    return False
+
+
+def stop(
+    repository: Repository, search: Search, executor: Executor, folder: Path, after_reports: int
+) -> None:
+    """Carry the search on until it is stopped, as by Ctrl-C, after so many reports."""
+    left = itertools.count(after_reports - 1, -1)
+
+    def interrupt(event: Event) -> None:
+        if isinstance(event, Advanced) and next(left) == 0:
+            raise KeyboardInterrupt
+
+    record = repository.find_same(search) or repository.create_search(search, PROVENANCE)
+    lease = repository.acquire(record.id, Owner.current())
+    try:
+        Coordinator(repository, lease, record, executor, folder, interrupt).run()
+    except KeyboardInterrupt:
+        repository.release(lease, "stopped")
+        return
+    raise AssertionError(f"the search ended before its report {after_reports}")
 
 
 def finished_table(repository: Repository, ref: str = "simulated") -> list[tuple[Any, ...]]:

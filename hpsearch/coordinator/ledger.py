@@ -6,7 +6,7 @@ at any moment what another coordinator would read back from the database.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -88,15 +88,16 @@ class Ledger:
     def _close_stage(self) -> None:
         self.view.stages[-1] = replace(self.view.stages[-1], state="complete")
 
-    def start(self, members: Sequence[TrialRecord], worker: str, group: GroupRecord | None) -> None:
+    def start(self, members: Sequence[TrialRecord], worker: str, group: GroupRecord) -> None:
         """Members are running on ``worker``, in the way that ``group`` says."""
         waiting = [trial for trial in members if trial.state not in FINISHED]
         self.repository.start_group(self._lease, [trial.id for trial in waiting], worker, group)
         self.view.update(
             replace(trial, state="running", attempts=trial.attempts + 1) for trial in waiting
         )
-        if group is not None:
-            self.view.groups.setdefault(group.number, group)
+        stored = self.view.groups.get(group.number)
+        if stored is None or stored.width is None:
+            self.view.groups[group.number] = group
 
     def report(self, commit: ReportCommit, changed: Sequence[TrialRecord]) -> None:
         """Store a Report, by which records ``changed``, and drop what checkpoints it replaced."""
@@ -106,6 +107,7 @@ class Ledger:
         self.view.speeds.add(commit.speeds)
         if commit.group is not None:
             self.view.groups[commit.group.number] = commit.group
+        self._move(commit.regrouped)
         if self._prunes:
             metric = self.view.search.spec.objective.metric
             self.view.curves.add(commit.epoch, commit.metrics, metric)
@@ -139,9 +141,13 @@ class Ledger:
             if file is not None and not self.view.needs(file):
                 (self._folder / file).unlink(missing_ok=True)
 
-    def regroup(self, groups: dict[int, int]) -> None:
-        """Trials have other groups, by id."""
-        self.repository.regroup(self._lease, groups)
+    def regroup(self, groups: Mapping[int, int], records: Sequence[GroupRecord]) -> None:
+        """Trials have other groups, by id, which are trained in the way that ``records`` say."""
+        self.repository.regroup(self._lease, groups, records)
+        self._move(groups)
+        self.view.groups.update({record.number: record for record in records})
+
+    def _move(self, groups: Mapping[int, int]) -> None:
         trials = self.view.trials
         self.view.update(replace(trials[id], group=group) for id, group in groups.items())
 
@@ -151,6 +157,7 @@ class Ledger:
         self.view.update(
             [replace(trial, state="failed", failure_kind=kind, failure_message=message)]
         )
+        self._drop([trial.checkpoint_file])
         self.tell(f"number {trial.number} failed ({kind})")
 
     def tell(self, message: str) -> None:

@@ -6,7 +6,7 @@ the database and the finished table is the same.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
@@ -25,6 +25,7 @@ from hpsearch.coordinator.groups import (
 from hpsearch.coordinator.ledger import Ledger
 from hpsearch.coordinator.packing import AnyTrial, Rows, pack, rows_of, train_config
 from hpsearch.coordinator.planning import next_stage
+from hpsearch.coordinator.speeds import Speeds
 from hpsearch.coordinator.trouble import Trouble
 from hpsearch.coordinator.verdict import final_diagnoses
 from hpsearch.coordinator.view import SearchView
@@ -32,7 +33,7 @@ from hpsearch.coordinator.warm_starts import resolve_warm_starts
 from hpsearch.executors.base import Ended, Executor, Lost, Raised, Reported, Update
 from hpsearch.spec.space import Params
 from hpsearch.storage.leases import Lease
-from hpsearch.storage.records import CHECK_KIND, SearchRecord, TrialRecord
+from hpsearch.storage.records import CHECK_KIND, SearchRecord, SpeedRecord, TrialRecord
 from hpsearch.storage.repository import Repository
 from workers.config import TrainConfig
 from workers.messages import Report
@@ -65,7 +66,7 @@ class Coordinator:
         if not self._view.stages:
             self._look_up_warm_starts()  # what cannot be started from is refused at once
         self._asker, self._trouble = Asker(self._view), Trouble(self._ledger)
-        self._queue = self._longest_first(self._view.unfinished_groups())
+        self._queue = self._in_order(self._view.unfinished_groups())
         self._running: set[int] = set()
 
     def run(self) -> SearchView:
@@ -115,7 +116,7 @@ class Coordinator:
             self._store(update.group, update.report)
             return
         self._running.discard(update.group)
-        self._queue[:0] = self._again(update)
+        self._adopt(self._again(update))
         self._decide_rungs()
 
     def _again(self, update: Ended | Lost | Raised) -> list[int]:
@@ -138,26 +139,31 @@ class Coordinator:
         )
         if not changed and group is None:
             return
-        commit = progress.commit(self._view.trials, changed, report)
-        self._ledger.report(replace(commit, group=group, speeds=speeds), changed)
+        commit = replace(
+            progress.commit(self._view.trials, changed, report),
+            group=group,
+            speeds=speeds,
+            regrouped={} if group is None else self._widened(group.kind, speeds),
+        )
+        self._ledger.report(commit, changed)
+        self._adopt(set(commit.regrouped.values()))
         self._observe(Advanced(view=self._view, trial_epochs=len(commit.metrics)))
-        if group is not None:
-            self._widen(group.kind)
 
-    def _widen(self, kind: str) -> None:
-        """Pack the groups of a kind that wait anew, where what was measured makes them wider."""
+    def _widened(self, kind: str, measured: Iterable[SpeedRecord]) -> dict[int, int]:
+        """New groups, by trial id, for those of a kind that wait, if ``measured`` makes them wider.
+
+        Stored with what was measured: one that dies has done both, or neither.
+        """
         waiting = [number for number in self._queue if self._is_new(number, kind)]
         trials = [trial for number in waiting for trial in self._view.of_group(number)]
-        packed = self._pack(sorted(trials, key=lambda trial: trial.number))
-        if len({trial.group for trial in packed}) < len(waiting):
-            self._ledger.regroup({trial.id: trial.group for trial in packed})
-            self._queue = [number for number in self._queue if number not in waiting]
-            self._adopt(packed)
+        trials.sort(key=lambda trial: trial.number)
+        packed = self._pack(trials, self._view.speeds.with_more(measured))
+        groups = {trial.id: trial.group for trial in packed}
+        return groups if len(set(groups.values())) < len(waiting) else {}
 
     def _is_new(self, number: int, kind: str) -> bool:
-        trials = self._view.of_group(number)
-        untouched = all(trial.state == "waiting" for trial in trials)
-        return untouched and self._kind(trials[0].params) == kind
+        has_begun = number in self._view.groups
+        return not has_begun and self._kind(self._view.of_group(number)[0].params) == kind
 
     def _decide_rungs(self) -> None:
         """Where all have come that are to be compared, end some trials and pack the others anew."""
@@ -165,7 +171,7 @@ class Coordinator:
             decision = rungs.decide(self._view, rung)
             kept = tuple(self._pack(decision.kept))
             self._ledger.decide(rung, replace(decision, kept=kept))
-            self._adopt(kept)
+            self._adopt(_groups(kept))
 
     def _plan(self) -> bool:
         """Ask for the stage's next trials, or open the next stage; False at the search's end."""
@@ -182,14 +188,14 @@ class Coordinator:
         generation = self._asker.next_generation(stage)
         if generation:
             trials = [replace(trial, stage_id=stage.id) for trial in self._pack(generation)]
-            self._adopt(self._ledger.add_trials(trials))
+            self._adopt(_groups(self._ledger.add_trials(trials)))
         return bool(generation)
 
     def _open_stage(self) -> bool:
         plan = next_stage(self._view)
         if plan is None:
             return False
-        self._adopt(self._ledger.open_stage(plan.stage, self._pack(plan.trials)))
+        self._adopt(_groups(self._ledger.open_stage(plan.stage, self._pack(plan.trials))))
         self._observe(StageOpened(view=self._view, stage=self._view.stages[-1]))
         self._ask()  # what need not wait for the continued trials is trained beside them
         return True
@@ -209,29 +215,34 @@ class Coordinator:
         if broken:
             raise ChecksFailed(self._spec.name, broken)
 
-    def _pack(self, trials: Sequence[AnyTrial]) -> list[AnyTrial]:
+    def _pack(self, trials: Sequence[AnyTrial], speeds: Speeds | None = None) -> list[AnyTrial]:
         return pack(
             trials,
             self._spec.train,
             first_group=self._view.next_group,
             num_slots=self._executor.num_slots,
-            rows=self._rows,
+            rows=partial(self._rows, speeds or self._view.speeds),
             rows_per_trial=self._spec.data.rows_per_trial,
             budgets=self._view.budgets,
         )
 
-    def _rows(self, config: TrainConfig) -> Rows:
-        best = self._view.speeds.best(widths.kind(self._spec, config), self._executor.device)
+    def _rows(self, speeds: Speeds, config: TrainConfig) -> Rows:
+        best = speeds.best(widths.kind(self._spec, config), self._executor.device)
         return rows_of(self._spec.resources.width, best)
 
     def _kind(self, params: Params) -> str:
         return widths.kind(self._spec, train_config(self._spec.train, params))
 
-    def _adopt(self, trials: Sequence[TrialRecord]) -> None:
-        self._queue = self._longest_first([*self._queue, *{trial.group for trial in trials}])
+    def _adopt(self, groups: Collection[int]) -> None:
+        """Queue groups; those whose trials went over to them are left out."""
+        if groups:
+            queued = [number for number in self._queue if self._view.of_group(number)]
+            self._queue = self._in_order([*queued, *groups])
 
-    def _longest_first(self, groups: Sequence[int]) -> list[int]:
-        return sorted(groups, key=lambda number: (-self._cost(number), number))
+    def _in_order(self, groups: Iterable[int]) -> list[int]:
+        """Those that have begun, and parts of such, are next, as undisturbed; then the longest."""
+        begun = self._view.groups
+        return sorted(groups, key=lambda number: (number not in begun, -self._cost(number), number))
 
     def _cost(self, number: int) -> float:
         trials = to_train(self._view.of_group(number))
@@ -250,3 +261,7 @@ class Coordinator:
     @property
     def _observe(self) -> Observer:
         return self._ledger.observe
+
+
+def _groups(trials: Iterable[TrialRecord]) -> set[int]:
+    return {trial.group for trial in trials}

@@ -21,6 +21,13 @@ class Speeds:
         for speed in measured:
             self._measured.setdefault((speed.kind, speed.device), {})[speed.width] = speed
 
+    def with_more(self, measured: Iterable[SpeedRecord]) -> Speeds:
+        """These and others, which are not taken up here yet."""
+        more = Speeds()
+        more.add(speed for known in self._measured.values() for speed in known.values())
+        more.add(measured)
+        return more
+
     def best(self, kind: str, device: str) -> SpeedRecord | None:
         """The one with the least seconds a row, the wider of equals; None if none is known."""
         known = self._measured.get((kind, device), {}).values()

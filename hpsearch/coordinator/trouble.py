@@ -11,6 +11,7 @@ from hpsearch.coordinator.failures import failure_kind, headline
 from hpsearch.coordinator.ledger import Ledger
 from hpsearch.coordinator.packing import halve
 from hpsearch.coordinator.view import has_epochs_to_go
+from hpsearch.coordinator.widths import of_part
 from hpsearch.errors import HpsearchError
 from hpsearch.storage.records import TrialRecord
 
@@ -60,9 +61,11 @@ class Trouble:
         return [trial for trial in self._ledger.view.of_group(number) if has_epochs_to_go(trial)]
 
     def _part(self, number: int, members: Sequence[TrialRecord], what: str) -> list[int]:
-        groups = halve([trial.id for trial in members], self._ledger.view.next_group)
-        self._ledger.regroup(groups)
+        view = self._ledger.view
+        groups = halve([trial.id for trial in members], view.next_group)
+        parts = sorted(set(groups.values()))
+        self._ledger.regroup(groups, [of_part(view.groups[number], part) for part in parts])
         self._ledger.tell(
             f"group {number} {what}; it is parted in two to find the trial that does it"
         )
-        return sorted(set(groups.values()))
+        return parts

@@ -1,8 +1,8 @@
 """Widths: of which kind a group is, and how many of its rows are trained at once.
 
 Pure functions of what is stored. Called by the loop when a group is started and when it reports
-what it measured. What was decided is stored with the start, so a group that is trained again is
-trained in the same blocks.
+what it measured. What was decided is stored with the start: a group has begun exactly if it has a
+GroupRecord, and one that is trained again is trained in the same blocks.
 """
 
 from __future__ import annotations
@@ -62,20 +62,16 @@ def as_started(
     config: TrainConfig,
     start_epoch: int,
     device: str,
-) -> GroupRecord | None:
-    """How the group of ``members`` is trained from ``start_epoch`` on; as before, if it was.
+) -> GroupRecord:
+    """How the group of ``members`` is trained from ``start_epoch`` on; as before, if it had begun.
 
     The first group of a kind on a device measures. Where the widest that was tried was the best,
     one that is up to twice as wide is trained at once, and one that is wider still measures again.
-    None, which is all rows at once, for groups that were begun without a record: by an older
-    version, or as a part of one that raised.
     """
     number = members[0].group
     stored = view.groups.get(number)
     if stored is not None:
-        return replace(stored, measures=stored.measures and stored.start_epoch == start_epoch)
-    if any(trial.state == "running" for trial in members):
-        return None
+        return _as_before(stored, start_epoch)
     spec = view.search.spec
     name, given = kind(spec, config), spec.resources.width
     num_rows = len(members) * spec.data.rows_per_trial
@@ -88,6 +84,21 @@ def as_started(
         measures=width is None,
         width=width,
     )
+
+
+def _as_before(stored: GroupRecord, start_epoch: int) -> GroupRecord:
+    """A width that was measured from another epoch on is only used; one that is not, is still."""
+    if stored.width is None:
+        return replace(stored, start_epoch=start_epoch)
+    return replace(stored, measures=stored.measures and stored.start_epoch == start_epoch)
+
+
+def of_part(whole: GroupRecord, number: int) -> GroupRecord:
+    """How a part of a group is trained: with its width, or measuring, if the whole had not come to.
+
+    ``number`` is the part's.
+    """
+    return replace(whole, number=number, measures=whole.measures and whole.width is None)
 
 
 def _known_width(view: SearchView, kind: str, device: str, num_rows: int) -> int | None:

@@ -26,10 +26,19 @@ _INSERT: dict[str, Callable[[type[Base]], sqlite.Insert | postgresql.Insert]] = 
 
 
 def keep_group(connection: Connection, search_id: int, group: GroupRecord, now: datetime) -> None:
-    """Store how a group is trained; what is stored of it already stays, so that it is repeated."""
-    insert = _INSERT[connection.dialect.name]
+    """Store how a group is trained; what is stored of it already stays, so that it is repeated.
+
+    Only the epoch from which it measures is not settled before it has measured.
+    """
     row = {**asdict(group), "search_id": search_id, "created_at": now}
-    connection.execute(insert(GroupRow).values(row).on_conflict_do_nothing())
+    statement = _INSERT[connection.dialect.name](GroupRow).values(row)
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=["search_id", "number"],
+            set_={"start_epoch": statement.excluded.start_epoch},
+            where=GroupRow.width.is_(None),
+        )
+    )
 
 
 def set_width(connection: Connection, search_id: int, group: GroupRecord) -> None:

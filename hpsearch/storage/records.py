@@ -6,7 +6,7 @@ Plain frozen values, no SQLAlchemy, so that decisions are pure functions over th
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal
 
@@ -164,7 +164,8 @@ class GroupRecord:
 
     ``number`` counts within the search. ``kind`` says in words what decides the speed: the model's
     shapes, the batch size, the precision. One that ``measures`` tries several widths in its first
-    steps, from ``start_epoch`` on; ``width`` is None until it has reported which was best.
+    steps, from ``start_epoch`` on; ``width`` is None until it has reported which was best. One that
+    neither measures nor has a width, as of older versions, is trained with all rows at once.
     """
 
     number: int
@@ -192,7 +193,8 @@ class ReportCommit:
 
     Each of ``metrics`` has ``trial_id`` and any of the columns of the metrics table; all of them
     are for ``epoch``, counted from 1. ``group`` is the group with the width that it chose in this
-    epoch, None where it chose none, and ``speeds`` what it measured.
+    epoch, None where it chose none, and ``speeds`` what it measured; ``regrouped`` are the new
+    groups, by trial id, of those that are packed anew for that.
     """
 
     epoch: int
@@ -200,6 +202,7 @@ class ReportCommit:
     progress: tuple[TrialProgress, ...]
     group: GroupRecord | None = None
     speeds: tuple[SpeedRecord, ...] = ()
+    regrouped: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

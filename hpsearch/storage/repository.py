@@ -140,7 +140,8 @@ class Repository:
     ) -> None:
         """Set trials running on ``worker``, one attempt more.
 
-        ``group`` says how they are trained; what is stored of that group already stays.
+        ``group`` says how they are trained; what is stored of that group already stays, but for
+        the epoch that it is trained from while it has no width.
         """
         with self._writing(lease) as (connection, now):
             reports.start_group(connection, lease.search_id, trial_ids, worker, now)
@@ -148,12 +149,16 @@ class Repository:
                 groups.keep_group(connection, lease.search_id, group, now)
 
     def commit_report(self, lease: Lease, commit: ReportCommit) -> None:
-        """Store one Report: metrics that are not stored yet, where its trials stand now, speeds."""
+        """Store one Report: metrics that are not stored yet, where its trials stand now, speeds.
+
+        With it the groups that others have by what was measured.
+        """
         with self._writing(lease) as (connection, now):
             reports.commit_report(connection, lease.search_id, commit, now)
             if commit.group is not None:
                 groups.set_width(connection, lease.search_id, commit.group)
             groups.add_speeds(connection, commit.speeds, now)
+            reports.regroup(connection, lease.search_id, commit.regrouped, now)
 
     def decide_rung(self, lease: Lease, decision: RungCommit) -> None:
         """End the trials that a pruner ends, and give the others their next group and rung."""
@@ -165,13 +170,17 @@ class Repository:
         with self._writing(lease) as (connection, now):
             reports.fail_trials(connection, lease.search_id, failures, now)
 
-    def regroup(self, lease: Lease, groups: Mapping[int, int]) -> None:
-        """Give trials other group numbers, by id."""
+    def regroup(
+        self, lease: Lease, numbers: Mapping[int, int], records: Sequence[GroupRecord] = ()
+    ) -> None:
+        """Give trials other group numbers, by id; ``records`` say how those groups are trained."""
         with self._writing(lease) as (connection, now):
-            reports.regroup(connection, lease.search_id, groups, now)
+            reports.regroup(connection, lease.search_id, numbers, now)
+            for record in records:
+                groups.keep_group(connection, lease.search_id, record, now)
 
     def groups(self, search_id: int) -> list[GroupRecord]:
-        """How the groups of a search are trained, by number; none for those of older versions."""
+        """How the groups of a search that have begun are trained, by number."""
         with self.database.read() as connection:
             return groups.groups(connection, search_id)
 

@@ -303,7 +303,7 @@ def test_dying_at_each_write_around_a_rung_changes_no_decision(tmp_path: Path) -
         folder.mkdir()
         repository = _sqlite(folder)
         died = (repository.database, folder / "c", after_writes, False)
-        crash(*died, search, SimulatedExecutor(_crossing))
+        assert crash(*died, search, SimulatedExecutor(_crossing))
         again = coordinate(repository, search, SimulatedExecutor(_crossing), folder / "c")
         assert [e.data for e in repository.events(1) if e.kind == "rung"] == [decided]
         assert _together(again) == _together(view), "packed alike"

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from coordinated import a_record, a_search, coordinate, crash, curve, finished_table
+from coordinated import a_record, a_search, coordinate, crash, curve, finished_table, stop
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import delete, update
 
 from hpsearch.coordinator.speeds import Speeds
 from hpsearch.coordinator.view import SearchView
-from hpsearch.coordinator.widths import as_measured, as_started, kind
+from hpsearch.coordinator.widths import as_measured, as_started, kind, of_part
 from hpsearch.executors.simulated import SimulatedExecutor
 from hpsearch.storage.database import Database
 from hpsearch.storage.records import GroupRecord, SearchRecord, SpeedRecord
 from hpsearch.storage.repository import Repository
+from hpsearch.storage.tables import GroupRow, SpeedRow
 from workers.config import TrainConfig
 from workers.messages import Report, Speed, TrialGroup
 
@@ -115,7 +118,7 @@ def _speed(width: int, seconds: float, device: str = "cpu") -> SpeedRecord:
 def _started(view: SearchView, num_trials: int, start_epoch: int = 0, **fields: Any) -> Any:
     members = [a_record(id=i, state="waiting", group=5, **fields) for i in range(num_trials)]
     group = as_started(view, members, TrainConfig(), start_epoch, "cpu")
-    return None if group is None else (group.measures, group.width)
+    return group.measures, group.width
 
 
 def test_the_first_group_of_a_kind_and_device_measures() -> None:
@@ -165,11 +168,48 @@ def test_a_group_that_is_trained_again_is_trained_as_it_was() -> None:
     assert _started(view, 9, start_epoch=0) == (False, 3)
 
 
-def test_a_group_that_runs_without_a_record_is_trained_all_at_once() -> None:
-    members = [a_record(id=i, state="running", group=5, attempts=1) for i in range(3)]
-    assert as_started(_view(), members, TrainConfig(), 2, "cpu") is None
-    at_rung = [replace(trial, state="waiting") for trial in members]
-    assert as_started(_view(), at_rung, TrainConfig(), 2, "cpu") is not None
+def test_a_group_that_had_not_come_to_measure_does_so_from_wherever_it_begins() -> None:
+    view, members = _view(), [a_record(id=i, group=5) for i in range(9)]
+    stored = GroupRecord(number=5, kind=KIND, device="cpu", start_epoch=2, measures=True)
+    view.groups[5] = stored
+    again = as_started(view, members, TrainConfig(), 0, "cpu")
+    assert again == replace(stored, start_epoch=0), "its checkpoint was damaged"
+    view.groups[5] = replace(again, width=3)
+    assert _started(view, 9, start_epoch=0) == (True, 3)
+
+
+def test_a_group_of_an_older_version_is_trained_all_at_once() -> None:
+    view = _view((4, 1.0))
+    view.groups[5] = GroupRecord(
+        number=5, kind="any", device="any", start_epoch=0, measures=False, width=None
+    )
+    for start_epoch in (0, 2):
+        assert _started(view, 9, start_epoch=start_epoch) == (False, None)
+
+
+def test_survivors_of_a_rung_are_a_new_group() -> None:
+    assert _started(_view(), 3, start_epoch=2, attempts=1) == (True, None)
+    assert _started(_view((4, 1.0)), 3, start_epoch=2, attempts=1) == (False, 4)
+
+
+@pytest.mark.parametrize(
+    ("measures", "width", "inherited"),
+    [
+        (True, 16, (False, 16)),
+        (False, 16, (False, 16)),
+        (True, None, (True, None)),
+        (False, None, (False, None)),
+    ],
+)
+def test_a_part_has_the_width_of_the_whole_or_measures_as_it_did(
+    measures: bool, width: int | None, inherited: tuple[bool, int | None]
+) -> None:
+    whole = GroupRecord(
+        number=5, kind=KIND, device="cpu", start_epoch=2, measures=measures, width=width
+    )
+    part = of_part(whole, 8)
+    assert (part.number, part.kind, part.start_epoch) == (8, KIND, 2)
+    assert (part.measures, part.width) == inherited
 
 
 def test_a_report_with_a_width_is_remembered_with_its_speeds() -> None:
@@ -207,8 +247,10 @@ STAGES = [
 class _Watching(SimulatedExecutor):
     """Notes how each group was started: its number, first epoch, trials, measuring, width."""
 
-    def __init__(self, *, step_s: Any = lambda width: 1.0 + width / 16, num_slots: int = 2) -> None:
-        super().__init__(curve, step_s=step_s, num_slots=num_slots)
+    def __init__(
+        self, *, step_s: Any = lambda width: 1.0 + width / 16, num_slots: int = 2, **more: Any
+    ) -> None:
+        super().__init__(curve, step_s=step_s, num_slots=num_slots, **more)
         self.started: list[tuple[int, int, int, bool, int | None]] = []
 
     def start(self, number: int, group: TrialGroup) -> str:
@@ -287,7 +329,7 @@ def test_after_a_crash_groups_are_trained_in_the_same_blocks(
     coordinate(whole, search, _Watching())
     folder = tmp_path / "checkpoints"
     first, second = _Watching(), _Watching()
-    crash(repository.database, folder, after_writes, False, search, first)
+    assert crash(repository.database, folder, after_writes, False, search, first)
     known = {group.number: group for group in repository.groups(1)}
     coordinate(repository, search, second, folder)
     for number, start_epoch, _, measures, width in second.started:
@@ -296,3 +338,130 @@ def test_after_a_crash_groups_are_trained_in_the_same_blocks(
             assert measures == (known[number].measures and is_repeat)
             assert width == known[number].width
     assert finished_table(repository) == finished_table(whole)
+
+
+def _never_full(num_slots: int = 1) -> _Watching:
+    """A device on which any width takes as long: what waits is packed as wide as can be."""
+    return _Watching(step_s=lambda width: 1.0, num_slots=num_slots)
+
+
+def _groups(repository: Repository) -> dict[int, int]:
+    return {trial.number: trial.group for trial in repository.load(1)[1]}
+
+
+def test_dying_at_each_write_around_what_is_measured_packs_the_same_groups(
+    tmp_path: Path,
+) -> None:
+    search = _auto(stages=[{"name": "only", "trials": 400, "epochs": 1, "expand": 0}])
+    whole = _sqlite(tmp_path / "whole")
+    coordinate(whole, search, _never_full())
+    assert Counter(_groups(whole).values()) == {0: 100, 4: 300}
+    for after_writes in range(1, 5):
+        for before in (True, False):
+            folder = tmp_path / f"{after_writes} {before}"
+            repository = _sqlite(folder)
+            died = (repository.database, folder, after_writes, before)
+            assert crash(*died, search, _never_full())
+            coordinate(repository, search, _never_full(), folder)
+            assert _groups(repository) == _groups(whole)
+            assert finished_table(repository) == finished_table(whole)
+
+
+@pytest.mark.parametrize("after_reports", [1, 2, 5, 14])
+def test_what_had_begun_goes_on_after_a_stop_as_it_began(
+    after_reports: int, tmp_path: Path
+) -> None:
+    search = _auto(
+        stages=[{"name": "only", "trials": 400, "epochs": 8, "expand": 0}],
+        resources={"checkpoint_every": 2},
+    )
+    repository, folder = _sqlite(tmp_path), tmp_path / "checkpoints"
+    stop(repository, search, _never_full(num_slots=2), folder, after_reports)
+    known = {group.number: group for group in repository.groups(1)}
+    begun = {number: group for number, group in _groups(repository).items() if group in known}
+    half = {trial.group for trial in repository.load(1)[1] if 0 < trial.epochs < 8}
+    assert half
+    assert half <= set(begun.values())
+    executor = _never_full(num_slots=2)
+    view = coordinate(repository, search, executor, folder)
+    assert {number: _groups(repository)[number] for number in begun} == begun
+    for number, start_epoch, _, measures, width in executor.started:
+        if number in known:
+            assert width == known[number].width
+            assert measures == (known[number].measures and start_epoch == 0)
+    assert half <= {one[0] for one in executor.started[:2]}, "before what had not begun"
+    assert {(t.state, t.epochs) for t in view.trials.values()} == {("complete", 8)}
+    assert not [event for event in repository.events(1) if event.kind == "trouble"]
+
+
+def test_groups_of_an_older_version_go_on_after_a_stop_all_rows_at_once(tmp_path: Path) -> None:
+    search = _auto(resources={"checkpoint_every": 2})
+    repository, folder = _sqlite(tmp_path), tmp_path / "checkpoints"
+    stop(repository, search, _Watching(), folder, 6)
+    begun = {group.number for group in repository.groups(1)}
+    with repository.database.write() as connection:  # as the migration to 0003 leaves them
+        connection.execute(update(GroupRow).values(measures=False, width=None, kind="any"))
+        connection.execute(delete(SpeedRow))
+    executor = _Watching()
+    coordinate(repository, search, executor, folder)
+    old = [one for one in executor.started if one[0] in begun]
+    assert old
+    assert {one[3:] for one in old} == {(False, None)}
+    assert all(one[3:] != (False, None) for one in executor.started if one not in old)
+
+
+@pytest.mark.parametrize("epoch", [1, 3])
+def test_parts_of_a_group_that_raised_have_its_width_or_measure(epoch: int, tmp_path: Path) -> None:
+    culprit = 100
+
+    def fault(group: TrialGroup, now: int, attempt: int) -> str | None:
+        is_hit = now == epoch and any(member.trial == culprit for member in group.members)
+        return "raise" if is_hit else None
+
+    repository = _sqlite(tmp_path)
+    stages = [{"name": "only", "trials": 200, "epochs": 4, "expand": 0}]
+    search = _auto(stages=stages, resources={"checkpoint_every": 2})
+    executor = _Watching(num_slots=1, step_s=lambda width: 1.0 + abs(width - 4), fault=fault)
+    coordinate(repository, search, executor, tmp_path / "checkpoints")
+    first, *others = executor.started
+    assert first[2:] == (100, True, None)
+    assert any(members == 1 for _, _, members, _, _ in others), "parted down to the culprit"
+    assert not any(one[3:] == (False, None) for one in executor.started)
+    if epoch == 3:
+        assert {one[3:] for one in others} == {(False, 4)}
+    failed = [t for t in repository.load(1)[1] if t.state == "failed"]
+    assert [(trial.id, trial.failure_kind) for trial in failed] == [(culprit, "error")]
+    kept = {t.checkpoint_file for t in repository.load(1)[1] if t.state == "complete"}
+    assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == kept
+
+
+def test_parts_are_trained_before_longer_groups_that_have_not_begun(tmp_path: Path) -> None:
+    def fault(group: TrialGroup, epoch: int, attempt: int) -> str | None:
+        return "raise" if any(member.trial == 100 for member in group.members) else None
+
+    search = _auto(stages=[{"name": "only", "trials": 400, "epochs": 2, "expand": 0}])
+    executor = _Watching(num_slots=1, step_s=lambda width: 1.0, fault=fault)
+    coordinate(_sqlite(tmp_path), search, executor, tmp_path / "checkpoints")
+    assert [one[2] for one in executor.started[:3]] == [100, 50, 50]
+    packed_anew = [one[2] for one in executor.started[-2:]]
+    assert packed_anew == [150, 150], "when the first part had measured"
+
+
+def test_parts_are_trained_in_the_same_blocks_after_a_crash(tmp_path: Path) -> None:
+    def fault(group: TrialGroup, epoch: int, attempt: int) -> str | None:
+        return "raise" if epoch == 3 and any(m.trial == 7 for m in group.members) else None
+
+    def watching() -> _Watching:
+        return _Watching(num_slots=1, step_s=lambda width: 1.0 + abs(width - 4), fault=fault)
+
+    search = _auto(stages=[{"name": "only", "trials": 32, "epochs": 4, "expand": 0}])
+    whole = _sqlite(tmp_path / "whole")
+    coordinate(whole, search, watching())
+    for after_writes in range(4, 11):
+        folder = tmp_path / str(after_writes)
+        repository = _sqlite(folder)
+        assert crash(repository.database, folder, after_writes, False, search, watching())
+        after = watching()
+        coordinate(repository, search, after, folder)
+        assert {one[3:] for one in after.started} <= {(True, 4), (False, 4)}
+        assert finished_table(repository) == finished_table(whole)

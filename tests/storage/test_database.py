@@ -24,7 +24,7 @@ from hpsearch.storage import revisions
 from hpsearch.storage.database import Database
 from hpsearch.storage.errors import StorageError
 from hpsearch.storage.repository import Repository
-from hpsearch.storage.tables import Base, EventRow, MetricRow
+from hpsearch.storage.tables import Base, EventRow, GroupRow, MetricRow, TrialRow
 from hpsearch.storage.urls import masked_url, parse_url
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -90,15 +90,38 @@ def test_a_spec_with_a_width_of_its_own_keeps_it(tmp_path: Path) -> None:
     assert repository.find_same(record.spec) == record
 
 
-def test_old_trials_train_to_their_target_and_old_groups_as_they_did(tmp_path: Path) -> None:
+def test_old_trials_train_to_their_target(tmp_path: Path) -> None:
     dump = (FIXTURES / "0002.sql").read_text()
     old = tmp_path / "0002.sql"
     old.write_text(dump.replace("9223372036854775805,0,0,5,", "9223372036854775805,0,0,7,"))
     repository = _upgraded(old, tmp_path)
     trials = repository.load(1)[1]
     assert [(t.target_epochs, t.until_epoch) for t in trials] == [(5, 5), (5, 5), (7, 7)]
-    assert (repository.groups(1), repository.speeds()) == ([], [])
+    assert repository.speeds() == []
     assert repository.fold_curves(1) == {}
+
+
+def test_old_groups_that_have_begun_are_trained_all_rows_at_once(tmp_path: Path) -> None:
+    lines = (FIXTURES / "0002.sql").read_text().splitlines(keepends=True)
+    trials = [line for line in lines if line.startswith('INSERT INTO "trials"')]
+    begun = trials[0].replace("(1,1,1,0,", "(9,1,1,9,").replace("sgd',1,0,", "sgd',1,5,")
+    waiting = trials[2].replace("(3,1,1,2,", "(8,1,1,8,").replace("sgd',1,0,", "sgd',1,4,")
+    assert begun not in trials
+    assert waiting not in trials
+    lines.insert(lines.index(trials[-1]) + 1, begun + waiting)
+    old = tmp_path / "0002.sql"
+    old.write_text("".join(lines))
+    repository = _upgraded(old, tmp_path)
+    assert {trial.group for trial in repository.load(1)[1]} == {0, 4, 5}
+    groups = repository.groups(1)
+    assert [(g.number, g.measures, g.width, g.start_epoch) for g in groups] == [
+        (0, False, None, 0),
+        (5, False, None, 0),
+    ]
+    with repository.database.read() as connection:
+        begun_at = connection.execute(select(GroupRow.created_at)).scalars().all()
+        started_at = connection.execute(select(TrialRow.started_at)).scalars().all()
+    assert set(begun_at) == set(filter(None, started_at))
 
 
 def test_rungs_groups_and_speeds_are_kept_since_the_third_revision(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from sqlalchemy import select
 from stored_searches import a_group, a_report, a_trial, begin
 
 from hpsearch.storage.database import Database
+from hpsearch.storage.errors import StorageError
 from hpsearch.storage.records import ReportCommit, RungCommit, SpeedRecord
 from hpsearch.storage.tables import TrialRow
 
@@ -113,6 +114,43 @@ def test_what_is_stored_of_a_group_stays_when_it_is_started_again(database: Data
     stored = [a_group(1, width=64, measures=False), a_group(3)]
     assert repository.groups(search) == stored
     assert [trial.attempts for trial in writer.stored()] == [4] * 4
+
+
+def test_the_epoch_from_which_a_group_measures_is_stored_anew_until_it_has(
+    database: Database,
+) -> None:
+    writer = begin(database)
+    repository, lease, search = writer.repository, writer.lease, writer.search.id
+    repository.start_group(lease, writer.ids, "w", a_group(3, start_epoch=2))
+    repository.start_group(lease, writer.ids, "w", a_group(4, start_epoch=2, width=8))
+    for number in (3, 4):
+        repository.start_group(lease, writer.ids, "w", a_group(number, start_epoch=0))
+    assert repository.groups(search) == [
+        a_group(3, start_epoch=0),
+        a_group(4, start_epoch=2, width=8),
+    ]
+
+
+def test_parts_are_stored_with_the_way_they_are_trained(database: Database) -> None:
+    writer = begin(database)
+    a, b, c, d = writer.ids
+    parts = [a_group(number, width=8, measures=False) for number in (1, 2)]
+    writer.repository.regroup(writer.lease, {a: 1, b: 1, c: 2, d: 2}, parts)
+    assert [trial.group for trial in writer.stored()] == [1, 1, 2, 2]
+    assert writer.repository.groups(writer.search.id) == parts
+
+
+def test_a_report_moves_groups_with_what_was_measured_or_does_neither(database: Database) -> None:
+    writer = begin(database)
+    a, b, c, _ = writer.ids
+    commit = replace(a_report(1, {a: 0.5}), speeds=(FAST,), regrouped={b: 7, c: 7})
+    writer.repository.commit_report(writer.lease, commit)
+    assert [trial.group for trial in writer.stored()] == [0, 7, 7, 0]
+    assert writer.repository.speeds() == [FAST]
+    broken = replace(commit, speeds=(SLOW,), regrouped={b: None})
+    with pytest.raises(StorageError):
+        writer.repository.commit_report(writer.lease, broken)
+    assert writer.repository.speeds() == [FAST]
 
 
 def test_a_report_stores_the_width_that_its_group_chose(database: Database) -> None:

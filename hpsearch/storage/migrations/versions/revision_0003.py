@@ -27,14 +27,18 @@ SEARCHES = sa.table(
     sa.column("spec", sa.JSON()),
     sa.column("spec_hash", sa.Text()),
 )
-TRIALS = sa.table("trials", sa.column("target_epochs"), sa.column("until_epoch"))
+TRIALS = sa.table(
+    "trials",
+    *map(sa.column, ("search_id", "group", "attempts", "started_at", "created_at")),
+    *map(sa.column, ("target_epochs", "until_epoch")),
+)
 
 
 def upgrade() -> None:
     """Add columns and tables, and write old specs as they would be written today.
 
-    Old trials have no rungs: they train to their target. Old groups have no row, and are trained
-    again as they were: all rows at once.
+    Old trials have no rungs: they train to their target. Old groups that have begun go on as they
+    began: all rows at once.
     """
     op.add_column(
         "trials", sa.Column("until_epoch", INTEGER, nullable=False, server_default=sa.text("0"))
@@ -60,7 +64,7 @@ def _index_complete_trials() -> None:
 
 
 def _groups() -> None:
-    op.create_table(
+    table = op.create_table(
         "groups",
         sa.Column("search_id", INTEGER, nullable=False),
         sa.Column("number", INTEGER, nullable=False, autoincrement=False),
@@ -72,6 +76,26 @@ def _groups() -> None:
         sa.Column("created_at", TIME, nullable=False),
         sa.PrimaryKeyConstraint("search_id", "number", name="pk_groups"),
         sa.ForeignKeyConstraint(["search_id"], ["searches.id"], name="fk_groups_search_id"),
+    )
+    op.execute(sa.insert(table).from_select(list(table.c.keys()), _begun_groups()))
+
+
+def _begun_groups() -> sa.Select[Any]:
+    """Of what kind they are, and on which device they began, nobody has noted."""
+    column = TRIALS.c
+    return (
+        sa.select(
+            column.search_id,
+            column.group,
+            sa.literal("groups of an older version"),
+            sa.literal("an unknown device"),
+            sa.literal(0),
+            sa.false(),
+            sa.cast(sa.null(), INTEGER),
+            sa.func.min(sa.func.coalesce(column.started_at, column.created_at)),
+        )
+        .where(column.attempts > 0)
+        .group_by(column.search_id, column.group)
     )
 
 
