@@ -1,6 +1,6 @@
 """What the loop tells whoever watches: the CLI's progress display, a notebook, a test.
 
-Sent by ``loop.Coordinator`` after the fact is stored.
+Sent by ``loop.Coordinator`` and by its ``ledger.Ledger`` after the fact is stored.
 """
 
 from __future__ import annotations
@@ -42,10 +42,6 @@ class RungDecided:
     """A pruner decided who goes on at a rung; ``message`` says it in words."""
 
     view: SearchView
-    stage: StageRecord
-    epoch: int
-    num_pruned: int
-    num_kept: int
     message: str
 
 

@@ -124,16 +124,7 @@ class Ledger:
         self.repository.decide_rung(self._lease, commit)
         self.view.update((*decision.pruned, *decision.kept))
         self._drop([trial.checkpoint_file for trial in decision.pruned])
-        self.observe(
-            RungDecided(
-                view=self.view,
-                stage=rung.stage,
-                epoch=rung.epoch,
-                num_pruned=len(decision.pruned),
-                num_kept=len(decision.kept),
-                message=data["message"],
-            )
-        )
+        self.observe(RungDecided(view=self.view, message=data["message"]))
 
     def _drop(self, files: Sequence[str | None]) -> None:
         """Delete those of ``files`` from which nothing goes on, and which no result is kept in."""

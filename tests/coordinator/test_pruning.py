@@ -153,10 +153,10 @@ def test_a_coarse_to_fine_search_with_a_pruner_goes_to_its_end(
     states = Counter(trial.state for trial in view.trials.values())
     assert set(states) == {"complete", "pruned"}
     decided = [event for event in said if isinstance(event, RungDecided)]
-    assert sum(event.num_pruned for event in decided) == states["pruned"]
     assert not any(isinstance(event, Troubled) for event in said)
     told = [e for e in repository.events(view.search.id) if e.kind == "rung"]
     assert [event.data["message"] for event in told] == [event.message for event in decided]
+    assert sum(len(event.data["pruned"]) for event in told) == states["pruned"]
     parents = [view.trials[t.parent_id].state for t in view.trials.values() if t.parent_id]
     assert set(parents) == {"complete"}, "only what was trained to its end goes on"
     kept = {t.checkpoint_file for t in view.trials.values() if t.state == "complete"}
