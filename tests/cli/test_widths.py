@@ -167,7 +167,8 @@ def test_groups_of_which_no_width_is_known_are_told_so(hpsearch: Hpsearch) -> No
     hpsearch(*RUN, *SMALL)
     with sqlite3.connect("hpsearch.db") as connection:  # as the upgrade notes what began before it
         connection.execute(
-            "INSERT INTO groups (search_id, number, kind, device, start_epoch, measures, created_at)"
+            "INSERT INTO groups"
+            " (search_id, number, kind, device, start_epoch, measures, created_at)"
             " VALUES (1, 99, 'an older one', 'some device', 0, 0, '2026-01-01 00:00:00')"
         )
     _, out, _ = hpsearch(*RUN, *SMALL)
