@@ -107,6 +107,16 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def test_a_search_of_another_spec_is_told_of_the_one_whose_name_it_takes(folder: Path) -> None:
+    told: list[hpsearch.api.Started] = []
+    for overrides in ([], ["seed=7"], ["seed=7"]):
+        hpsearch.run(SMALL, ray="none", overrides=overrides, on_start=told.append)
+    first, second, third = told
+    assert (first.namesake, first.resumed) == (None, False)
+    assert (second.namesake, second.resumed) == (first.search.id, False)
+    assert (third.search.id, third.namesake, third.resumed) == (second.search.id, None, True)
+
+
 def _write_data(folder: Path, num_train: int) -> None:
     data = blobs(num_train=num_train)
     np.savez(folder / "blobs.npz", x=data.x_train, y=data.y_train)
