@@ -8,7 +8,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -35,7 +35,9 @@ from hpsearch.storage.urls import masked_url, parse_url
 BUSY_TIMEOUT_MS = 30_000
 CONNECT_TIMEOUT_S = 10
 CHECKPOINT_PAGES = 4000  # 16 MB: the log goes to the file, and waits for the disk, so often
+FOLD_TIMEOUT_MS = 1000  # for readers who have not seen the log's end yet
 WRITES = "hpsearch_writes"  # the execution option of a connection that will write
+FOLDS = "hpsearch_folds"  # noted of a connection whose commit the log is to be folded after
 
 
 class Database:
@@ -71,7 +73,11 @@ class Database:
         """A transaction that is committed at the end, or rolled back whole on an exception."""
         self.check_revision()
         with self._transaction(self._writer) as connection:
+            connection.info.pop(FOLDS, None)  # of a transaction that was rolled back
             yield connection
+            folds = connection.info.pop(FOLDS, False)
+        if folds:
+            self._fold_log()
 
     def current_revision(self) -> str | None:
         """The revision of the schema in the database; None while it has none of our tables."""
@@ -100,6 +106,20 @@ class Database:
         """Close all connections; the next use opens new ones."""
         self.engine.dispose()
 
+    def _fold_log(self) -> None:
+        """Empty SQLite's log into the file; while somebody still reads the log it stays."""
+        if self.engine.dialect.name != "sqlite":
+            return
+        connection = self.engine.raw_connection()
+        try:
+            cursor = connection.cursor()
+            cursor.execute(f"PRAGMA busy_timeout = {FOLD_TIMEOUT_MS}")
+            with suppress(sqlite3.OperationalError):  # nothing is lost: the next one may fold it
+                cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+        finally:
+            connection.close()
+
     @contextmanager
     def _transaction(self, engine: Engine) -> Iterator[Connection]:
         try:
@@ -118,6 +138,11 @@ class Database:
             else "check the address, the name and the password, and that the server runs"
         )
         return f"the database {self.url} cannot be used: {reason}; {mend}"
+
+
+def fold_log_after(connection: Connection) -> None:
+    """Have SQLite's log folded into its file once this write is committed: a copy is whole then."""
+    connection.info[FOLDS] = True
 
 
 def clock(dialect: str, ahead: timedelta = timedelta(0)) -> ColumnElement[datetime]:

@@ -19,7 +19,7 @@ import psutil
 from sqlalchemy import Connection, bindparam, select, update
 from sqlalchemy.sql.dml import ReturningUpdate
 
-from hpsearch.storage.database import clock
+from hpsearch.storage.database import clock, fold_log_after
 from hpsearch.storage.errors import LeaseHeld, LeaseLost, StorageError
 from hpsearch.storage.events import add_event
 from hpsearch.storage.records import SearchState
@@ -133,7 +133,10 @@ def _extend(dialect: str, ttl: timedelta) -> ReturningUpdate[datetime | None]:
 
 
 def release(connection: Connection, lease: Lease, state: SearchState) -> None:
-    """Give the search back in ``state``; whoever acquires it next has a higher token still."""
+    """Give the search back in ``state``; whoever acquires it next has a higher token still.
+
+    All of it is in SQLite's own file then, unless somebody is reading: people copy that.
+    """
     now = hold(connection, lease)
     ended = state in ("complete", "failed")
     connection.execute(
@@ -154,6 +157,7 @@ def release(connection: Connection, lease: Lease, state: SearchState) -> None:
             .values(state="waiting")
         )
     add_event(connection, lease.search_id, "released", {"state": state}, now)
+    fold_log_after(connection)
 
 
 def _refuse_if_alive(search_id: int, holder: Owner, expires_at: datetime) -> None:

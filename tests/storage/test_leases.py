@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -27,12 +29,14 @@ from stored_searches import (
     begin,
 )
 
+from hpsearch.storage import database as database_module
 from hpsearch.storage.database import Database
 from hpsearch.storage.errors import LeaseHeld, LeaseLost, StorageError
 from hpsearch.storage.leases import TTL, Owner
-from hpsearch.storage.records import NewDiagnosis, RungCommit
+from hpsearch.storage.records import NewDiagnosis, RungCommit, SearchState
 from hpsearch.storage.repository import Repository
 from hpsearch.storage.tables import MetricRow, SearchRow
+from hpsearch.storage.urls import sqlite_file
 
 WRITES: dict[str, Callable[[Writer], object]] = {
     "renew": lambda w: w.repository.renew(w.lease),
@@ -159,6 +163,34 @@ def test_a_search_has_an_end_when_it_is_complete(database: Database) -> None:
     assert writer.repository.find_search(writer.search.id).finished_at is None
     writer.repository.release(writer.lease, "complete")
     assert writer.repository.find_search(writer.search.id).finished_at is not None
+
+
+@pytest.mark.parametrize("state", ["complete", "stopped"])
+def test_the_file_alone_is_whole_once_a_search_is_given_back(
+    sqlite_url: str, tmp_path: Path, state: SearchState
+) -> None:
+    writer = begin(Database(sqlite_url), num_trials=3)
+    writer.repository.release(writer.lease, state)
+    (tmp_path / "copies").mkdir()
+    copied = shutil.copy(sqlite_file(sqlite_url) or "", tmp_path / "copies" / "copy.db")
+    copy = Repository(Database(f"sqlite:///{copied}"))
+    assert copy.find_search(writer.search.id).state == state
+    assert copy.load(writer.search.id)[1] == writer.stored()
+
+
+def test_a_reader_keeps_no_search_from_being_given_back(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database_module, "FOLD_TIMEOUT_MS", 10)
+    writer = begin(Database(sqlite_url))
+    with Database(sqlite_url).read() as reader:
+        reader.execute(select(SearchRow.id)).all()
+        writer.repository.release(writer.lease, "complete")
+    assert writer.repository.find_search(writer.search.id).state == "complete"
+    timeout = "PRAGMA busy_timeout"
+    with writer.repository.database.read() as connection:
+        waits = connection.exec_driver_sql(timeout).scalar_one()
+    assert waits == database_module.BUSY_TIMEOUT_MS
 
 
 def test_a_search_that_does_not_exist_cannot_be_acquired(database: Database) -> None:
