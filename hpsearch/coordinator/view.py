@@ -123,7 +123,7 @@ def has_epochs_to_go(trial: TrialRecord) -> bool:
 
 
 def observe(trials: Sequence[TrialRecord]) -> list[Observation]:
-    """Finished trials as samplers and the refiner see them."""
+    """Finished trials, pruned ones too, as samplers and the refiner see them."""
     return [
         Observation(
             branch=trial.branch,
@@ -132,7 +132,6 @@ def observe(trials: Sequence[TrialRecord]) -> list[Observation]:
             state=trial.state,
             failure_kind=trial.failure_kind,
             number=trial.number,
-            epochs=trial.epochs,
         )
         for trial in trials
         if trial.state in ("complete", "pruned", "failed")
@@ -140,7 +139,7 @@ def observe(trials: Sequence[TrialRecord]) -> list[Observation]:
 
 
 def rank(trials: Iterable[TrialRecord], mode: str) -> list[TrialRecord]:
-    """Complete trials, best first, ties by number."""
+    """Complete trials, best first, ties by number: what is a result, continued or confirmed."""
     sign = -1.0 if mode == "max" else 1.0
     complete = (t for t in trials if t.state == "complete" and t.value is not None)
     return sorted(complete, key=lambda trial: (sign * (trial.value or 0.0), trial.number))

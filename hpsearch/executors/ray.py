@@ -49,6 +49,11 @@ class Pool:
     gpus: float
     threads: int
 
+    @property
+    def sharing(self) -> int:
+        """How many workers share a GPU, or the machine where there is none."""
+        return max(1, int(1 / self.gpus)) if self.gpus else self.num_workers
+
 
 class RayExecutor:
     """Trains up to one group per worker at once."""
@@ -152,7 +157,8 @@ class RayExecutor:
         self._num_created += 1
         name = f"{self._title} worker {self._num_created}"
         options = {"name": name, "num_gpus": self._pool.gpus, "num_cpus": 1}
-        actor = _REMOTE.options(**options).remote(self._dataset, self._pool.threads, name)
+        pool = self._pool
+        actor = _REMOTE.options(**options).remote(self._dataset, pool.threads, name, pool.sharing)
         return _Slot(name=name, actor=actor)
 
 

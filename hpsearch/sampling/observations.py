@@ -19,8 +19,9 @@ Mode = Literal["max", "min"]
 class Observation:
     """A finished trial: its branch, its searched values (structural ones too) and how it ended.
 
-    ``value`` is the best objective that it reached, ``epochs`` how many it was trained for; a
-    pruned trial is judged by both, since its value is not that of a full training.
+    ``value`` is the best objective that it reached. More epochs could only have improved it, so of a
+    pruned trial it is a bound from below, and it is compared like that of a complete one: how far a
+    pruned trial got depends on its rivals, and under Hyperband on its number, not on it alone.
     ``failure_kind`` is the store's: diverged, error, out_of_memory or worker_lost. ``number``
     counts from 0 over the search.
     """
@@ -31,7 +32,6 @@ class Observation:
     state: Literal["complete", "pruned", "failed"] = "complete"
     failure_kind: str | None = None
     number: int
-    epochs: int = 0
 
     @property
     def succeeded(self) -> bool:
@@ -56,24 +56,11 @@ class Observation:
             return -math.inf
         return self.value if mode == "max" else -self.value
 
-    def merit(self, mode: Mode) -> tuple[int, int, float]:
-        """What ranks it; higher is better.
-
-        Every complete trial comes before every pruned one, which lost against others; of two
-        pruned ones the one that was let go on for longer is better. So does Optuna's TPE. A trial
-        without a value to rank is last.
-        """
-        if not self.succeeded:
-            return 0, 0, -math.inf
-        if self.state == "pruned":
-            return 1, self.epochs, self.score(mode)
-        return 2, 0, self.score(mode)
-
 
 def ranked(observations: Sequence[Observation], mode: Mode) -> list[Observation]:
     """The judged observations, best first; the earlier trial wins a tie."""
     judged = sorted((one for one in observations if one.judged), key=lambda one: one.number)
-    return sorted(judged, key=lambda one: one.merit(mode), reverse=True)
+    return sorted(judged, key=lambda one: one.score(mode), reverse=True)
 
 
 def elite_of(
@@ -81,12 +68,11 @@ def elite_of(
 ) -> list[Observation]:
     """The best ``share`` of ``ordered`` (best first), at least ``least``, successes only.
 
-    Where too few trials are complete, the pruned ones that got furthest belong to it. Those that
-    equal the last of them belong to it too: an order among equals would be chance.
+    Those that equal the last of them belong to it too: an order among equals would be chance.
     """
     successes = [one for one in ordered if one.succeeded]
     count = min(len(successes), max(least, round(share * len(ordered))))
     if count == 0:
         return []
-    bar = successes[count - 1].merit(mode)
-    return [one for one in successes if one.merit(mode) >= bar]
+    bar = successes[count - 1].score(mode)
+    return [one for one in successes if one.score(mode) >= bar]

@@ -70,11 +70,11 @@ def standings(
 
 
 def _standing(key: str, ordered: Sequence[Observation], elite: int, mode: Mode) -> Standing:
-    own = [one.merit(mode) for one in ordered if one.branch == key]
+    own = [one.score(mode) for one in ordered if one.branch == key]
     return Standing(
         trials=len(own),
         among_best=sum(one.branch == key for one in ordered[:elite]),
-        better=sum(one.merit(mode) > own[0] for one in ordered) if own else 0,
+        better=sum(one.score(mode) > own[0] for one in ordered) if own else 0,
         elite=elite,
         total=len(ordered),
     )

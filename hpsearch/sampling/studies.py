@@ -109,37 +109,20 @@ def finished_trials(
 def told_values(observations: Sequence[Observation], mode: Mode) -> list[float]:
     """The value to tell Optuna for each judged observation; always finite.
 
-    A failed trial is told as a little worse than the worst complete one. Optuna's own FAIL would be
-    ignored by TPE and GP, which would then ask for the same bad place again; a huge penalty would
-    flatten all other differences in the GP's standardized values. A pruned trial lies between the
-    two, in the order of merit: its own value, of fewer epochs, would not compare with the others,
-    and the GP would ignore Optuna's own PRUNED. While none is complete, the worst of the pruned
-    ones' own values stands for the worst complete one.
+    A pruned trial is told with its own value, like a complete one; the GP would ignore Optuna's own
+    PRUNED. A failed trial is told as a little worse than the worst of them. Optuna's own FAIL would
+    be ignored by TPE and GP, which would then ask for the same bad place again; a huge penalty would
+    flatten all other differences in the GP's standardized values.
 
     The limit of it: tpe and gp are told everything anew, but CMA-ES each generation once, by what
-    was seen until then. A later complete trial that is worse than all before it may be told below
-    what was pruned or failed earlier.
+    was seen until then. A later trial that is worse than all before it may be told below what
+    failed earlier.
     """
     sign = 1.0 if mode == "max" else -1.0
-    succeeded = [one for one in observations if one.succeeded]
-    complete = [one for one in succeeded if _is_complete(one)]
-    scores = [bounded(one.score(mode)) for one in complete or succeeded]
+    scores = [bounded(one.score(mode)) for one in observations if one.succeeded]
     best, worst = (max(scores), min(scores)) if scores else (0.0, 0.0)
-    penalty = _PENALTY * ((best - worst) or 1.0)
-    pruned = {one.merit(mode) for one in succeeded if not _is_complete(one)}
-    steps = {merit: step for step, merit in enumerate(sorted(pruned, reverse=True), start=1)}
-
-    def told(one: Observation) -> float:
-        if _is_complete(one):
-            return bounded(one.score(mode))
-        step = steps[one.merit(mode)] if one.succeeded else len(steps) + 1
-        return worst - penalty * step / (len(steps) + 1)
-
-    return [sign * told(one) for one in observations]
-
-
-def _is_complete(one: Observation) -> bool:
-    return one.succeeded and one.state == "complete"
+    failed = worst - _PENALTY * ((best - worst) or 1.0)
+    return [sign * (bounded(one.score(mode)) if one.succeeded else failed) for one in observations]
 
 
 def bounded(value: float) -> float:

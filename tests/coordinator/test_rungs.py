@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from hpsearch.coordinator.curves import Curves
 from hpsearch.coordinator.rungs import Rung, decide, due, event_data, next_rung, nothing_complete
-from hpsearch.coordinator.view import SearchView, observe
+from hpsearch.coordinator.view import SearchView, observe, rank
 from hpsearch.sampling import pruners
 from hpsearch.storage.records import SearchRecord, StageRecord, TrialRecord
 
@@ -224,10 +224,12 @@ def test_the_event_tells_who_was_kept_in_words() -> None:
     assert (data["stage"], data["epoch"], data["bracket"]) == ("stage 1", 1, 0)
 
 
-def test_samplers_see_how_far_a_pruned_trial_got() -> None:
-    trials = [_at(1, 1, state="pruned"), _at(3, 2, state="pruned"), _at(3, 3)]
-    seen = [(one.number, one.state, one.epochs) for one in observe(trials)]
-    assert seen == [(1, "pruned", 1), (2, "pruned", 3)]
+def test_samplers_see_pruned_trials_and_results_do_not() -> None:
+    values = {"value": 0.9, "state": "pruned"}, {"value": 0.8, "state": "complete"}, {}
+    trials = [_at(3, id, **given) for id, given in enumerate(values, start=1)]
+    seen = [(one.number, one.state, one.value) for one in observe(trials)]
+    assert seen == [(1, "pruned", 0.9), (2, "complete", 0.8)]
+    assert [trial.number for trial in rank(trials, "max")] == [2]
 
 
 @pytest.mark.parametrize("complete", [0, 1])

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import chain, islice
+from itertools import islice
 
 import torch
 
@@ -44,13 +44,16 @@ def _begun(group: TrialGroup, data: DeviceData, kept: KeptCheckpoints | None) ->
     """As ``_train``; begun anew without what is kept if that leaves too little memory at first."""
     reports = _train(group, data, kept)
     try:
-        return chain(list(islice(reports, 1)), reports)
+        first = list(islice(reports, 1))
     except torch.OutOfMemoryError:
         if kept is None or not kept.num_bytes:
             raise
         kept.clear()
-    # Out of the except clause, whose error holds on to what the first attempt had in memory.
-    return _train(group, data, kept)
+        first, reports = [], iter(())
+    if not first:  # past the except clause, whose error held on to the first attempt's memory
+        reports = _train(group, data, kept)
+    yield from first
+    yield from reports
 
 
 def _train(group: TrialGroup, data: DeviceData, kept: KeptCheckpoints | None) -> Iterator[Report]:
