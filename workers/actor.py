@@ -42,8 +42,8 @@ class TrainingWorker:
 
     def train(self, group: TrialGroup) -> Iterator[Report]:
         """Train ``group`` and stream its Reports as the epochs end."""
-        for report in self._train(group, self._data, self._kept):
-            yield report  # noqa: UP028 - Ray sends into this generator, not into those below
+        for report in self._train(group, self._data, self._kept):  # noqa: UP028 - Ray sends into it
+            yield report
 
     def check(self, plan: CheckPlan) -> list[CheckResult]:
         """Everything that is checked before a search."""
