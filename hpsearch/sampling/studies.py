@@ -111,8 +111,8 @@ def told_values(observations: Sequence[Observation], mode: Mode) -> list[float]:
 
     A pruned trial is told with its own value, like a complete one; the GP would ignore Optuna's own
     PRUNED. A failed trial is told as a little worse than the worst of them. Optuna's own FAIL would
-    be ignored by TPE and GP, which would then ask for the same bad place again; a huge penalty would
-    flatten all other differences in the GP's standardized values.
+    be ignored by TPE and GP, which would then ask for the same bad place again; a huge penalty
+    would flatten all other differences in the GP's standardized values.
 
     The limit of it: tpe and gp are told everything anew, but CMA-ES each generation once, by what
     was seen until then. A later trial that is worse than all before it may be told below what
