@@ -8,12 +8,14 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import Counter
+from collections.abc import Collection
 from types import TracebackType
 
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from hpsearch.cli import outcome
 from hpsearch.coordinator.checking import tally
 from hpsearch.coordinator.events import (
     Advanced,
@@ -26,7 +28,7 @@ from hpsearch.coordinator.events import (
 )
 from hpsearch.coordinator.view import SearchView
 from hpsearch.spec.preview import plan_summary
-from hpsearch.storage.records import FINISHED
+from hpsearch.storage.records import FINISHED, TrialRecord
 
 REFRESH_S = 0.25  # of the live line
 PLAIN_S = 5.0  # between plain lines
@@ -40,7 +42,7 @@ class _Patient(Console):
 
 
 class Progress:
-    """Trials done, running, failed; the best so far; epochs a second; time left."""
+    """The stage's trials by state; the best so far; epochs a second; time left."""
 
     def __init__(self) -> None:
         self._console = _Patient(stderr=True, highlight=False)
@@ -88,7 +90,9 @@ class Progress:
             case RungDecided(message=message) | Troubled(message=message):
                 self._say(message)
             case Finished(view=view):
-                self._say(self._line(view))
+                elapsed_s = time.monotonic() - self._started_s
+                told = outcome.line(view.trials.values())
+                self._say(f"{told}; best {_best(view)}; {elapsed_s:.0f} s")
 
     def _show(self, view: SearchView) -> None:
         now_s = time.monotonic()
@@ -103,25 +107,36 @@ class Progress:
             self._say(self._line(view))
 
     def _line(self, view: SearchView) -> str:
-        states = Counter(trial.state for trial in view.trials.values())
+        """Where the open stage is; of the whole search the best, the speed and the time left."""
+        stage = view.stages[-1]
         elapsed_s = max(1e-9, time.monotonic() - self._started_s)
         rate = self._epochs / elapsed_s
-        ranked = (t for t in view.trials.values() if t.state not in ("failed", "pruned"))
-        values = [trial.value for trial in ranked if trial.value is not None]
-        choose = max if view.search.spec.objective.mode == "max" else min
-        best = f"{choose(values):.4f}" if values else "none yet"
-        ended = states["complete"] + states["pruned"]
-        kinds = Counter(trial.failure_kind for trial in view.trials.values())
-        failed = "".join(f", {count} {kind}" for kind, count in kinds.items() if kind)
-        left = f", {_left_s(view, rate):.0f} s left" if ended else ""
+        has_ended = any(trial.state in FINISHED for trial in view.trials.values())
+        left = f", {_left_s(view, rate):.0f} s left" if has_ended else ""
         return (
-            f"{view.stages[-1].name}: {ended} done, {states['running']} running{failed}; "
-            f"best {best}; {rate:.0f} epochs/s; {elapsed_s:.0f} s{left}"
+            f"{stage.name}: {_counts(view.of_stage(stage))}; best {_best(view)}; "
+            f"{rate:.0f} epochs/s; {elapsed_s:.0f} s{left}"
         )
 
     def _say(self, line: str) -> None:
         with contextlib.suppress(OSError):  # a full disk, say: progress is not worth a search
             self._console.print(line, soft_wrap=True, markup=False)
+
+
+def _counts(trials: Collection[TrialRecord]) -> str:
+    """Complete and running ones always; pruned ones and each kind of failure if there are any."""
+    states = Counter(trial.state for trial in trials)
+    kinds = Counter(trial.failure_kind for trial in trials)
+    pruned = f", {states['pruned']} pruned" * (states["pruned"] > 0)
+    failed = "".join(f", {count} {kind}" for kind, count in kinds.items() if kind)
+    return f"{states['complete']} complete{pruned}, {states['running']} running{failed}"
+
+
+def _best(view: SearchView) -> str:
+    ranked = (t for t in view.trials.values() if t.state not in ("failed", "pruned"))
+    values = [trial.value for trial in ranked if trial.value is not None]
+    choose = max if view.search.spec.objective.mode == "max" else min
+    return f"{choose(values):.4f}" if values else "none yet"
 
 
 def _left_s(view: SearchView, rate: float) -> float:

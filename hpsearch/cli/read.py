@@ -101,7 +101,14 @@ def status(search: str, db: str | None, form: str) -> None:
 @format_option
 def best(search: str, n: int, db: str | None, form: str) -> None:
     """The best trials of SEARCH."""
-    _echo_trials(_open(db).best(search, n=n), form)
+    from hpsearch.cli.outcome import why_nothing
+
+    frames = _open(db)
+    found, status = frames.best(search, n=n), frames.status(search)
+    if form == "table" and found.empty and n and status["trials"].sum():
+        click.echo(why_nothing(frames, frames.repository.find_search(search).id))
+    else:
+        _echo_trials(found, form)
 
 
 @click.command()

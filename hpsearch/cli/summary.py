@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from hpsearch.cli import outcome
 from hpsearch.cli.tables import cell, print_table
 from hpsearch.cli.widths import is_auto, width_lines, widths_known
-from hpsearch.coordinator.failures import headline
 from hpsearch.errors import HpsearchError
 from hpsearch.settings import DEFAULT_DATABASE, database_url
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
     from hpsearch.api import Result
+    from hpsearch.storage.records import TrialRecord
 
 SHOWN = ("number", "stage", "value", "best_epoch", "epochs")
 LEAST = ("epochs", "best_epoch", "stage")  # of SHOWN, what a narrow screen does without first
@@ -32,10 +33,11 @@ def print_summary(result: Result, db: str | None) -> None:
     """The result for a person, on stdout."""
     found = result.db.best(result.id, n=10)
     if found.empty:
-        raise HpsearchError(_why_nothing(result))
+        raise HpsearchError(outcome.why_nothing(result.db, result.id))
     columns = [name for name in (*SHOWN, *result.parameters) if found[name].notna().any()]
     title, all_with = f"{result.name}: the best trials", f"`hpsearch best {result.id} --format csv`"
     print_table(found[columns], title, least=LEAST, all_with=all_with)
+    click.echo(f"{outcome.line(_trials(result))}\n")
     chosen = _print_repeats(result)
     _print_reasons(result.db.stages(result.id))
     _print_findings(result, int(found["number"].iloc[0]) if chosen is None else chosen)
@@ -49,11 +51,14 @@ def print_json(result: Result, db: str | None) -> None:
     from hpsearch.storage.urls import masked_url
 
     best = json.loads(result.db.best(result.id).to_json(orient="records", date_format="iso"))
-    found = tables.findings(result.db, result.id)
+    found, trials = tables.findings(result.db, result.id), _trials(result)
+    trained, in_all = outcome.epochs(trials)
     document = {
         "search": result.id,
         "name": result.name,
         "database": masked_url(database_url(db)),
+        "trials": outcome.by_state(trials),
+        "epochs": {"trained": trained, "in_all": in_all},
         "best": best,
         "warnings": list(found.loc[found["number"].isna(), "message"]),
         "findings": tables.counts(found),
@@ -62,22 +67,8 @@ def print_json(result: Result, db: str | None) -> None:
     click.echo(json.dumps(document, indent=1))
 
 
-def _why_nothing(result: Result) -> str:
-    """That pruners left nothing, if it was found so; else how most failed, if any did."""
-    has_all = f"(`hpsearch trials {result.id} --format csv` has all)"
-    found = result.db.diagnoses(result.id)
-    said = found.loc[found["kind"] == "nothing_complete", "message"]
-    if len(said):
-        return f"{result.name}: {said.iloc[0]} {has_all}"
-    trials = result.db.trials(result.id)
-    none = f"none of the {len(trials)} trials of {result.name} ended with a value"
-    failed = trials[trials["state"] == "failed"]
-    if failed.empty:
-        counted = ", ".join(f"{n} {state}" for state, n in trials["state"].value_counts().items())
-        return f"{none} that ranks: {counted} {has_all}"
-    kind = failed["failure_kind"].mode()[0]
-    message = failed.loc[failed["failure_kind"] == kind, "failure_message"].iloc[0]
-    return f"{none}; most failed as {kind}, the first with: {headline(message)} {has_all}"
+def _trials(result: Result) -> list[TrialRecord]:
+    return result.db.repository.load(result.id)[1]
 
 
 def _print_findings(result: Result, chosen: int) -> None:
@@ -93,7 +84,8 @@ def _print_findings(result: Result, chosen: int) -> None:
     total = tables.num_diagnosed(result.db, result.id)
     counted = [f"{tables.words(kind)}: {n}" for kind, n in tables.counts(found).items()]
     if counted:
-        click.echo(f"Of {total} trials, {', '.join(counted)} (`hpsearch diagnose {result.id}`)")
+        of_which = f"Of {total} trials, those that are complete or diverged: "
+        click.echo(f"{of_which}{', '.join(counted)} (`hpsearch diagnose {result.id}`)")
 
 
 def _print_repeats(result: Result) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -29,3 +30,39 @@ def test_the_best_is_that_of_the_summary_and_of_no_pruned_trial(
     (best,) = Frames(repository).best(view.search.id, n=1)["value"]
     assert best < min(pruned)
     assert f"best {best:.4f}" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_line_counts_its_stage_and_the_last_one_all_trials(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hpsearch.cli.progress.PLAIN_S", 0.0)
+    database = Database(f"sqlite:///{tmp_path}/test.db")
+    database.check_revision()
+    halving = {"name": "successive_halving", "reduction_factor": 2}
+    stages = [
+        {"name": "coarse", "trials": 16, "epochs": 4, "expand": 0, "pruner": halving},
+        {"name": "fine", "trials": 6, "epochs": 8, "continue": 2},
+    ]
+    rising = SimulatedExecutor(lambda member, epoch: {"val_accuracy": member.trial / 100})
+    with Progress() as progress:
+        view = coordinate(
+            Repository(database), a_search(stages=stages), rising, observer=progress.observe
+        )
+    *lines, last = capsys.readouterr().err.splitlines()
+    counted = {
+        stage.name: Counter(trial.state for trial in view.of_stage(stage)) for stage in view.stages
+    }
+    coarse = [line for line in lines if line.startswith("coarse: ") and "rung" not in line]
+    fine = [line for line in lines if line.startswith("fine: ")]
+    ended = counted["coarse"]
+    assert ended["pruned"] > 0 < ended["complete"]
+    assert coarse[-1].startswith(
+        f"coarse: {ended['complete']} complete, {ended['pruned']} pruned, 0 running; best "
+    )
+    assert fine[-1].startswith("fine: 6 complete, 0 running; best ")
+    trained = sum(trial.epochs - trial.start_epoch for trial in view.trials.values())
+    assert last.startswith(
+        f"{ended['complete'] + 6} complete, {ended['pruned']} pruned; "
+        f"{trained} of {16 * 4 + 6 * 8 - 2 * 4} epochs trained; best "
+    )
+    assert trained < 16 * 4 + 6 * 8 - 2 * 4

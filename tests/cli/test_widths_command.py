@@ -117,6 +117,21 @@ def test_what_a_pruner_decides_is_told_when_it_does(hpsearch: Hpsearch) -> None:
         assert data["message"] in err
 
 
+def test_the_end_says_how_many_were_pruned_and_what_that_saved(hpsearch: Hpsearch) -> None:
+    pruner = "stages.0.pruner={name: successive_halving, min_resource: 1, reduction_factor: 3}"
+    changes = ("--set", pruner, "--set", "stages.0.epochs=4")
+    _, out, err = hpsearch(*RUN, *changes)
+    trials = package.connect().trials("sizes")
+    states, trained = trials["state"].value_counts(), trials["epochs"].sum()
+    assert states["pruned"] > 0
+    said = f"{states['complete']} complete, {states['pruned']} pruned; {trained} of 48 epochs"
+    assert said in out
+    assert said in err.splitlines()[-1]
+    document = json.loads(hpsearch(*RUN, *changes, "--json")[1])
+    assert document["trials"] == {state: states[state] for state in ("complete", "pruned")}
+    assert document["epochs"] == {"trained": trained, "in_all": 48}
+
+
 ONE_KIND = ("--set", "space.batch_size.choice=[8]")
 SMALL = (*ONE_KIND, "--set", "stages.0.trials=4")
 NONE_GOES_ON = ("--set", "stages.0.pruner={name: threshold, lower: 2}")
@@ -127,6 +142,9 @@ def test_a_search_of_which_all_was_pruned_says_so(hpsearch: Hpsearch) -> None:
     assert (code, out) == (1, "")
     assert "Error: sizes: none of the 4 trials was trained to its end, for 4 were pruned" in err
     assert "`hpsearch trials 1 --format csv`" in err
+    code, out, _ = hpsearch("best", "sizes")
+    assert (code, f"Error: {out}" in err) == (0, True)
+    assert json.loads(hpsearch("best", "sizes", "--format", "json")[1]) == []
 
 
 def test_one_that_diverged_among_pruned_ones_is_not_the_reason(hpsearch: Hpsearch) -> None:

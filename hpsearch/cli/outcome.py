@@ -1,0 +1,70 @@
+"""What became of a search's trials, in words: how many ended how, and why none ranks.
+
+Called by ``summary``, ``progress`` and ``hpsearch best``.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+from hpsearch.coordinator.failures import headline
+
+if TYPE_CHECKING:
+    from hpsearch.analysis.frames import Frames
+    from hpsearch.storage.records import TrialRecord, TrialState
+
+TOLD: tuple[TrialState, ...] = (
+    "complete",
+    "pruned",
+    "running",
+    "waiting",
+    "failed",
+)  # the states, in this order
+
+
+def by_state(trials: Collection[TrialRecord]) -> dict[str, int]:
+    """How many trials have each state; states that none has are left out."""
+    counted = Counter(trial.state for trial in trials)
+    return {state: counted[state] for state in TOLD if counted[state]}
+
+
+def epochs(trials: Collection[TrialRecord]) -> tuple[int, int]:
+    """The epochs that were trained, and those to which all trials would have come.
+
+    Those that a trial took over from the one that it continues count in neither.
+    """
+    trained = sum(trial.epochs - trial.start_epoch for trial in trials)
+    return trained, sum(trial.target_epochs - trial.start_epoch for trial in trials)
+
+
+def line(trials: Collection[TrialRecord]) -> str:
+    """As in: 134 complete, 665 pruned, 17 failed; 5,356 of 16,660 epochs trained."""
+    trained, in_all = epochs(trials)
+    return f"{counts(by_state(trials))}; {trained:,} of {in_all:,} epochs trained"
+
+
+def counts(states: dict[str, int]) -> str:
+    """As in: 134 complete, 665 pruned, 17 failed."""
+    return ", ".join(f"{n} {state}" for state, n in states.items())
+
+
+def why_nothing(frames: Frames, search_id: int) -> str:
+    """That pruners left nothing to rank, if it was found so; else how most failed, if any did."""
+    has_all = f"(`hpsearch trials {search_id} --format csv` has all)"
+    name = frames.repository.find_search(search_id).name
+    found = frames.diagnoses(search_id)
+    said = found.loc[found["kind"] == "nothing_complete", "message"]
+    if len(said):
+        return f"{name}: {said.iloc[0]} {has_all}"
+    trials = frames.repository.load(search_id)[1]
+    none = f"none of the {len(trials)} trials of {name} ended with a value"
+    failed = [trial for trial in trials if trial.state == "failed"]
+    if not failed:
+        return f"{none} that ranks: {counts(by_state(trials))} {has_all}"
+    ((kind, _),) = Counter(trial.failure_kind for trial in failed).most_common(1)
+    message = next(t.failure_message for t in failed if t.failure_kind == kind)
+    return (
+        f"{none}; most failed as {kind}, the first with: {headline(message or str(kind))} {has_all}"
+    )
