@@ -60,6 +60,7 @@ STAGES = {
     "trials": "Int64",
     "epochs": "Int64",
     "sampler": "category",
+    "pruner": "category",
 }
 DIAGNOSES = {
     "number": "Int64",
@@ -79,6 +80,7 @@ SEARCHES = {
     "best": "float64",
     "trials": "Int64",
     "complete": "Int64",
+    "pruned": "Int64",
     "failed": "Int64",
     "seed": "Int64",
     "hpsearch_version": "string",
@@ -157,12 +159,19 @@ class Frames:
     def stages(self, search: SearchRef) -> pd.DataFrame:
         """One row per stage, branch and parameter: its range, and why it is so.
 
-        What was decided about a branch as a whole has a row without parameter.
+        What was decided about a branch as a whole has a row without parameter. ``pruner`` is the
+        name of the stage's, NA where it has none.
         """
         record = self.repository.find_search(search)
         with self.repository.database.read() as connection:
             opened = trials.stages(connection, record.id)
-        return to_frame([row for stage in opened for row in _stage_rows(stage)], STAGES)
+        rows = [
+            (*row, None if pruner is None else pruner.name)
+            for stage in opened
+            for pruner in [record.spec.stages[stage.planned].pruner]
+            for row in _stage_rows(stage)
+        ]
+        return to_frame(rows, STAGES)
 
     def status(self, search: SearchRef) -> pd.DataFrame:
         """One row a stage that was opened: its trials by state, and its best value."""
@@ -255,7 +264,7 @@ def _join(separator: str, *texts: str | None) -> str:
 def _search_row(row: Any) -> tuple[Any, ...]:
     objective = row.spec["objective"]
     best = row.highest if objective["mode"] == "max" else row.lowest
-    counts = (row.trials or 0, row.complete or 0, row.failed or 0)
+    counts = (row.trials or 0, row.complete or 0, row.pruned or 0, row.failed or 0)
     made = (row.hpsearch_version, row.git_commit, row.host, row.user)
     times = (row.created_at, row.finished_at)
     about = (row.id, row.name, row.state, objective["metric"], objective["mode"], best)

@@ -34,9 +34,9 @@ _DETAILS = {
 # What a screen too narrow for all does without first.
 _LEAST = {
     "trials": ("seconds", "epochs", "best_epoch", "spread", "failure_kind", "stage"),
-    "stages": ("kind", "sampler", "epochs", "trials", "action"),
+    "stages": ("kind", "sampler", "pruner", "epochs", "trials", "action"),
     "status": ("pruned", "kind", "waiting", "epochs", "state"),
-    "searches": ("mode", "created_at", "finished_at", "seed", "failed", "complete"),
+    "searches": ("mode", "created_at", "finished_at", "seed", "failed", "pruned", "complete"),
     "widths": ("measured_at", "bytes", "seconds"),
 }
 

@@ -112,6 +112,7 @@ def searches(connection: Connection) -> Sequence[Row[Any]]:
             TrialRow.search_id,
             func.count().label("trials"),
             func.count().filter(TrialRow.state == "complete").label("complete"),
+            func.count().filter(TrialRow.state == "pruned").label("pruned"),
             func.count().filter(TrialRow.state == "failed").label("failed"),
             func.min(TrialRow.value).filter(_RANKED).label("lowest"),
             func.max(TrialRow.value).filter(_RANKED).label("highest"),

@@ -22,7 +22,7 @@ from hpsearch.analysis.frames import (
 from hpsearch.coordinator.speeds import Speeds
 from hpsearch.spec.reason import Reason
 from hpsearch.spec.reserved import RESERVED
-from hpsearch.spec.search import Objective
+from hpsearch.spec.search import Objective, Pruner, Stage
 from hpsearch.spec.space import Branch, Choice, Range, Space
 from hpsearch.storage.database import Database
 from hpsearch.storage.errors import StorageError
@@ -336,7 +336,9 @@ def test_stages_have_a_row_per_branch_and_parameter_with_range_and_reasons(
     writer.repository.open_stage(writer.lease, stage, [])
     frame = Frames(writer.repository).stages("digits")
     fine = frame[frame["stage"] == "fine"].astype(object)
-    rows = fine.where(fine.notna(), None).drop(columns=["stage", "kind", "epochs", "sampler"])
+    rows = fine.where(fine.notna(), None).drop(
+        columns=["stage", "kind", "epochs", "sampler", "pruner"]
+    )
     both = "the best lie low; above, trials diverge"
     assert rows.values.tolist() == [
         ["a", "rate", 1e-4, 1e-2, None, "narrowed, stability_edge", both, 7],
@@ -349,6 +351,22 @@ def test_stages_have_a_row_per_branch_and_parameter_with_range_and_reasons(
     assert set(fine["epochs"]) == {20}
     opened = frame[frame["stage"] == "coarse"]
     assert len(opened) == sum(len(branch.parameters) for branch in SPACE.branches())
+
+
+def test_stages_name_the_pruner_of_the_spec_and_so_do_those_that_extend_them(
+    database: Database,
+) -> None:
+    coarse = Stage(name="coarse", trials=4, epochs=5, pruner=Pruner(name="hyperband"))
+    confirm = Stage(name="confirm", kind="confirm", top=2, seeds=2)
+    writer = begin(database, num_trials=0, spec=a_spec(stages=(coarse, confirm)))
+    for position, (name, kind, planned) in enumerate(
+        [("coarse-expand-1", "expand", 0), ("confirm", "confirm", 1)], start=1
+    ):
+        stage = a_stage(position, name=name, kind=kind, planned=planned)
+        writer.repository.open_stage(writer.lease, stage, [])
+    frame = Frames(writer.repository).stages("digits").drop_duplicates("stage")
+    pruners = frame["pruner"].astype(object).where(frame["pruner"].notna(), None).to_list()
+    assert pruners == ["hyperband", "hyperband", None]
 
 
 def test_a_stage_without_branches_has_a_row(database: Database) -> None:
@@ -415,9 +433,11 @@ def test_searches_have_their_counts_and_the_best_value_in_their_direction(
     database: Database,
 ) -> None:
     objective = Objective(metric="val_loss", mode="min")
-    writer = begin(database, num_trials=5, spec=a_spec("low", objective=objective, seed=3))
+    writer = begin(database, num_trials=6, spec=a_spec("low", objective=objective, seed=3))
     finish(writer, dict(zip(writer.ids[:3], (0.5, 0.2, math.nan), strict=True)))
     writer.repository.fail_trials(writer.lease, {writer.ids[3]: ("error", "x")})
+    ended = RungCommit(pruned=(writer.ids[4],), kept={}, data={})
+    writer.repository.decide_rung(writer.lease, ended)
     other = begin(database, num_trials=2, spec=a_spec("high"))
     finish(other, dict(zip(other.ids, (0.5, 0.2), strict=True)))
     writer.repository.create_search(a_spec("new"), PROVENANCE)
@@ -425,7 +445,7 @@ def test_searches_have_their_counts_and_the_best_value_in_their_direction(
     assert list(frame.index) == ["low", "high", "new"]
     assert frame["best"].to_list()[:2] == [0.2, 0.5]
     assert math.isnan(frame["best"]["new"])
-    counts = frame[["trials", "complete", "failed"]].to_numpy().tolist()
-    assert counts == [[5, 3, 1], [2, 2, 0], [0, 0, 0]]
+    counts = frame[["trials", "complete", "pruned", "failed"]].to_numpy().tolist()
+    assert counts == [[6, 3, 1, 1], [2, 2, 0, 0], [0, 0, 0, 0]]
     assert (frame["seed"]["low"], frame["user"]["low"]) == (3, "me")
     assert str(frame["created_at"].dtype) == TIME
