@@ -37,7 +37,7 @@ _LEAST = {
     "stages": ("kind", "sampler", "pruner", "epochs", "trials", "action"),
     "status": ("pruned", "kind", "waiting", "epochs", "state"),
     "searches": ("mode", "created_at", "finished_at", "seed", "failed", "pruned", "complete"),
-    "widths": ("measured_at", "bytes", "seconds"),
+    "widths": ("measured_at", "MB", "µs a step"),
 }
 
 
@@ -168,15 +168,17 @@ def widths(db: str | None, form: str) -> None:
     """How long a step of several rows at once took, by kind of trial and by device.
 
     Measured in the first steps of the first trials of a kind; the best width, with the least
-    seconds a row, is what later searches of the database train it with.
+    time a row, is what later searches of the database train it with. MB is the memory beyond the
+    rows' own, 0 where none could be told. In csv and json all is in seconds and bytes.
     """
+    from hpsearch.cli.widths import widths_shown
+
     frame = _open(db).widths()
     if form != "table" or frame.empty:
         _echo(frame, form)
         return
-    shown = frame.assign(best=frame["best"].map({True: "best", False: ""}))
-    for (kind, device), rows in shown.groupby(["kind", "device"], sort=False):
-        rows = rows.drop(columns=["kind", "device"])
+    for (kind, device), rows in frame.groupby(["kind", "device"], sort=False):
+        rows = widths_shown(rows).drop(columns=["kind", "device"])
         _echo(rows, form, f"{kind}, on {device}", least=_LEAST["widths"])
 
 

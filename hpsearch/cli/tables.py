@@ -81,7 +81,9 @@ def print_table(
     cells = {str(name): [cell(value) for value in beside[name]] for name in beside.columns}
     kept = fitting({name: _width(name, texts) for name, texts in cells.items()}, out.width, least)
     with out.capture() as captured:
-        out.print(rich_table(beside[kept], title), crop=False)
+        if title is not None:  # not the table's own, which it would wrap to its width
+            out.print(Text(title, style="table.title"))
+        out.print(rich_table(beside[kept]), crop=False)
     lines = captured.get().splitlines()
     click.echo("\n".join(_with_notes(lines, _notes(frame, below, out.width))))
     left_out = [name for name in cells if name not in kept]
@@ -100,15 +102,9 @@ def fitting(widths: Mapping[str, int], width: int, least: Sequence[str] = ()) ->
     return kept
 
 
-def rich_table(frame: DataFrame, title: str | None = None) -> Table:
+def rich_table(frame: DataFrame) -> Table:
     """A table of the frame, numbers to the right; text that is no prose stays on its line."""
-    table = Table(
-        title=None if title is None else Text(title),
-        box=box.SIMPLE_HEAD,
-        title_justify="left",
-        pad_edge=False,
-        collapse_padding=True,
-    )
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for name in frame.columns:
         numeric = frame[name].dtype.kind in "iuf"
         table.add_column(

@@ -1,6 +1,6 @@
-"""What a search's end tells of widths: of each kind of trial, how many rows at once are fastest.
+"""What people are told of widths: of each kind of trial, how many rows at once are fastest.
 
-Called by ``summary``; `hpsearch widths` has the frame of all that the database knows.
+Called by ``summary`` at a search's end, and by ``hpsearch widths``.
 """
 
 from __future__ import annotations
@@ -8,9 +8,30 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pandas import DataFrame, Series
+
     from hpsearch.api import Result
 
 MOST_KINDS = 6  # that are told one by one
+
+
+MANY = 10_000  # from which on four digits would be written as 1.234e+04
+
+
+def widths_shown(frame: DataFrame) -> DataFrame:
+    """``db.widths()`` as a person reads it: microseconds, megabytes, and the best marked."""
+    return frame.assign(
+        best=frame["best"].map({True: "best", False: ""}),
+        **{
+            "µs a row and step": _readable(1e6 * frame["seconds_per_row"]),
+            "µs a step": _readable(1e6 * frame["seconds"]),
+            "MB": _readable(frame["bytes"].astype("float64") / 1e6),
+        },
+    )[["kind", "device", "width", "µs a row and step", "best", "µs a step", "MB", "measured_at"]]
+
+
+def _readable(values: Series) -> Series:
+    return values.round().astype("Int64") if values.max() >= MANY else values
 
 
 def is_auto(result: Result) -> bool:

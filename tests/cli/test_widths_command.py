@@ -16,7 +16,7 @@ from command_line import Hpsearch, say
 from training_cases import blobs
 
 import hpsearch as package
-from hpsearch.cli.widths import MOST_KINDS
+from hpsearch.cli.widths import MOST_KINDS, widths_shown
 
 SPEC = {
     "name": "sizes",
@@ -98,12 +98,26 @@ def test_the_table_has_a_part_for_each_kind(
     assert hpsearch("widths")[1] == "Nothing to show.\n"
     hpsearch(*RUN)
     code, out, err = hpsearch("widths")
-    words = out.split()
+    words, measured = out.split(), package.connect().widths()
     assert (code, err) == (0, "")
     assert max(map(len, out.splitlines())) <= columns
-    assert words.count("seconds_per_row") == words.count("best") // 2 == 2  # a head, and its mark
-    for each in package.connect().widths()["seconds_per_row"]:
-        assert f"{each:.4g}" in words
+    assert out.count("µs a row and step") == words.count("best") // 2 == 2  # a head, and its mark
+    for each in measured["seconds_per_row"]:
+        assert f"{1e6 * each:.4g}" in words
+    titles = measured["kind"].astype(str) + ", on " + measured["device"].astype(str)
+    for title in titles.unique():
+        assert (title in out.splitlines()) == (len(title) <= columns)
+
+
+def test_times_and_sizes_are_whole_numbers_where_these_are_long() -> None:
+    speeds = {"width": [1, 8], "best": [False, True], "bytes": [0, 12_345_600_000]}
+    times = {"seconds": [0.0123456, 0.04], "seconds_per_row": [0.0123456, 0.005]}
+    places = {"kind": "cnn", "device": "cpu", "measured_at": pd.Timestamp("2026-01-01")}
+    shown = widths_shown(pd.DataFrame({**speeds, **times}).assign(**places))
+    assert shown["µs a row and step"].to_list() == [12346, 5000]
+    assert shown["µs a step"].to_list() == [12346, 40000]
+    assert shown["MB"].to_list() == [0, 12346]
+    assert shown["best"].to_list() == ["", "best"]
 
 
 def test_what_a_pruner_decides_is_told_when_it_does(hpsearch: Hpsearch) -> None:
