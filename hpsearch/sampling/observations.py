@@ -19,9 +19,9 @@ Mode = Literal["max", "min"]
 class Observation:
     """A finished trial: its branch, its searched values (structural ones too) and how it ended.
 
-    ``value`` is the best objective that it reached. More epochs could only have improved it, so that
-    of a pruned trial is a bound from below, and is compared like that of a complete one: how far a
-    pruned trial got depends on its rivals, and under Hyperband on its number, not on it alone.
+    ``value`` is the best objective that it reached. More epochs could only have improved it:
+    that of a pruned trial is a bound from below, and is compared like that of a complete one, since
+    how far a trial got depends on its rivals too, and under Hyperband on its number.
     ``failure_kind`` is the store's: diverged, error, out_of_memory or worker_lost. ``number``
     counts from 0 over the search.
     """
