@@ -88,7 +88,7 @@ def _print_costs(done: Checked, costs: Sequence[StageCost]) -> None:
     from pandas import DataFrame
 
     from hpsearch.cli.tables import print_table
-    from hpsearch.coordinator.costs import duration
+    from hpsearch.coordinator.costs import at_most, duration
 
     if not costs:
         return
@@ -97,7 +97,8 @@ def _print_costs(done: Checked, costs: Sequence[StageCost]) -> None:
     print_table(frame, f"{done.search.name}: cost", all_with="--format json")
     workers = f"{done.num_workers} worker" + ("s" if done.num_workers > 1 else "")
     total = duration(sum(row.seconds for row in costs))
-    click.echo(f"about {total} on {workers}, without the extensions that stages may make")
+    about = f"{at_most(done.search)}about {total} on {workers}"
+    click.echo(f"{about}, without the extensions that stages may make")
 
 
 def _print_json(done: Checked, costs: Sequence[StageCost]) -> None:

@@ -1,6 +1,6 @@
 """What a whole search will cost, from what its checks measured.
 
-Called by ``hpsearch check``; pure arithmetic.
+Called by ``hpsearch check`` and ``hpsearch preview``; pure arithmetic.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ def stage_costs(
     """A row a stage that trains: epochs of single trials times the seconds of one, by the workers.
 
     The seconds of a trial's epoch are the mean over the probes that were timed, in groups as wide
-    as planned. None if none was timed. Extensions that stages may make are not foreseen.
+    as planned. None if none was timed. Extensions that stages may make are not foreseen, nor is
+    what pruners end: see :func:`at_most`.
     """
     timed = [result.evidence for result in results if "seconds_per_epoch" in result.evidence]
     if not timed:
@@ -49,6 +50,11 @@ def stage_costs(
         for row in plan_summary(search)
         if row.trials
     )
+
+
+def at_most(search: Search) -> str:
+    """The words before a number of epochs or a time that pruners may make less; else none."""
+    return "at most " if any(stage.pruner is not None for stage in search.stages) else ""
 
 
 def duration(seconds: float) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import re
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,12 @@ def test_checks_are_json_for_a_program(call: Hpsearch) -> None:
     assert found["seconds"] == row["seconds"] == pytest.approx(12 * each_s)
     curve = next(c["evidence"] for c in found["checks"] if c["name"] == "rate_range")
     assert len(curve["rates"]) == len(curve["losses"]) >= 20
+
+
+def test_a_cost_that_a_pruner_may_lower_is_told_as_a_bound(call: Hpsearch) -> None:
+    pruned = ("--set", "stages.coarse.pruner={name: threshold, lower: 0.1}")
+    assert re.search("\nabout .* on 1 worker, ", call("check", "small.yaml")[1])
+    assert re.search("\nat most about .* on 1 worker, ", call("check", "small.yaml", *pruned)[1])
 
 
 def test_an_overridden_key_is_what_is_checked(call: Hpsearch) -> None:

@@ -184,6 +184,24 @@ def test_preview_runs_and_stores_nothing(hpsearch: Hpsearch, folder: Path) -> No
     assert "previewed" not in hpsearch("list")[1]
 
 
+def test_preview_shows_what_prunes_each_stage_and_at_which_epochs(hpsearch: Hpsearch) -> None:
+    quarter = "stages.fine.pruner={name: percentile, percentile: 25}"
+    show = ("preview", "digits_pruned", "--set", quarter, "--format")
+    coarse, fine, confirm = json.loads(hpsearch(*show, "json")[1])
+    assert (coarse["pruner"], coarse["rungs"]) == ("hyperband", [1, 3, 9])
+    assert (fine["pruner"], fine["rungs"]) == ("percentile", [1, 6, 12, 18, 24])
+    assert (confirm["pruner"], confirm["rungs"]) == (None, None)
+    out = hpsearch(*show, "table")[1]
+    assert "[1, 6, 12, 18, 24]" in out
+    assert "615 trials, at most 12915 epochs of single trials" in out
+
+
+def test_preview_says_nothing_of_pruners_where_there_are_none(hpsearch: Hpsearch) -> None:
+    _, out, _ = hpsearch("preview", "digits_pruned", "--set", "pruner=none")
+    assert "rungs" not in out
+    assert "615 trials, 12915 epochs of single trials" in out
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
