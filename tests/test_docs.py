@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any
@@ -124,6 +125,30 @@ def test_the_page_on_specs_has_every_column_of_curves() -> None:
     table = re.findall(r"^\| `(\w+)` \|", rows, flags=re.MULTILINE)
     assert sorted(table) == sorted({*OBJECTIVES, *WATCHED, *PER_LAYER, *PER_FOLD})
     assert {*CURVES} == {*table, *re.findall(r"`(\w+)`", said)}
+
+
+def test_the_page_on_specs_has_every_column_of_widths() -> None:
+    from hpsearch.analysis.frames import WIDTHS
+
+    page = (ROOT / "docs" / "specs.md").read_text()
+    table = page[page.index("## Widths") : page.index("## The weights")]
+    rows = re.findall(r"^\| (`.*?`) \|", table, flags=re.MULTILINE)
+    assert [name for row in rows for name in re.findall(r"`(\w+)`", row)] == [*WIDTHS]
+
+
+def test_the_page_on_specs_has_hyperbands_brackets_as_they_are() -> None:
+    from hpsearch.sampling.pruners import bracket, rungs
+    from hpsearch.spec.search import Pruner
+
+    page = " ".join((ROOT / "docs" / "specs.md").read_text().split())
+    assert "at 1, 3 and 9 and about 9 of 17" in page
+    assert "the second at 3 and 9 and 5 of 17, the third at 9 and 3 of 17" in page
+    pruner, total = Pruner(name="hyperband", options={"reduction_factor": 3}), 3000
+    drawn = Counter(bracket(pruner, 18, "any", number) for number in range(total))
+    shares = [9 / 17, 5 / 17, 3 / 17]
+    assert [drawn[place] / total for place in range(3)] == pytest.approx(shares, abs=0.04)
+    assert [rungs(pruner, 18, place) for place in range(3)] == [(1, 3, 9), (3, 9), (9,)]
+    assert drawn.keys() == {0, 1, 2}
 
 
 def test_the_page_on_specs_names_the_activations_that_die_and_saturate() -> None:
