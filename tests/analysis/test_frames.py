@@ -433,10 +433,10 @@ def test_searches_have_their_counts_and_the_best_value_in_their_direction(
     database: Database,
 ) -> None:
     objective = Objective(metric="val_loss", mode="min")
-    writer = begin(database, num_trials=6, spec=a_spec("low", objective=objective, seed=3))
+    writer = begin(database, num_trials=7, spec=a_spec("low", objective=objective, seed=3))
     finish(writer, dict(zip(writer.ids[:3], (0.5, 0.2, math.nan), strict=True)))
     writer.repository.fail_trials(writer.lease, {writer.ids[3]: ("error", "x")})
-    ended = RungCommit(pruned=(writer.ids[4],), kept={}, data={})
+    ended = RungCommit(pruned=tuple(writer.ids[4:6]), kept={}, data={})
     writer.repository.decide_rung(writer.lease, ended)
     other = begin(database, num_trials=2, spec=a_spec("high"))
     finish(other, dict(zip(other.ids, (0.5, 0.2), strict=True)))
@@ -446,6 +446,6 @@ def test_searches_have_their_counts_and_the_best_value_in_their_direction(
     assert frame["best"].to_list()[:2] == [0.2, 0.5]
     assert math.isnan(frame["best"]["new"])
     counts = frame[["trials", "complete", "pruned", "failed"]].to_numpy().tolist()
-    assert counts == [[6, 3, 1, 1], [2, 2, 0, 0], [0, 0, 0, 0]]
+    assert counts == [[7, 3, 2, 1], [2, 2, 0, 0], [0, 0, 0, 0]]
     assert (frame["seed"]["low"], frame["user"]["low"]) == (3, "me")
     assert str(frame["created_at"].dtype) == TIME
