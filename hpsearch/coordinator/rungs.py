@@ -118,7 +118,8 @@ def event_data(rung: Rung, decision: Decision) -> dict[str, Any]:
     """What the search's event log keeps of a decision."""
     pruned = [trial.number for trial in decision.pruned]
     kept = [trial.number for trial in decision.kept]
-    in_bracket = f", bracket {rung.bracket}" if rung.bracket else ""
+    total = pruners.num_brackets(rung.pruner, rung.stage.epochs)
+    in_bracket = f", bracket {rung.bracket + 1} of {total}" if total > 1 else ""
     return {
         "stage": rung.stage.name,
         "epoch": rung.epoch,

@@ -48,15 +48,27 @@ def bracket(pruner: Pruner, epochs: int, study_name: str, number: int) -> int:
     A bracket s begins to halve at ``min_resource * reduction_factor ** s`` epochs (Li et al., JMLR
     18, 2018). Which trials are in it is a function of the study's name and the trial's number.
     """
-    comparing = filled(innermost(pruner), epochs)
-    if comparing.name != "hyperband":
+    hyperband = _hyperband_of(pruner, epochs)
+    if hyperband is None:
         return 0
-    options = comparing.options
-    keys = ("min_resource", "max_resource", "reduction_factor")
-    hyperband = _hyperband(*(int(options[key]) for key in keys))
     # It reads these two attributes and no other.
     study = cast("Study", SimpleNamespace(study_name=study_name))
     return hyperband._get_bracket_id(study, cast("FrozenTrial", SimpleNamespace(number=number)))
+
+
+def num_brackets(pruner: Pruner, epochs: int) -> int:
+    """How many brackets Hyperband has in a stage of ``epochs``; 1 of any other pruner."""
+    hyperband = _hyperband_of(pruner, epochs)
+    return 1 if hyperband is None else len(hyperband._pruners)
+
+
+def _hyperband_of(pruner: Pruner, epochs: int) -> HyperbandPruner | None:
+    comparing = filled(innermost(pruner), epochs)
+    if comparing.name != "hyperband":
+        return None
+    options = comparing.options
+    keys = ("min_resource", "max_resource", "reduction_factor")
+    return _hyperband(*(int(options[key]) for key in keys))
 
 
 @lru_cache

@@ -12,9 +12,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpsearch.coordinator.curves import Curves
-from hpsearch.coordinator.rungs import Rung, decide, due, event_data, next_rung, nothing_complete
+from hpsearch.coordinator.rungs import (
+    Decision,
+    Rung,
+    decide,
+    due,
+    event_data,
+    next_rung,
+    nothing_complete,
+)
 from hpsearch.coordinator.view import SearchView, observe, rank
 from hpsearch.sampling import pruners
+from hpsearch.spec.search import Pruner
 from hpsearch.storage.records import SearchRecord, StageRecord, TrialRecord
 
 EPOCHS = 9
@@ -222,6 +231,18 @@ def test_the_event_tells_who_was_kept_in_words() -> None:
     assert data["message"] == "stage 1: rung at epoch 1: 2 of 6 go on (successive_halving)"
     assert (data["pruned"], data["kept"]) == ([1, 2, 3, 4], [5, 6])
     assert (data["stage"], data["epoch"], data["bracket"]) == ("stage 1", 1, 0)
+
+
+def test_the_event_tells_which_of_hyperbands_brackets_it_is() -> None:
+    pruner = Pruner(name="hyperband", options={"reduction_factor": 3})
+    nobody = Decision(pruned=(), kept=())
+    said = [
+        event_data(Rung(stage=_stage(epochs=18), pruner=pruner, bracket=b, epoch=9), nobody)
+        for b in range(3)
+    ]
+    ends = [data["message"].partition("(")[2] for data in said]
+    assert ends == [f"hyperband, bracket {b} of 3)" for b in (1, 2, 3)]
+    assert [data["bracket"] for data in said] == [0, 1, 2]
 
 
 def test_samplers_see_pruned_trials_and_results_do_not() -> None:
