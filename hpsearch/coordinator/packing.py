@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import Any, Literal, TypeVar
 
 from hpsearch.storage.records import NewTrial, SpeedRecord, TrialRecord
-from workers.config import TrainConfig
+from workers.config import STACKING, TrainConfig
 
 LEAST_WIDTH = 32  # rows; below it a kind that was not measured may well be slower
 MOST_WIDTH = 128  # rows of a group of such a kind
@@ -106,12 +106,19 @@ def _buckets(
     train: Mapping[str, Any],
     budgets: Callable[[AnyTrial], tuple[int, ...]],
 ) -> Iterator[tuple[TrainConfig, list[AnyTrial]]]:
-    """Trials that may be trained together, with the configuration of one of them."""
+    """Trials that may be trained together, with the configuration of one of them.
+
+    A configuration is made once for all that differ only in what does not part groups.
+    """
+    configs: dict[Hashable, tuple[TrainConfig, Hashable]] = {}
     buckets: dict[Hashable, tuple[TrainConfig, list[AnyTrial]]] = {}
     for trial in trials:
-        config = train_config(train, trial.params)
-        segment = (trial.epochs, trial.until_epoch)
-        same = (config.stacking_key(), segment, budgets(trial), trial.replicate)
+        given = tuple((name, trial.params[name]) for name in STACKING & trial.params.keys())
+        if given not in configs:
+            config = train_config(train, trial.params)
+            configs[given] = config, config.stacking_key()
+        config, stacking = configs[given]
+        same = (stacking, trial.epochs, trial.until_epoch, budgets(trial), trial.replicate)
         buckets.setdefault(same, (config, []))[1].append(trial)
     yield from buckets.values()
 

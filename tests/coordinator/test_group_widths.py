@@ -22,7 +22,7 @@ from hpsearch.storage.database import Database
 from hpsearch.storage.records import GroupRecord, SearchRecord, SpeedRecord
 from hpsearch.storage.repository import Repository
 from hpsearch.storage.tables import GroupRow, SpeedRow
-from workers.config import TrainConfig
+from workers.config import DOMAINS, STACKING, TrainConfig
 from workers.messages import Report, Speed, TrialGroup
 
 SEARCH = a_search(resources={})
@@ -63,6 +63,27 @@ def test_kinds_are_equal_exactly_when_trials_can_be_stacked(
 ) -> None:
     a, b = TrainConfig.of(one), TrainConfig.of(other)
     assert (kind(SEARCH, a) == kind(SEARCH, b)) == (a.stacking_key() == b.stacking_key())
+
+
+class _Watched(TrainConfig):
+    """Notes in ``READ`` which of its fields are looked at."""
+
+    def __getattribute__(self, name: str) -> Any:
+        READ.add(name)
+        return super().__getattribute__(name)
+
+
+READ: set[str] = set()
+
+
+@given(one=configs)
+def test_whether_trials_can_be_stacked_is_told_by_the_fields_that_are_named_for_it(
+    one: dict[str, Any],
+) -> None:
+    watched = _Watched.of(one)
+    READ.clear()
+    watched.stacking_key()
+    assert READ & DOMAINS.keys() <= STACKING
 
 
 @pytest.mark.parametrize(

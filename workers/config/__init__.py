@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from operator import attrgetter
 from typing import Any
 
 from workers.config.domain import Domain
@@ -86,10 +87,7 @@ class TrainConfig(
 
     def stacking_key(self) -> tuple[Any, ...]:
         """Equal for two configurations exactly when their trials can be stacked."""
-        resolved = ("hidden_units", "depth", "channels", "batch_size")
-        names = (f.name for f in fields(self) if f.metadata["shapes"] and f.name not in resolved)
-        shapes = tuple(getattr(self, name) for name in names)
-        return (*shapes, self.layer_widths(), self.block_channels(), *self._batches())
+        return (*_shapes(self), self.layer_widths(), self.block_channels(), *self._batches())
 
     def _batches(self) -> tuple[Any, ...]:
         """What decides the sizes of the minibatches in all epochs."""
@@ -106,6 +104,12 @@ class TrainConfig(
 
 
 DOMAINS: dict[str, Domain] = {f.name: f.metadata["domain"] for f in fields(TrainConfig)}
+
+# What ``stacking_key`` looks at: the shapes, and what makes batches all the data or grow.
+_SHAPES = tuple(f.name for f in fields(TrainConfig) if f.metadata["shapes"])
+_RESOLVED = ("hidden_units", "depth", "channels", "batch_size")
+_shapes = attrgetter(*(name for name in _SHAPES if name not in _RESOLVED))
+STACKING = frozenset({*_SHAPES, "optimizer", "lr_schedule", "lr_decay", "lr_step_size"})
 
 
 def _coerce(name: str, value: Any) -> Any:
