@@ -60,7 +60,7 @@ class Evolution:
             self._study = self._study or self._begin(count)
             while len(self._pending) < count:
                 self._pending.append(self._study.ask(self._space))
-        return [decoded(self._branch, trial) for trial in self._pending[:count]]
+        return [decoded(self._branch, trial.params) for trial in self._pending[:count]]
 
     def _begin(self, count: int) -> Study:
         """The study before the first generation, whose size becomes the population's."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.samplers import BaseSampler
     from optuna.study import Study
-    from optuna.trial import FrozenTrial, Trial
+    from optuna.trial import FrozenTrial
 
 _STARTUP_TRIALS = 10  # Optuna's own default: as many random trials before a model is fitted
 _LARGEST = 1e100  # of a value's magnitude, so that squares and differences of values stay finite
@@ -47,10 +47,26 @@ def study_trials(
     key = keyed_seed(seed, branch.key, len(generations))
     with quiet():
         study = new_study(_sampler(kind, key, has_prior=bool(prior)), mode)
-        if kind != "random":
-            study.add_trials(finished_trials(branch, seen, mode))
         space = space_of(branch)
-        return [decoded(branch, study.ask(space)) for _ in range(count)]
+        if kind == "random":
+            return [decoded(branch, drawn) for drawn in _draws(study, space, count)]
+        study.add_trials(finished_trials(branch, seen, mode))
+        return [decoded(branch, study.ask(space).params) for _ in range(count)]
+
+
+def _draws(
+    study: Study, space: Mapping[str, BaseDistribution], count: int
+) -> Iterator[dict[str, Any]]:
+    """What the study's sampler, one that looks at no trial, draws for ``count`` of them.
+
+    The same as asking the study for each, but for the books that it would keep on them.
+    """
+    points = study.ask({name: one for name, one in space.items() if one.single()}).params
+    (trial,) = study.get_trials(deepcopy=False)
+    draw = study.sampler.sample_independent
+    for _ in range(count):
+        drawn = {n: draw(study, trial, n, one) for n, one in space.items() if n not in points}
+        yield {**points, **drawn}
 
 
 def _sampler(kind: str, seed: int, *, has_prior: bool) -> BaseSampler:
@@ -78,9 +94,9 @@ def space_of(branch: Branch) -> dict[str, BaseDistribution]:
     return {name: distribution(parameter) for name, parameter in branch.parameters.items()}
 
 
-def decoded(branch: Branch, trial: Trial) -> Params:
-    """The params of a trial that Optuna asked for."""
-    values = {name: decode(p, trial.params[name]) for name, p in branch.parameters.items()}
+def decoded(branch: Branch, drawn: Mapping[str, Any]) -> Params:
+    """The params of a trial for which Optuna drew these."""
+    values = {name: decode(p, drawn[name]) for name, p in branch.parameters.items()}
     return merged(branch, values)
 
 

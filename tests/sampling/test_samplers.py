@@ -15,11 +15,13 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from optuna.samplers import RandomSampler
 
 from hpsearch.sampling.encoding import admits, encode
+from hpsearch.sampling.keyed import keyed_seed
 from hpsearch.sampling.observations import Observation
 from hpsearch.sampling.samplers import BranchSampler
-from hpsearch.sampling.studies import told_values
+from hpsearch.sampling.studies import decoded, new_study, space_of, told_values
 from hpsearch.spec.search import SAMPLERS
 from hpsearch.spec.space import Branch, Choice, Range
 
@@ -350,6 +352,14 @@ def best_of(kind, seed, total, batch=5):
 def test_samplers_that_learn_beat_random_on_a_bowl(kind, seeds, total):
     wins = sum(best_of(kind, seed, total) > best_of("random", seed, total) for seed in range(seeds))
     assert wins >= 0.7 * seeds
+
+
+@given(branch=branches(), seed=st.integers(0, 2**32))
+def test_random_draws_what_a_study_of_optunas_asks_for(branch, seed):
+    study = new_study(RandomSampler(seed=keyed_seed(seed, branch.key, 0)), "max")
+    asked = [decoded(branch, study.ask(space_of(branch)).params) for _ in range(4)]
+    drawn = BranchSampler("random", branch, seed=seed, mode="max").ask(4)
+    assert repr(drawn) == repr(asked)
 
 
 def test_random_is_uniform_on_each_parameters_own_scale():
