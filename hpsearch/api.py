@@ -7,7 +7,7 @@ executor is made, and the coordinator runs to the end.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -20,11 +20,10 @@ from hpsearch.coordinator.loop import Coordinator
 from hpsearch.coordinator.resources import check_same_data, prepared_folder
 from hpsearch.coordinator.warm_starts import WarmStarts, resolve_warm_starts
 from hpsearch.errors import Stopped
-from hpsearch.executors.base import Executor
-from hpsearch.executors.connecting import connecting
+from hpsearch.executors.backends import IN_PROCESS, Backend, starting
 from hpsearch.settings import checkpoint_root, database_url
 from hpsearch.spec import load, load_data
-from hpsearch.spec.search import Resources, Search
+from hpsearch.spec.search import Search
 from hpsearch.spec.warm_start import warm_starts
 from hpsearch.storage.database import Database
 from hpsearch.storage.errors import LeaseLost
@@ -39,23 +38,22 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
     from hpsearch.analysis.frames import Frames
-    from hpsearch.executors.cluster import Cluster
     from workers.data import Dataset
 
-NO_RAY = "none"
 SAMPLER_PACKAGES = {"qmc": "scipy.stats", "cmaes": "cmaes"}  # the others are Optuna's
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Started:
-    """A search is about to run: its record, whether it goes on from earlier, and the cluster.
+    """A search is about to run: its record, whether it goes on from earlier, and what it runs on.
 
-    ``namesake`` is the id of an older search of the same name with another spec.
+    ``backend`` is None if it is complete and only read; ``namesake`` is the id of an older search
+    of the same name with another spec.
     """
 
     search: SearchRecord
     resumed: bool
-    cluster: Cluster | None
+    backend: Backend | None
     namesake: int | None = None
 
 
@@ -127,11 +125,12 @@ def run(
 ) -> Result:
     """Carry out the search of ``spec``: a YAML file, the name of a packaged one, or a mapping.
 
-    ``ray`` is "local", the address of a cluster, or "none" for this process. A search of the same
-    name and spec that is in the database is gone on with, or, if it is complete, only read; with
-    ``anew`` it is searched again. With ``force`` it goes on where a check failed. Raises SpecError
-    for a spec or data that cannot be, ChecksFailed, LeaseHeld if another process carries the search
-    out, and Stopped on Ctrl-C; all results are stored by then.
+    ``ray`` is "local", the address of a cluster, "processes" for worker processes of this machine
+    without Ray, or "none" for this process. A search of the same name and spec that is in the
+    database is gone on with, or, if it is complete, only read; with ``anew`` it is searched again.
+    With ``force`` it goes on where a check failed. Raises SpecError for a spec or data that cannot
+    be, ChecksFailed, LeaseHeld if another process carries the search out, and Stopped on Ctrl-C;
+    all results are stored by then.
     """
     search = load(spec, overrides)
     watch = Watch(on_start=on_start, observer=observer, force=force)
@@ -139,18 +138,18 @@ def run(
     found = None if anew or repository is None else repository.find_same(search)
     if repository is not None and found is not None and found.state == "complete":
         return _read_only(repository, found, watch)
-    with _connecting(ray, search.name) as connected:
+    with starting(ray, search.name, search.resources) as ready:
         dataset = load_data(search)  # a spec whose data are refused leaves nothing in the database
         repository = repository or open_repository(db)
         folder = checkpoint_root(database_url(db))
         resolve_warm_starts(repository, search, folder, None if found is None else found.id)
         provenance = Provenance.collect()
         _import_ahead(search)
-        cluster = connected()  # nor does a cluster that does not answer
+        backend = ready()  # nor does a cluster that does not answer
         if found is None:
-            started = _created(repository, search, provenance, cluster)
+            started = _created(repository, search, provenance, backend)
         else:
-            started = Started(search=found, resumed=True, cluster=cluster)
+            started = Started(search=found, resumed=True, backend=backend)
     return _carry_out(repository, started, dataset, folder, watch)
 
 
@@ -172,10 +171,10 @@ def resume(
     watch = Watch(on_start=on_start, observer=observer, force=force)
     if record.state == "complete":
         return _read_only(repository, record, watch)
-    with _connecting(ray, record.name) as connected:
+    with starting(ray, record.name, record.spec.resources) as ready:
         dataset = load_data(record.spec)
         _import_ahead(record.spec)
-        started = Started(search=record, resumed=True, cluster=connected())
+        started = Started(search=record, resumed=True, backend=ready())
     return _carry_out(repository, started, dataset, checkpoint_root(database_url(db)), watch)
 
 
@@ -183,7 +182,7 @@ def check(
     spec: str | Path | Mapping[str, Any],
     *,
     db: str | None = None,
-    ray: str = NO_RAY,
+    ray: str = IN_PROCESS,
     overrides: Sequence[str] = (),
 ) -> Checked:
     """Make the checks of ``spec``; nothing is searched or stored.
@@ -193,12 +192,12 @@ def check(
     ChecksBroken if a check itself breaks.
     """
     search = load(spec, overrides)
-    with _connecting(ray, search.name) as connected:
+    with starting(ray, search.name, search.resources) as ready:
         found = _warm_starts_at_hand(search, db)
         dataset = load_data(search)
-        cluster = connected()
+        backend = ready()
     title = f"{search.name} (checks)"
-    with closing(_executor(title, search.resources, dataset, cluster)) as executor:
+    with closing(backend.executor(dataset, title)) as executor:
         results = tuple(checked(executor, search, found))
         return Checked(search=search, results=results, num_workers=executor.num_slots)
 
@@ -219,27 +218,28 @@ def _warm_starts_at_hand(search: Search, db: str | None) -> WarmStarts:
 
 
 def _created(
-    repository: Repository, search: Search, provenance: Provenance, cluster: Cluster | None
+    repository: Repository, search: Search, provenance: Provenance, backend: Backend
 ) -> Started:
     namesake = repository.newest_of_name(search.name)  # before there is a newer one
     record = repository.create_search(search, provenance)
-    return Started(search=record, resumed=False, cluster=cluster, namesake=namesake)
+    return Started(search=record, resumed=False, backend=backend, namesake=namesake)
 
 
 def _read_only(repository: Repository, record: SearchRecord, watch: Watch) -> Result:
-    watch.on_start(Started(search=record, resumed=True, cluster=None))
+    watch.on_start(Started(search=record, resumed=True, backend=None))
     return _result(repository, record)
 
 
 def _carry_out(
     repository: Repository, started: Started, dataset: Dataset, checkpoints: Path, watch: Watch
 ) -> Result:
-    record = started.search
-    folder = prepared_folder(checkpoints, record)
-    with _leased(repository, record) as lease:
-        check_same_data(repository, lease, dataset)
-        title, resources = f"{record.name} (search {record.id})", record.spec.resources
-        with closing(_executor(title, resources, dataset, started.cluster)) as executor:
+    record, backend = started.search, started.backend
+    assert backend is not None
+    title = f"{record.name} (search {record.id})"
+    with closing(backend.executor(dataset, title)) as executor:
+        folder = prepared_folder(checkpoints, record)
+        with _leased(repository, record) as lease, closing(executor):  # so none works without it
+            check_same_data(repository, lease, dataset)
             watch.on_start(started)
             Coordinator(
                 repository, lease, record, executor, folder, watch.observer, force=watch.force
@@ -280,24 +280,7 @@ def _leased(repository: Repository, record: SearchRecord) -> Iterator[Lease]:
     repository.release(lease, "complete")
 
 
-def _connecting(ray: str, name: str) -> AbstractContextManager[Callable[[], Cluster | None]]:
-    """Ray begins to start; what is given waits for it. No Ray, no cluster."""
-    return nullcontext(lambda: None) if ray == NO_RAY else connecting(ray, name)
-
-
 def _import_ahead(search: Search) -> None:
     """What its samplers will import: there is time for it while Ray starts."""
     for stage in search.stages:
         import_module(SAMPLER_PACKAGES.get(stage.sampler, "optuna"))
-
-
-def _executor(
-    title: str, resources: Resources, dataset: Dataset, cluster: Cluster | None
-) -> Executor:
-    if cluster is None:
-        from hpsearch.executors.inprocess import InProcessExecutor
-
-        return InProcessExecutor(dataset)
-    from hpsearch.executors.ray import RayExecutor
-
-    return RayExecutor(cluster, dataset, resources, title)

@@ -1,6 +1,7 @@
-"""TrainingWorker: what a Ray actor does, which owns one device and trains groups on it.
+"""TrainingWorker: what owns one device and trains groups on it, in a process of its own.
 
-Made an actor by ``hpsearch.executors.ray``; torch is loaded by the actor's process alone.
+Made an actor by ``hpsearch.executors.ray``, and made in ``workers.process``; only the process that
+it is made in loads torch.
 """
 
 from __future__ import annotations
@@ -17,22 +18,30 @@ if TYPE_CHECKING:
     from workers.data import Dataset
 
 
+def import_training() -> None:
+    """Load PyTorch and all that trains; it takes seconds, in which the data may still be read."""
+    gc.disable()  # nothing that is imported is garbage, and PyTorch is much: 0.1 s sooner
+    import workers.training.feed
+    import workers.training.loop  # noqa: F401 - loaded for those who import it after this
+
+    gc.freeze()
+    gc.enable()
+
+
 class TrainingWorker:
     """Holds the data and the last checkpoints on its device; one group trains at a time."""
 
     def __init__(self, dataset: Dataset, num_threads: int, name: str, num_sharing: int = 1) -> None:
         """``num_sharing`` workers share this one's GPU, or its machine where there is none."""
-        gc.disable()  # nothing that is imported is garbage, and PyTorch is much: 0.1 s sooner
+        import_training()
         from workers.training import loop
         from workers.training.device import prepared_device
         from workers.training.feed import DeviceData
         from workers.training.kept import KeptCheckpoints
 
-        gc.freeze()
-        gc.enable()
         self._train = loop.train
         self._name = name
-        self._settings = ExitStack()  # never closed: they are those of the actor's process
+        self._settings = ExitStack()  # never closed: they are those of this process
         device = self._settings.enter_context(prepared_device(num_threads))
         self._data = DeviceData(dataset, device, num_sharing)
         self._kept = KeptCheckpoints.of_device(device, num_sharing)

@@ -87,16 +87,14 @@ def _with_progress(
 
 def _on_start(afterwards: ExitStack, started: Started) -> None:
     """Announce it; and see that Ray, which takes a second or two to end, does so behind it."""
-    if started.cluster is not None and started.cluster.is_own:
-        from hpsearch.executors.cluster import disconnect
-
-        afterwards.callback(Thread(target=disconnect).start)
+    if started.backend is not None and started.backend.end is not None:
+        afterwards.callback(Thread(target=started.backend.end).start)
     _announce(started)
 
 
 def _announce(started: Started) -> None:
     """Say on stderr what begins, and how to get into the dashboard."""
-    search, cluster = started.search, started.cluster
+    search, backend = started.search, started.backend
     what = "goes on from its database" if started.resumed else "starts"
     if search.state == "complete":
         what = "is complete already; --new searches again"
@@ -106,9 +104,9 @@ def _announce(started: Started) -> None:
             f"its name now means this search; the one before it, with another spec or seed, is "
             f"{started.namesake}, as in `hpsearch best {started.namesake}`"
         )
-    if cluster is not None and cluster.dashboard is not None:
+    if backend is not None and backend.dashboard is not None:
         _say(
-            f"Ray dashboard while it runs: {cluster.dashboard} (it asks for a token, which "
+            f"Ray dashboard while it runs: {backend.dashboard} (it asks for a token, which "
             f"`{_ray_command()} get-auth-token` prints)"
         )
 

@@ -6,8 +6,7 @@ Made by ``hpsearch.api`` once a search's data are loaded; a worker that dies is 
 from __future__ import annotations
 
 import contextlib
-from collections import Counter, deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import click
@@ -17,42 +16,23 @@ from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 from hpsearch.errors import HpsearchError
 from hpsearch.executors.base import ChecksBroken, Ended, Lost, Raised, Reported, Update
 from hpsearch.executors.cluster import Cluster
+from hpsearch.executors.pool import pool
+from hpsearch.executors.slots import Slot, free_slot, together
 from hpsearch.spec.search import Resources
 from workers.actor import TrainingWorker
 from workers.data import Dataset
 from workers.messages import CheckPlan, CheckResult, Report, TrialGroup
 
 START_S = 300
-FILES = 256  # remembered a worker; its memory has room for about as many
 _REMOTE = ray.remote(max_restarts=0)(TrainingWorker)  # a worker that died is replaced by us
 
 
 @dataclass(kw_only=True, slots=True)
-class _Slot:
-    """One worker and the group that it is training: its number, and the stream of its Reports.
+class _Slot(Slot):
+    """An actor, and the stream of the Reports of the group that it is training."""
 
-    ``files`` are the checkpoints that it wrote last, which it may have in memory still.
-    """
-
-    name: str
     actor: Any
-    number: int | None = None
     stream: Any = None
-    files: deque[str] = field(default_factory=lambda: deque(maxlen=FILES))
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Pool:
-    """How many workers there are, and what each of them holds."""
-
-    num_workers: int
-    gpus: float
-    threads: int
-
-    @property
-    def sharing(self) -> int:
-        """How many workers share a GPU, or the machine where there is none."""
-        return max(1, int(1 / self.gpus)) if self.gpus else self.num_workers
 
 
 class RayExecutor:
@@ -61,7 +41,7 @@ class RayExecutor:
     def __init__(
         self, cluster: Cluster, dataset: Dataset, resources: Resources, title: str
     ) -> None:
-        self._pool = pool(cluster, resources)
+        self._pool = pool(cluster.num_cpus, cluster.num_gpus, resources)
         self._title = title
         self._dataset = ray.put(dataset)
         self._num_created = 0
@@ -77,10 +57,7 @@ class RayExecutor:
         return len(self._slots)
 
     def start(self, number: int, group: TrialGroup) -> str:
-        """On the free worker that wrote the checkpoints of most of the members."""
-        wanted = Counter(member.resume.file for member in group.members if member.resume)
-        free = (slot for slot in self._slots if slot.number is None)
-        slot = max(free, key=lambda slot: sum(wanted[file] for file in set(slot.files)))
+        slot = free_slot(self._slots, group)
         slot.number = number
         slot.stream = slot.actor.train.options(name=group.name).remote(group)
         return slot.name
@@ -118,8 +95,7 @@ class RayExecutor:
         assert number is not None
         try:
             report: Report = ray.get(next(slot.stream))
-            if report.checkpoint is not None:
-                slot.files.append(report.checkpoint)
+            slot.note(report)
             return Reported(group=number, report=report)
         except StopIteration:
             update: Update = Ended(group=number)
@@ -134,8 +110,6 @@ class RayExecutor:
     def _await_workers(self) -> str:
         """What they train on, once all have their data there.
 
-        Where they differ it is all of their names: what is measured is stored under no one's.
-
         Not in the constructor: while PyTorch is imported there, a search's first trials can be
         sampled here. Raises HpsearchError if one cannot start, or finds no room on the cluster.
         """
@@ -143,7 +117,7 @@ class RayExecutor:
             return self._device
         names = [slot.actor.device_name.remote() for slot in self._slots]
         try:
-            self._device = " and ".join(sorted(set(ray.get(names, timeout=START_S))))
+            self._device = together(ray.get(names, timeout=START_S))
         except GetTimeoutError:
             raise HpsearchError(
                 f"{len(self._slots)} workers must start within {START_S} s, but the cluster has no "
@@ -160,23 +134,6 @@ class RayExecutor:
         pool = self._pool
         actor = _REMOTE.options(**options).remote(self._dataset, pool.threads, name, pool.sharing)
         return _Slot(name=name, actor=actor)
-
-
-def pool(cluster: Cluster, resources: Resources) -> Pool:
-    """One worker per GPU (or per ``gpus_per_worker`` of one), else one per CPU core."""
-    gpus = resources.gpus_per_worker
-    if gpus == "auto":
-        gpus = 1.0 if cluster.num_gpus else 0.0
-    if gpus > cluster.num_gpus:
-        raise HpsearchError(
-            f"resources.gpus_per_worker must be at most {cluster.num_gpus}, the GPUs of the "
-            f"cluster, but got {gpus:g}: lower it, or say auto"
-        )
-    most = int(cluster.num_gpus / gpus) if gpus else cluster.num_cpus
-    wanted = most if resources.workers == "auto" else resources.workers
-    num_workers = max(1, min(wanted, most))
-    threads = max(1, cluster.num_cpus // num_workers)
-    return Pool(num_workers=num_workers, gpus=gpus, threads=threads)
 
 
 def _last_line(error: RayError) -> str:

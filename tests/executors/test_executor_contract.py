@@ -1,13 +1,14 @@
-"""One contract for all executors: in-process, simulated, and Ray actors."""
+"""One contract for all executors: in-process, simulated, Ray actors, and processes."""
 
 from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -15,10 +16,14 @@ from training_cases import blobs, config, group
 
 from hpsearch.errors import HpsearchError
 from hpsearch.executors.base import ChecksBroken, Ended, Executor, Lost, Raised, Reported, Update
-from hpsearch.executors.cluster import Cluster
+from hpsearch.executors.crew import Crew
 from hpsearch.executors.inprocess import InProcessExecutor
-from hpsearch.executors.ray import FILES, RayExecutor, pool
+from hpsearch.executors.machine import num_cpus
+from hpsearch.executors.pool import pool
+from hpsearch.executors.processes import ProcessExecutor
+from hpsearch.executors.ray import RayExecutor
 from hpsearch.executors.simulated import SimulatedExecutor
+from hpsearch.executors.slots import FILES
 from hpsearch.spec.search import Resources
 from workers.messages import (
     CheckPlan,
@@ -48,18 +53,39 @@ def _refuses(member: Member) -> str | None:
 STOPPING = {"patience": 1, "min_delta": 1e9}  # nothing is ever so much better
 
 
-@pytest.fixture(params=["inprocess", "simulated", "ray"])
-def executor(request: pytest.FixtureRequest) -> Iterator[Executor]:
-    made: Executor
-    if request.param == "inprocess":
-        made = InProcessExecutor(blobs(), num_threads=1)
-    elif request.param == "simulated":
-        made = SimulatedExecutor(_curve, stops=_stops, refuses=_refuses, checks=CHECKS)
-    else:
-        cluster: Cluster = request.getfixturevalue("cluster")
-        made = RayExecutor(cluster, blobs(), Resources(), title=request.node.name)
-    yield made
-    made.close()
+Make = Callable[..., Executor]
+
+
+@pytest.fixture
+def make(request: pytest.FixtureRequest) -> Iterator[Make]:
+    """Makes executors of any kind, by name, and closes them after the test."""
+    with ExitStack() as made:
+
+        def make(kind: str, title: str = request.node.name, **resources: Any) -> Executor:
+            return made.enter_context(closing(_made(kind, title, Resources(**resources), request)))
+
+        yield make
+
+
+def _made(kind: str, title: str, resources: Resources, request: pytest.FixtureRequest) -> Executor:
+    match kind:
+        case "inprocess":
+            return InProcessExecutor(blobs(), num_threads=1)
+        case "simulated":
+            return SimulatedExecutor(_curve, stops=_stops, refuses=_refuses, checks=CHECKS)
+        case "processes":
+            return ProcessExecutor(Crew(resources), blobs(), title)
+        case _:
+            return RayExecutor(request.getfixturevalue("cluster"), blobs(), resources, title)
+
+
+@pytest.fixture(params=["inprocess", "simulated", "ray", "processes"])
+def executor(request: pytest.FixtureRequest, make: Make) -> Executor:
+    return make(request.param)
+
+
+TRAINING = pytest.mark.parametrize("kind", ["inprocess", "ray", "processes"])
+WORKERS = pytest.mark.parametrize("kind", ["ray", "processes"])
 
 
 def _until_free(executor: Executor, number: int, most: int = 400) -> list[Update]:
@@ -190,17 +216,13 @@ def test_checks_give_their_results_and_leave_the_slots_free(executor: Executor) 
     assert _until_free(executor, 1)[-1] == Ended(group=1)
 
 
-@pytest.mark.parametrize("kind", ["inprocess", "ray"])
-def test_a_check_that_raises_is_one_clear_error(kind: str, request: pytest.FixtureRequest) -> None:
-    if kind == "inprocess":
-        made: Executor = InProcessExecutor(blobs(), num_threads=1)
-    else:
-        made = RayExecutor(request.getfixturevalue("cluster"), blobs(), Resources(), title="checks")
+@TRAINING
+def test_a_check_that_raises_is_one_clear_error(kind: str, make: Make) -> None:
+    made = make(kind)
     with pytest.raises(ChecksBroken, match=r"one of them broke \(KeyError") as caught:
         made.check(_check_plan(activation="none such"))
     assert len(str(caught.value).splitlines()) == 1
     assert made.check(_check_plan())
-    made.close()
 
 
 def test_closing_twice_is_harmless(executor: Executor) -> None:
@@ -209,14 +231,9 @@ def test_closing_twice_is_harmless(executor: Executor) -> None:
     executor.close()
 
 
-@pytest.mark.parametrize("kind", ["inprocess", "ray"])
-def test_what_training_raises_comes_back_as_a_traceback(
-    kind: str, request: pytest.FixtureRequest
-) -> None:
-    if kind == "inprocess":
-        made: Executor = InProcessExecutor(blobs(), num_threads=1)
-    else:
-        made = RayExecutor(request.getfixturevalue("cluster"), blobs(), Resources(), title="raises")
+@TRAINING
+def test_what_training_raises_comes_back_as_a_traceback(kind: str, make: Make) -> None:
+    made = make(kind)
     bad = group(config(hidden_units=(2**50,)), epochs=1)
     made.start(7, bad)
     (update,) = _until_free(made, 7)
@@ -226,14 +243,23 @@ def test_what_training_raises_comes_back_as_a_traceback(
     assert "\x1b" not in update.traceback
     made.start(8, group(config(), epochs=1))
     assert _until_free(made, 8)[-1] == Ended(group=8)
-    made.close()
 
 
-def test_a_killed_actor_is_lost_and_replaced(cluster: Cluster, tmp_path: Path) -> None:
+def _pid(executor: Executor) -> int:
+    """The process of the first worker."""
+    if isinstance(executor, ProcessExecutor):
+        return executor._slots[0].process.pid
     import ray
 
-    made = RayExecutor(cluster, blobs(), Resources(workers=1), title="killed")
-    pid = ray.get(made._slots[0].actor.pid.remote())
+    assert isinstance(executor, RayExecutor)
+    pid: int = ray.get(executor._slots[0].actor.pid.remote())
+    return pid
+
+
+@WORKERS
+def test_a_killed_worker_is_lost_and_replaced(kind: str, make: Make) -> None:
+    made = make(kind, workers=1)
+    pid = _pid(made)
     made.start(1, group(config(), epochs=100_000))
     while not made.wait(10.0):
         pass
@@ -242,32 +268,55 @@ def test_a_killed_actor_is_lost_and_replaced(cluster: Cluster, tmp_path: Path) -
     assert isinstance(update, Lost)
     made.start(2, group(config(), epochs=2))
     assert _until_free(made, 2)[-1] == Ended(group=2)
-    made.close()
 
 
-@pytest.fixture
-def two_workers(cluster: Cluster) -> Iterator[RayExecutor]:
-    if cluster.num_cpus < 2:
+@WORKERS
+def test_a_worker_that_died_while_it_was_free_is_lost_and_replaced(kind: str, make: Make) -> None:
+    made = make(kind, workers=1)
+    pid, _ = _pid(made), made.device
+    os.kill(pid, signal.SIGKILL)
+    made.start(1, group(config(), epochs=1))
+    assert isinstance(_until_free(made, 1)[-1], Lost)
+    made.start(2, group(config(), epochs=1))
+    assert _until_free(made, 2)[-1] == Ended(group=2)
+
+
+Workers = RayExecutor | ProcessExecutor
+
+
+@pytest.fixture(params=["ray", "processes"])
+def two_workers(request: pytest.FixtureRequest, make: Make) -> Workers:
+    if num_cpus() < 2:
         pytest.skip("two workers need two cores")
-    made = RayExecutor(cluster, blobs(), Resources(workers=2), title="two")
-    yield made
-    made.close()
+    made = make(request.param, workers=2)
+    assert isinstance(made, Workers)
+    return made
 
 
-def test_all_that_is_ready_comes_at_once(two_workers: RayExecutor) -> None:
-    import ray
+def _await_both(executor: Workers) -> None:
+    """Until both workers have said something."""
+    if isinstance(executor, RayExecutor):
+        import ray
 
+        streams = [slot.stream for slot in executor._slots]
+        ray.wait(streams, num_returns=2, fetch_local=False)
+        return
+    for slot in executor._slots:
+        assert slot.process.connection.poll(60)
+
+
+def test_all_that_is_ready_comes_at_once(two_workers: Workers) -> None:
+    assert two_workers.device  # or the first that a process says would be that it is ready
     for number in (1, 2):
         two_workers.start(number, group(config(), epochs=1))
-    streams = [slot.stream for slot in two_workers._slots]
-    ray.wait(streams, num_returns=2, fetch_local=False)
+    _await_both(two_workers)
     found = two_workers.wait(0.0)
     assert [type(update) for update in found] == [Reported, Reported]
     assert {update.group for update in found} == {1, 2}
 
 
 def test_a_group_goes_to_the_worker_that_wrote_its_checkpoints(
-    two_workers: RayExecutor, tmp_path: Path
+    two_workers: Workers, tmp_path: Path
 ) -> None:
     wholes = {
         number: replace(group(config(), epochs=2), checkpoint_stem=str(tmp_path / f"g{number}"))
@@ -284,7 +333,7 @@ def test_a_group_goes_to_the_worker_that_wrote_its_checkpoints(
 
 
 def test_only_the_last_checkpoints_of_a_worker_are_remembered(
-    two_workers: RayExecutor, tmp_path: Path
+    two_workers: Workers, tmp_path: Path
 ) -> None:
     slot = two_workers._slots[0]
     slot.files.extend(f"old-{number}" for number in range(FILES))
@@ -300,10 +349,11 @@ def test_only_the_last_checkpoints_of_a_worker_are_remembered(
     ]
 
 
-def test_workers_that_train_on_different_devices_are_named_together(
-    two_workers: RayExecutor,
-) -> None:
+def test_workers_that_train_on_different_devices_are_named_together(make: Make) -> None:
     import ray
+
+    two_workers = make("ray", workers=2)
+    assert isinstance(two_workers, RayExecutor)
 
     @ray.remote(num_cpus=0)
     class Elsewhere:  # in here it is sent as it is: workers do not find this file
@@ -326,33 +376,26 @@ def _going_on(whole: TrialGroup) -> TrialGroup:
     )
 
 
-@pytest.mark.parametrize("kind", ["inprocess", "ray"])
-def test_a_worker_has_its_last_checkpoints_in_memory(
-    kind: str, tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
-    if kind == "inprocess":
-        made: Executor = InProcessExecutor(blobs())
-    else:
-        cluster = request.getfixturevalue("cluster")
-        made = RayExecutor(cluster, blobs(), Resources(workers=1), title="memory")
+@TRAINING
+def test_a_worker_has_its_last_checkpoints_in_memory(kind: str, tmp_path: Path, make: Make) -> None:
+    made = make(kind, workers=1)
     whole = replace(group(config(), epochs=1), checkpoint_stem=str(tmp_path / "g"))
     made.start(1, whole)
     _until_free(made, 1)
     (tmp_path / "g-1.safetensors").unlink()
     made.start(2, _going_on(whole))
     assert _until_free(made, 2)[-1] == Ended(group=2)
-    made.close()
 
 
-def test_workers_have_readable_names(cluster: Cluster) -> None:
-    made = RayExecutor(cluster, blobs(), Resources(workers=1), title="digits (search 4)")
+@WORKERS
+def test_workers_have_readable_names(kind: str, make: Make) -> None:
+    made = make(kind, title="digits (search 4)", workers=1)
     assert made.start(1, group(config(), epochs=1)) == "digits (search 4) worker 1"
-    made.close()
 
 
 def test_more_of_a_gpu_than_there_is_is_refused() -> None:
     with pytest.raises(HpsearchError, match=r"at most 0.*but got 1"):
-        pool(SimpleNamespace(num_cpus=2, num_gpus=0), Resources(gpus_per_worker=1))
+        pool(2, 0, Resources(gpus_per_worker=1))
 
 
 def test_an_injected_fault_is_lost_or_raised_and_then_not() -> None:
@@ -375,6 +418,7 @@ def test_an_injected_fault_is_lost_or_raised_and_then_not() -> None:
         (16, 0, {"workers": 4}, 4, 0.0, 4),
         (16, 2, {}, 2, 1.0, 8),
         (16, 2, {"gpus_per_worker": 0.5}, 4, 0.5, 4),
+        (16, 2, {"gpus_per_worker": 0.4}, 4, 0.4, 4),  # two on each; no worker has parts of two
         (16, 2, {"workers": 99}, 2, 1.0, 8),
         (16, 2, {"gpus_per_worker": 0}, 16, 0.0, 1),
     ],
@@ -382,8 +426,7 @@ def test_an_injected_fault_is_lost_or_raised_and_then_not() -> None:
 def test_the_pool_has_a_worker_a_gpu_or_a_core(
     cpus: int, gpus: int, resources: dict[str, object], workers: int, gpus_each: float, threads: int
 ) -> None:
-    cluster = SimpleNamespace(num_cpus=cpus, num_gpus=gpus)
-    made = pool(cluster, Resources(**resources))
+    made = pool(cpus, gpus, Resources(**resources))
     assert (made.num_workers, made.gpus, made.threads) == (workers, gpus_each, threads)
 
 

@@ -1,0 +1,57 @@
+"""Crew: the worker processes of one search, from before its data are read to its end.
+
+Started by ``backends`` and handed to a ProcessExecutor, which ends it.
+"""
+
+from __future__ import annotations
+
+import os
+
+from hpsearch.errors import HpsearchError
+from hpsearch.executors.machine import gpus_of, num_cpus, visible_gpus
+from hpsearch.executors.pool import pool
+from hpsearch.executors.worker_process import WorkerProcess
+from hpsearch.spec.search import Resources
+from workers.shared_data import open_file
+
+
+class Crew:
+    """Processes that import PyTorch from now on; ``data_file`` is where their data will be."""
+
+    def __init__(self, resources: Resources) -> None:
+        """Raises HpsearchError if the machine has not the GPUs that ``resources`` ask for."""
+        if os.name != "posix":
+            raise HpsearchError(
+                f"--ray processes needs Linux or macOS, but this system is {os.name!r}: use --ray "
+                "local, or none"
+            )
+        self._gpus = visible_gpus()
+        self.pool = pool(num_cpus(), len(self._gpus), resources)
+        self.data_file = open_file()
+        self.processes: list[WorkerProcess] = []
+        try:
+            for place in range(self.pool.num_workers):
+                self.processes.append(self._started(place))
+        except BaseException:
+            self.end()
+            raise
+
+    def replace(self, place: int) -> WorkerProcess:
+        """End the process at ``place`` and start another there, on the same GPU."""
+        self.processes[place].end()
+        self.processes[place] = self._started(place)
+        return self.processes[place]
+
+    def end(self) -> None:
+        """Kill all of them. May be called twice."""
+        if not self.data_file:
+            return
+        for process in self.processes:
+            process.kill()  # first all of them, so that each ends while others are waited for
+        for process in self.processes:
+            process.end()
+        os.close(self.data_file)
+        self.processes, self.data_file = [], 0
+
+    def _started(self, place: int) -> WorkerProcess:
+        return WorkerProcess(self.data_file, ",".join(gpus_of(place, self.pool, self._gpus)))
