@@ -65,6 +65,14 @@ class Columns:
             self._vectors[place] = self.vector(chosen, torch.bool)
         return self._vectors[place]
 
+    def alike(self, name: str, rows: slice, *, off: float = 0.0) -> float | None:
+        """The field ``name`` of ``rows``, if it is the same in all of them."""
+        values = {getattr(config, name) for config in self.configs[rows]}
+        if len(values) > 1:
+            return None
+        value = values.pop()
+        return off if value is None else float(value)
+
     def active(self, name: str, *, off: float = 0.0) -> Tensor | None:
         """The same, or None where no row has it: all are None, False or ``off``."""
         place = (name, off)

@@ -116,11 +116,7 @@ class Update:
 
     def _regularize(self) -> None:
         """L1 and L2 as terms of the gradient, or decoupled: w <- w (1 - lr wd)."""
-        if not self._regularizes:
-            return
-        for spec, place in self._specs:
-            is_weight = spec.kind == "weight"
-            l1, l2, decoupled = self._decays if is_weight else self._bias_decays
+        for place, (l1, l2, decoupled) in self._decays:
             weights, gradient = self._weights_MP[:, place], self._gradient_MP[:, place]
             if l1 is not None:
                 gradient.addcmul_(weights.sign(), l1)
@@ -161,9 +157,7 @@ class Update:
         self._ema_rest_M1 = (1 - decay_M1).to(columns.dtype)  # in float32 it would lose its digits
         self._multipliers_MP = _multipliers(columns, self._specs)
         self._trained_MP = _trained(columns, self._multipliers_MP)
-        self._decays = _decays(columns, [True] * len(columns))
-        self._bias_decays = _decays(columns, [config.decay_biases for config in columns.configs])
-        self._regularizes = any(amount is not None for amount in self._decays)
+        self._decays = _decays(columns, self._specs)
 
     def _part(self, rows: dict[str, Tensor], name: str, part: slice) -> Part:
         optimizer = VARIANTS[name]
@@ -185,16 +179,36 @@ def _runs(columns: Columns) -> list[tuple[str, slice]]:
     return [(name, slice(run[0], run[-1] + 1)) for name, run in places]
 
 
-def _decays(columns: Columns, included: Sequence[bool]) -> tuple[Tensor | None, ...]:
+Decays = tuple[Tensor | None, Tensor | None, Tensor | None]
+
+
+def _decays(
+    columns: Columns, specs: Sequence[tuple[ParameterSpec, slice]]
+) -> list[tuple[slice, Decays]]:
+    """The parameters that any row regularizes, and how; all at once if biases are as weights."""
+    with_biases = [config.decay_biases for config in columns.configs]
+    of_weights = _amounts(columns, [True] * len(columns))
+    if all(amount is None for amount in of_weights):
+        return []
+    if all(with_biases):
+        return [(slice(specs[0][1].start, specs[-1][1].stop), of_weights)]
+    of_others = _amounts(columns, with_biases)
+    return [(place, of_weights if s.kind == "weight" else of_others) for s, place in specs]
+
+
+def _amounts(columns: Columns, included: Sequence[bool]) -> Decays:
     """Columns [M, 1] of L1, of L2 in the gradient, and of decoupled decay; None where all are 0."""
     decoupled = [VARIANTS[variant(config)].decoupled for config in columns.configs]
     rows = list(zip(columns.configs, included, decoupled, strict=True))
-    amounts = (
-        [config.l1 * on for config, on, _ in rows],
-        [config.weight_decay * (on and not apart) for config, on, apart in rows],
-        [config.weight_decay * (on and apart) for config, on, apart in rows],
+
+    def column(numbers: list[float]) -> Tensor | None:
+        return _column(columns.vector(numbers)) if any(numbers) else None
+
+    return (
+        column([config.l1 * on for config, on, _ in rows]),
+        column([config.weight_decay * (on and not apart) for config, on, apart in rows]),
+        column([config.weight_decay * (on and apart) for config, on, apart in rows]),
     )
-    return tuple(_column(columns.vector(numbers)) if any(numbers) else None for numbers in amounts)
 
 
 def _multipliers(columns: Columns, specs: Sequence[tuple[ParameterSpec, slice]]) -> Tensor | None:

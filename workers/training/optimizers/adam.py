@@ -9,19 +9,26 @@ import torch
 from torch import Tensor
 
 from workers.training.optimizers.base import Hyper, State, accumulate, root_plus
+from workers.training.optimizers.fused import adam_direction
 
 
 def adam(w: Tensor, g: Tensor, state: State, h: Hyper, step: int) -> None:
     """m <- b1 m + (1-b1) g;  v <- b2 v + (1-b2) g^2;
     w <- w - lr (m / (1-b1^t)) / (sqrt(v / (1-b2^t)) + eps)  (Kingma and Ba 2015);
     amsgrad: the largest v so far in the place of v  (Reddi et al. 2018)"""
+    correction1 = accumulate(state["correction1"], h.beta1)
+    correction2 = accumulate(state["correction2"], h.beta2)
+    direction = adam_direction(g, state, h, step)
+    if direction is not None:
+        w.addcmul_(direction, h.lr)
+        return
     first = state["exp_avg"].lerp_(g, h.rest_beta1)
     second = state["exp_avg_sq"].lerp_(g.square_(), h.rest_beta2)
     if "max_exp_avg_sq" in state:
         largest = state["max_exp_avg_sq"]
         second = torch.maximum(largest, second, out=largest)
-    root = accumulate(state["correction2"], h.beta2).sqrt()
-    rate = h.lr * root / accumulate(state["correction1"], h.beta1)
+    root = correction2.sqrt()
+    rate = h.lr * root / correction1
     denominator = root_plus(second, (h.eps * root).to(w))
     w.addcmul_(torch.div(first, denominator, out=denominator), rate.to(w), value=-1)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from workers.training.optimizers.base import Hyper, State, root_plus
+from workers.training.optimizers.fused import rmsprop_direction
 
 
 def adagrad(w: Tensor, g: Tensor, state: State, h: Hyper, step: int) -> None:
@@ -20,6 +21,10 @@ def rmsprop(w: Tensor, g: Tensor, state: State, h: Hyper, step: int) -> None:
     """s <- alpha s + (1-alpha) g^2;  w <- w - lr g / (sqrt(s) + eps)  (Tieleman and Hinton 2012);
     centered: s - m^2 in the place of s, m <- alpha m + (1-alpha) g  (Graves 2013);
     with momentum: b <- rmsprop_momentum b + g / (sqrt(s) + eps);  w <- w - lr b"""
+    direction = rmsprop_direction(g, state, h)
+    if direction is not None:
+        w.addcmul_(direction, h.lr)
+        return
     direction = g.div_(_spread(g, state, h))
     if "momentum_buffer" in state:
         direction = state["momentum_buffer"].mul_(h.rmsprop_momentum).add_(direction)

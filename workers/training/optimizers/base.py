@@ -22,7 +22,8 @@ class Hyper:
 
     Float64 are ``beta1``, ``beta2`` and ``decay_factor`` (nadam's 0.96^psi), which enter 1 - beta^t
     and would lose its digits in float32, and ``swats_tolerance``, which is compared in float64.
-    ``rest_x`` is 1 - x, the share of what is new in a moving average.
+    ``rest_x`` is 1 - x, the share of what is new in a moving average. ``alike`` has the numbers
+    that the optimizer reads, by their fields' names, if they are the same in all rows.
     """
 
     lr: Tensor
@@ -42,6 +43,7 @@ class Hyper:
     eta_plus: Tensor
     gain_step: Tensor
     swats_tolerance: Tensor
+    alike: dict[str, float] | None
 
     @classmethod
     def of(cls, columns: Columns, rows: slice, optimizer: Optimizer, lr_M1: Tensor) -> Hyper:
@@ -74,6 +76,7 @@ class Hyper:
             eta_plus=column("eta_plus"),
             gain_step=column("gain_step"),
             swats_tolerance=precise("swats_tolerance"),
+            alike=_alike(columns, rows, optimizer),
         )
 
 
@@ -123,6 +126,17 @@ def root_plus(square_mP: Tensor, shift_m1: Tensor) -> Tensor:
     numbers = torch.finfo(square_mP.dtype)
     inverse_mP = square_mP.clamp(numbers.tiny, numbers.max).pow_(-0.5)
     return torch.addcmul(shift_m1, square_mP, inverse_mP, out=inverse_mP)
+
+
+def _alike(columns: Columns, rows: slice, optimizer: Optimizer) -> dict[str, float] | None:
+    off = {"beta2": optimizer.beta2, "eps": optimizer.eps}
+    found: dict[str, float] = {}
+    for name in optimizer.reads:
+        number = columns.alike(name, rows, off=off.get(name, 0.0))
+        if number is None:
+            return None
+        found[name] = number
+    return found
 
 
 def _decay_factor(columns: Columns, rows: slice) -> Tensor:
