@@ -34,19 +34,25 @@ class Curve:
     objective: str = "val_accuracy"
     mode: Literal["max", "min"] = "max"
     diverged: bool = False
+    # What :meth:`known` found: rules ask for the same few metrics again and again.
+    _known: dict[str, Array] = field(default_factory=dict, init=False, repr=False)
 
     def __len__(self) -> int:
         return len(self.series["train_loss"])
 
     def whole(self, name: str, epochs: int = 1) -> Array | None:
         """The metric [N], or None unless it is finite in all of at least ``epochs`` epochs."""
-        values = self.series.get(name, NOTHING)
-        return values if len(values) >= epochs and np.isfinite(values).all() else None
+        known = self.known(name)
+        is_whole = len(known) == len(self.series.get(name, NOTHING))
+        return known if is_whole and len(known) >= epochs else None
 
     def known(self, name: str) -> Array:
         """The epochs of a metric that are stored and finite."""
-        values = self.series.get(name, NOTHING)
-        return values[np.isfinite(values)]
+        known = self._known.get(name)
+        if known is None:
+            values = self.series.get(name, NOTHING)
+            known = self._known[name] = values[np.isfinite(values)]
+        return known
 
     def score(self, part: Literal["train", "val"]) -> Array | None:
         """Accuracy, or R² of a regression: 1 is perfect; [N], or None if it is not whole."""
@@ -80,9 +86,10 @@ class Context:
 
         The error is 1 - value for scores that are 1 at best, and the value of a loss.
         """
-        if self.best is None or curve.value is None:
+        value = curve.value
+        if self.best is None or value is None:
             return False
-        mine, least = (_error(value, curve.mode) for value in (curve.value, self.best))
+        mine, least = _error(value, curve.mode), _error(self.best, curve.mode)
         margin = LEAST_BEHIND if curve.mode == "max" else 0.0
         return mine >= BEHIND * least and mine - least > margin
 

@@ -43,18 +43,19 @@ def stop_early(curve: Curve, context: Context) -> Finding | None:
         return None
     smooth = _smooth(loss)
     best = int(np.argmin(smooth)) + 1  # the middle of its three epochs, from 0
-    rise = float(smooth[-1] - smooth.min())
-    is_worse = smooth[-1] >= WORSE * smooth.min() and rise >= VISIBLE * loss[0]
+    lowest = float(smooth[best - 1])
+    rise = float(smooth[-1] - lowest)
+    is_worse = smooth[-1] >= WORSE * lowest and rise >= VISIBLE * loss[0]
     if len(loss) - 1 - best < SETTLED or not is_worse or rise < NOISES * _jitter(loss):
         return None
     if at_end(train) >= train[best]:
         return None
     return Finding(
         kind="stop_early",
-        message=f"the validation loss was lowest about epoch {best + 1} ({smooth.min():.3g}) and "
+        message=f"the validation loss was lowest about epoch {best + 1} ({lowest:.3g}) and "
         f"is {smooth[-1]:.3g} at the end, while the training loss fell from {train[best]:.3g} to "
         f"{at_end(train):.3g}: stop there (patience), or regularize more: {REMEDIES}",
-        evidence={"epoch": best + 1, "lowest": float(smooth.min()), "last": float(smooth[-1])},
+        evidence={"epoch": best + 1, "lowest": lowest, "last": float(smooth[-1])},
     )
 
 
@@ -72,14 +73,15 @@ def overfitting(curve: Curve, context: Context) -> Finding | None:
         return _loss_gap(curve)
     gap = train - validation
     first = max(float(gap[0]), 0.0)  # negative where training's score is from before the updates
-    if at_end(gap) < max(GAP, 2 * _jitter(validation)) or at_end(gap) < first + GAP / 2:
+    last = at_end(gap)
+    if last < max(GAP, first + GAP / 2) or last < 2 * _jitter(validation):
         return None
     return Finding(
         kind="overfitting",
         message=f"training reaches {at_end(train):.3g}, validation {at_end(validation):.3g}: a gap "
-        f"of {at_end(gap):.3g}, up from {first:.3g} in the first epoch; regularize more: "
+        f"of {last:.3g}, up from {first:.3g} in the first epoch; regularize more: "
         f"{REMEDIES}",
-        evidence={"gap": at_end(gap), "train": at_end(train), "validation": at_end(validation)},
+        evidence={"gap": last, "train": at_end(train), "validation": at_end(validation)},
     )
 
 
@@ -96,12 +98,12 @@ def underfitting(curve: Curve, context: Context) -> Finding | None:
         curve.score("train"),
         curve.score("val"),
     )
-    if loss is None or train is None or validation is None or not _has_converged(loss):
-        return None
-    if steps_are_small(curve, context):
+    if loss is None or train is None or validation is None:
         return None
     is_low, least = _low(curve, context, max(at_end(train), at_end(validation)))
     if not is_low or at_end(train - validation) > NO_GAP:
+        return None
+    if not _has_converged(loss) or steps_are_small(curve, context):
         return None
     return Finding(
         kind="underfitting",

@@ -98,11 +98,11 @@ def initialization(curve: Curve, context: Context) -> Finding | None:
     are the rate's doing; a warm start has no chance to start from.
     """
     loss = curve.whole("train_loss", epochs=SETTLED)
-    if loss is None or curve.settings.get("warm_start") or falls_steadily(loss):
+    if loss is None or curve.settings.get("warm_start"):
         return None
     start = loss[:SETTLED]
     is_flat = start.max() - start.min() < FLAT * abs(start.mean())
-    if not is_flat or _stands(curve) or not _at_chance(curve, context):
+    if not is_flat or falls_steadily(loss) or _stands(curve) or not _at_chance(curve, context):
         return None
     chance = f" (ln {context.num_classes} is chance)" if context.num_classes else ""
     return Finding(

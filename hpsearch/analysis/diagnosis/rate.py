@@ -160,10 +160,11 @@ def _high(curve: Curve, context: Context, loss: Array) -> Trend | None:
     last = _last_half(loss)
     if len(last) < 4 or _median(curve, "update_ratio", np.inf) < SMALL_STEPS:
         return None
-    found = trend(last)
-    level = min([found.level, *curve.known("val_loss")[-1:]])
-    share = HIGH_BEHIND if context.is_behind(curve) else HIGH
-    return None if curve.settings.get("mixup") or level < share * loss[0] else found
+    level = min([median(last), *curve.known("val_loss")[-1:]])
+    is_high = level >= HIGH * loss[0] or (
+        level >= HIGH_BEHIND * loss[0] and context.is_behind(curve)
+    )
+    return trend(last) if is_high and not curve.settings.get("mixup") else None
 
 
 def _stands(curve: Curve, found: Trend, jitter: float) -> bool:
