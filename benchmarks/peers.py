@@ -6,11 +6,11 @@ optimizer are searched; each tool trains the same trials for the same epochs, va
 and tells its own storage. With --pruned all stop trials early: ASHA, successive halving.
 
 Each contestant is a process of its own, and all of its life is timed: imports, Ray's start, the
-data, the end. Ours is the command ``hpsearch run``, once before the others and once after them; the
-slower time counts. What takes too long is measured on some of the trials; what they took after the
-start is multiplied, and the line says so. While others are at work on the machine no time is worth
-anything, so before each contestant it is seen how idle the cores are, and there are verdicts on
-times only if they were.
+data, the end. Ours is the command ``hpsearch run``, as it comes and with ``--ray processes``, each
+once before the others and once after them; the slower time counts. What takes too long is measured
+on some of the trials; what they took after the start is multiplied, and the line says so. While
+others are at work on the machine no time is worth anything, so before each contestant it is seen
+how idle the cores are, and there are verdicts on times only if they were.
 """
 
 from __future__ import annotations
@@ -22,38 +22,20 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 import contestants
 import yaml
 from contestants import Task, Values
-from record import IDLE, idle_share, print_head, verdict
+from judging import TOOLS, Contest, Outcome, judge, print_outcome
+from record import idle_share, print_head
 
 import hpsearch
 
 SEARCHED = "learning_rate", "weight_decay", "batch_size", "optimizer"
-RESULTS_TARGET = 0.02  # by how much accuracies may differ between tools
 ENVIRONMENT = {"RAY_USAGE_STATS_ENABLED": "0"}
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Contest:
-    """A search; ``targets`` are how many times faster ours must be, ``better_target`` is that of
-    the better of Optuna and Ray Tune with reused actors. ``samples`` are trials that scale.
-    """
-
-    name: str
-    data: dict[str, Any]
-    train: dict[str, Any]
-    trials: int
-    epochs: int
-    targets: dict[str, float] = field(default_factory=dict)
-    better_target: float | None = None
-    samples: dict[str, int]
 
 
 MLP: dict[str, Any] = {"hidden_units": [50]}
@@ -94,30 +76,7 @@ CONTESTS = (
         samples={"plain": 8, "ray": 8},
     ),
 )
-TOOLS = {
-    "optuna": f"Optuna, SQLite, {os.cpu_count()} processes",
-    "ray_reused": "Ray Tune, actors reused",
-    "ray": "Ray Tune as it comes",
-    "plain": "plain PyTorch loop",
-}
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Outcome:
-    """What one tool took for all trials, and ``how`` that was found.
-
-    ``training_s`` of the ``seconds`` grow with the trials. ``values`` are the best validation
-    accuracies of the trials that it trained, which are all of them if it ``is_whole``; ``idle`` is
-    the share of the cores that nobody used just before.
-    """
-
-    seconds: float
-    training_s: float
-    values: list[float]
-    epochs: int
-    idle: float
-    is_whole: bool = True
-    how: str = ""
+WAYS = {"local": "", "processes": ", without Ray"}  # to run ours, and what a title ends with
 
 
 def main() -> None:
@@ -153,10 +112,9 @@ def _adapted(contest: Contest, given: argparse.Namespace) -> Contest:
 
 def _compete(contest: Contest, *, pruned: bool) -> None:
     stopping = ", early stopping" if pruned else ""
-    head = f"{contest.name}: {contest.trials} trials x {contest.epochs} epochs{stopping}"
-    print(head, flush=True)
-    before, params = _ours(contest, pruned=pruned)
-    _print("this project", before)
+    title = f"{contest.name}: {contest.trials} trials x {contest.epochs} epochs{stopping}"
+    print(f"{title}, contestants as they end", flush=True)
+    before, params = _each_way(contest, pruned=pruned)
     task = Task(
         data=contest.data,
         train=contest.train,
@@ -165,56 +123,24 @@ def _compete(contest: Contest, *, pruned: bool) -> None:
         folder="",
         pruned=pruned,
     )
-    tools = [tool for tool in TOOLS if not (pruned and tool == "plain")]
     outcomes = {}
-    for tool in tools:
-        outcomes[tool] = _outcome(contest, tool, task)
-        _print(TOOLS[tool], outcomes[tool])
-    after, _ = _ours(contest, pruned=pruned)
-    _print("this project once more", after)
-    idle = min(outcome.idle for outcome in (before, *outcomes.values(), after))
-    if idle < IDLE:
-        print(f"  others were at work, cores only {idle:.0%} idle: no verdicts on times")
-        contest = replace(contest, targets={}, better_target=None)
-    ours = max(before, after, key=lambda outcome: outcome.seconds)
-    for tool, outcome in outcomes.items():
-        print(f"  {TOOLS[tool]}: {_compared(contest, tool, outcome, ours)}")
-    _conclude(contest, ours, outcomes, pruned=pruned)
+    for tool in TOOLS:
+        if not (pruned and tool == "plain"):
+            outcomes[tool] = _outcome(contest, tool, task)
+            print_outcome(TOOLS[tool], outcomes[tool])
+    after, _ = _each_way(contest, pruned=pruned)
+    for way, ending in WAYS.items():
+        print(f"{title}{ending}")
+        judge(contest, (before[way], after[way]), outcomes, pruned=pruned)
 
 
-def _print(name: str, outcome: Outcome) -> None:
-    print(
-        f"  {name}: {outcome.seconds:.1f} s{outcome.how}, {outcome.epochs} epochs, "
-        f"best accuracy {max(outcome.values):.4f}, mean {fmean(outcome.values):.4f}",
-        flush=True,
-    )
-
-
-def _compared(contest: Contest, tool: str, outcome: Outcome, ours: Outcome) -> str:
-    times = outcome.seconds / ours.seconds
-    target = contest.targets.get(tool)
-    said = "" if target is None else verdict(f"{target:g}", reached=times >= target)
-    return f"{times:.1f} times ours{said}"
-
-
-def _conclude(
-    contest: Contest, ours: Outcome, outcomes: dict[str, Outcome], *, pruned: bool
-) -> None:
-    """Against the better of the two tools, and whether all that trained all found the same."""
-    whole = [ours, *(outcome for outcome in outcomes.values() if outcome.is_whole)]
-    times = min(outcomes[tool].seconds for tool in ("optuna", "ray_reused")) / ours.seconds
-    target = contest.better_target
-    said = "" if target is None else verdict(f"{target:g}", reached=times >= target)
-    print(f"  the better of Optuna and Ray Tune reused: {times:.2f} times ours{said}")
-    best = _range([max(outcome.values) for outcome in whole])
-    mean = _range([fmean(outcome.values) for outcome in whole])
-    differ = best if pruned else max(best, mean)  # who is stopped when is each tool's own affair
-    said = verdict(f"{RESULTS_TARGET:g}", reached=differ <= RESULTS_TARGET)
-    print(f"  best accuracies differ by {best:.4f}, means by {mean:.4f}{said}", flush=True)
-
-
-def _range(values: Sequence[float]) -> float:
-    return max(values) - min(values)
+def _each_way(contest: Contest, *, pruned: bool) -> tuple[dict[str, Outcome], list[dict[str, Any]]]:
+    """Ours in each of ``WAYS``, and the parameters of the trials, which are those of all ways."""
+    found = {}
+    for way, ending in WAYS.items():
+        found[way], params = _ours(contest, way, pruned=pruned)
+        print_outcome(f"this project{ending}", found[way])
+    return found, params
 
 
 def _outcome(contest: Contest, tool: str, task: Task) -> Outcome:
@@ -259,14 +185,14 @@ def _timed(tool: str, task: Task) -> Outcome:
     )
 
 
-def _ours(contest: Contest, *, pruned: bool) -> tuple[Outcome, list[dict[str, Any]]]:
-    """The command ``hpsearch run``, and the parameters of the trials that it trained."""
+def _ours(contest: Contest, way: str, *, pruned: bool) -> tuple[Outcome, list[dict[str, Any]]]:
+    """The command ``hpsearch run --ray WAY``, and the parameters of the trials that it trained."""
     with tempfile.TemporaryDirectory(prefix="hpsearch-peers-") as folder:
         spec, url = Path(folder, "peers.yaml"), f"sqlite:///{folder}/peers.db"
         spec.write_text(yaml.safe_dump(search_spec(contest, pruned=pruned), sort_keys=False))
         command = [sys.executable, "-m", "hpsearch", "run", str(spec), "--db", url, "--new"]
         idle = idle_share()
-        seconds = _run([*command, "--ray", "local"])
+        seconds = _run([*command, "--ray", way])
         trials = hpsearch.connect(url).trials(contest.name)
     if len(trials) != contest.trials:
         sys.exit(f"this project trained {len(trials)} of {contest.trials} trials")

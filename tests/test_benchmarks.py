@@ -25,6 +25,7 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 sys.path.append(str(BENCHMARKS))
 
 import contestants  # noqa: E402 - the folder is no package
+import judging  # noqa: E402
 import limit  # noqa: E402
 import peers  # noqa: E402
 import plain  # noqa: E402
@@ -87,7 +88,7 @@ def test_the_plain_loop_learns(params: dict[str, object], digits: plain.Examples
 @pytest.mark.parametrize("pruned", [False, True])
 @pytest.mark.parametrize("contest", peers.CONTESTS, ids=lambda contest: contest.name)
 def test_the_spec_of_a_contest_asks_for_what_the_peers_train(
-    contest: peers.Contest, pruned: bool
+    contest: judging.Contest, pruned: bool
 ) -> None:
     spec = peers.search_spec(
         replace(contest, data={"path": "mnist", **contest.data})
@@ -108,9 +109,9 @@ def test_the_spec_of_a_contest_asks_for_what_the_peers_train(
 def test_a_sample_stands_for_all_trials_where_each_costs_the_same(
     start: float, each: float, sample: int, n: int
 ) -> None:
-    def timed(tool: str, task: contestants.Task) -> peers.Outcome:
+    def timed(tool: str, task: contestants.Task) -> judging.Outcome:
         training_s = each * len(task.params)
-        return peers.Outcome(
+        return judging.Outcome(
             seconds=start + training_s, training_s=training_s, values=[], epochs=0, idle=1.0
         )
 

@@ -17,29 +17,31 @@ from make_speed_table import BEGIN, END, contests, newest, page, tables
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 
+import judging
 import peers
 import stacking
 
-OPTUNA, REUSED, AS_IT_COMES, PLAIN = (peers.TOOLS[tool] for tool in peers.TOOLS)
+OPTUNA, REUSED, AS_IT_COMES, PLAIN = (judging.TOOLS[tool] for tool in judging.TOOLS)
 
 
-def _outcome(seconds: float, *, idle: float = 1.0, how: str = "") -> peers.Outcome:
-    return peers.Outcome(
+def _outcome(seconds: float, *, idle: float = 1.0, how: str = "") -> judging.Outcome:
+    return judging.Outcome(
         seconds=seconds, training_s=seconds, values=[0.9, 0.95], epochs=20, idle=idle, how=how
     )
 
 
 def _printed(
-    contest: peers.Contest,
+    contest: judging.Contest,
     ours: tuple[float, float],
-    others: dict[str, peers.Outcome],
+    others: dict[str, judging.Outcome],
     *,
     pruned: bool = False,
 ) -> str:
-    """What peers.py prints of a contest that came out so."""
-    runs = iter([_outcome(seconds) for seconds in ours])
+    """What peers.py prints of a contest that came out so; without Ray ours takes half the time."""
+    before, after = ours
+    runs = iter([_outcome(seconds) for seconds in (before, before / 2, after, after / 2)])
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(io.StringIO()) as out:
-        patch.setattr(peers, "_ours", lambda contest, pruned: (next(runs), []))
+        patch.setattr(peers, "_ours", lambda contest, way, pruned: (next(runs), []))
         patch.setattr(peers, "_outcome", lambda contest, tool, task: others[tool])
         peers.print_head("torch")
         peers._compete(contest, pruned=pruned)
@@ -63,7 +65,7 @@ def _rows(folder: Path) -> list[list[str]]:
 
 def test_a_contest_is_shown_as_it_was_printed(tmp_path: Path) -> None:
     (tmp_path / "2026-01-02-peers.txt").write_text(_digits())
-    heads, _, row = _rows(tmp_path)
+    heads, _, row, without_ray = _rows(tmp_path)
     assert heads[:6] == ["search", "hpsearch", OPTUNA, REUSED, AS_IT_COMES, PLAIN]
     assert row == [
         "digits: 1000 trials x 10 epochs",
@@ -75,6 +77,8 @@ def test_a_contest_is_shown_as_it_was_printed(tmp_path: Path) -> None:
         "9.00 times",
         "best by 0.0000, mean by 0.0000; target 0.02",
     ]
+    assert without_ray[:2] == ["digits: 1000 trials x 10 epochs, without Ray", "5.0 s"]
+    assert without_ray[2] == "90.0 s: 18.0 times; target 10"
 
 
 @given(
@@ -86,11 +90,11 @@ def test_a_cell_says_missed_exactly_when_the_target_is(
     ours: tuple[float, float], optuna_s: float, reused_s: float
 ) -> None:
     contest = replace(peers.DIGITS, better_target=2.5)
-    others = dict.fromkeys(peers.TOOLS, _outcome(1.0))
+    others = dict.fromkeys(judging.TOOLS, _outcome(1.0))
     others |= {"optuna": _outcome(optuna_s), "ray_reused": _outcome(reused_s)}
     with TemporaryDirectory() as folder:
         Path(folder, "2026-01-02-peers.txt").write_text(_printed(contest, ours, others))
-        _, _, row = _rows(Path(folder))
+        _, _, row, _ = _rows(Path(folder))
     assert row[1] == f"{max(ours):,.1f} s"
     assert ("missed" in row[2]) == (optuna_s < 10 * max(ours))
     assert ("missed" in row[3]) == (reused_s < 10 * max(ours))
@@ -98,20 +102,21 @@ def test_a_cell_says_missed_exactly_when_the_target_is(
 
 
 def test_a_search_that_stops_early_comes_last_and_without_the_plain_loop(tmp_path: Path) -> None:
-    others = dict.fromkeys(peers.TOOLS, _outcome(30.0))
+    others = dict.fromkeys(judging.TOOLS, _outcome(30.0))
     early = _printed(replace(peers.DIGITS, targets={}), (5.0, 4.0), others, pruned=True)
     (tmp_path / "2026-01-01-peers-pruned.txt").write_text(early)
     (tmp_path / "2026-01-02-peers.txt").write_text(_digits())
-    *_, first, second = _rows(tmp_path)
+    *_, first, _, second, third = _rows(tmp_path)
     assert first[0] == "digits: 1000 trials x 10 epochs"
     assert second[0] == "digits: 1000 trials x 10 epochs, early stopping"
+    assert third[0] == "digits: 1000 trials x 10 epochs, early stopping, without Ray"
     assert second[5] == "—"
     assert "missed" not in " ".join(second)
 
 
 def test_times_beside_others_are_marked_and_have_no_verdict(tmp_path: Path) -> None:
     (tmp_path / "2026-01-02-peers.txt").write_text(_digits(idle=0.4))
-    *_, row = _rows(tmp_path)
+    *_, row, _ = _rows(tmp_path)
     assert row[0] == "digits: 1000 trials x 10 epochs (others were at work)"
     assert row[2] == "90.0 s: 9.0 times"
 

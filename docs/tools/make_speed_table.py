@@ -18,11 +18,11 @@ BEGIN, END = "<!-- speed: begin -->", "<!-- speed: end -->"
 
 OURS = ("this project", "this project once more")
 BETTER = "the better of Optuna and Ray Tune reused"
-_STOPPED = ", early stopping"
+_STOPPED, _WITHOUT_RAY = ", early stopping", ", without Ray"
 _DATED = re.compile(r"(\d{4}-\d\d-\d\d)-(.+)\.txt")
 _MACHINE = re.compile(r"^date \S+, Python \S+, (.+)$", re.MULTILINE)
 _VERDICT = r"(?:target (?P<target>[\d.]+): (?P<how>reached|MISSED))"
-_CONTEST = re.compile(rf"(\w+: \d+ trials x \d+ epochs(?:{_STOPPED})?)")
+_CONTEST = re.compile(rf"(\w+: \d+ trials x \d+ epochs(?:{_STOPPED})?(?:{_WITHOUT_RAY})?)")
 _TIME = re.compile(r"  (.+?): ([\d.]+) s(.*), \d+ epochs, best accuracy .*")
 _TIMES = re.compile(rf"  (?P<tool>.+?): (?P<times>[\d.]+) times ours(?: \({_VERDICT}\))?")
 _BUSY = re.compile(r"  others were at work, .*")
@@ -123,7 +123,7 @@ def contests(records: Sequence[Record]) -> list[Contest]:
                 contest = found[head[1]] = Contest(title=head[1])
             elif contest is not None:
                 contest.read(line)
-    return sorted(found.values(), key=lambda each: each.title.endswith(_STOPPED))
+    return sorted(found.values(), key=lambda each: _STOPPED in each.title)
 
 
 def _peers(records: Sequence[Record]) -> Iterator[str]:
@@ -133,7 +133,8 @@ def _peers(records: Sequence[Record]) -> Iterator[str]:
     tools = list(dict.fromkeys(tool for one in found for tool in one.seconds if tool not in OURS))
     yield (
         "One search in each tool: the same trials for the same epochs, each tool's process timed "
-        "whole, from Enter to its end. Of hpsearch the slower of two runs counts; *times* are how "
+        "whole, from Enter to its end. hpsearch as it comes starts Ray and its dashboard; *without "
+        "Ray* is `--ray processes`. Of two runs of hpsearch the slower counts; *times* are how "
         "many times as long the others took. *About*: measured on some of the trials."
     )
     heads = ["search", "hpsearch", *tools, "the better of Optuna and Ray Tune reused", "accuracies"]
