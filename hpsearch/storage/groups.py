@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
 from datetime import datetime
+from functools import cache
 
 from sqlalchemy import Connection, select, update
 from sqlalchemy.dialects import postgresql, sqlite
@@ -31,13 +32,17 @@ def keep_group(connection: Connection, search_id: int, group: GroupRecord, now: 
     Only the epoch from which it measures is not settled before it has measured.
     """
     row = {**asdict(group), "search_id": search_id, "created_at": now}
-    statement = _INSERT[connection.dialect.name](GroupRow).values(row)
-    connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=["search_id", "number"],
-            set_={"start_epoch": statement.excluded.start_epoch},
-            where=GroupRow.width.is_(None),
-        )
+    connection.execute(_keep(connection.dialect.name), row)
+
+
+@cache
+def _keep(dialect: str) -> sqlite.Insert | postgresql.Insert:
+    """Built once: to build it takes longer than to execute it."""
+    statement = _INSERT[dialect](GroupRow)
+    return statement.on_conflict_do_update(
+        index_elements=["search_id", "number"],
+        set_={"start_epoch": statement.excluded.start_epoch},
+        where=GroupRow.width.is_(None),
     )
 
 

@@ -11,7 +11,7 @@ from datetime import datetime
 from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import Connection, func, update
+from sqlalchemy import Connection, bindparam, func, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from hpsearch.storage.bulk import execute_rows
@@ -19,6 +19,7 @@ from hpsearch.storage.events import add_event
 from hpsearch.storage.records import FINISHED, FailureKind, ReportCommit, TrialProgress
 from hpsearch.storage.tables import MetricRow, TrialRow
 from hpsearch.storage.trials import update_trials
+from hpsearch.storage.types import UtcDateTime
 
 METRIC_COLUMNS = tuple(column.name for column in MetricRow.__table__.c if not column.primary_key)
 _ADMITTED = {"trial_id", "epoch", *METRIC_COLUMNS}
@@ -28,6 +29,17 @@ _INSERT_METRICS = {
     "sqlite": sqlite.insert(MetricRow).on_conflict_do_nothing(),
     "postgresql": postgresql.insert(MetricRow).on_conflict_do_nothing(),
 }
+_START = (
+    update(TrialRow)
+    .where(TrialRow.search_id == bindparam("search"))
+    .where(TrialRow.id.in_(bindparam("trials", expanding=True)))
+    .values(
+        state="running",
+        worker=bindparam("on"),
+        attempts=TrialRow.attempts + 1,
+        started_at=func.coalesce(TrialRow.started_at, bindparam("now", type_=UtcDateTime())),
+    )
+)
 _SET = ("epochs", "value", "spread", "best_epoch", "seconds", "state", "stopped_early")
 _FAILURE = ("failure_kind", "failure_message")
 _CHECKPOINT = ("checkpoint_file", "checkpoint_row", "checkpoint_epoch")
@@ -40,16 +52,8 @@ def start_group(
     connection: Connection, search_id: int, trial_ids: Sequence[int], worker: str, now: datetime
 ) -> None:
     """Set trials running on ``worker``, one attempt more."""
-    connection.execute(
-        update(TrialRow)
-        .where(TrialRow.search_id == search_id, TrialRow.id.in_(trial_ids))
-        .values(
-            state="running",
-            worker=worker,
-            attempts=TrialRow.attempts + 1,
-            started_at=func.coalesce(TrialRow.started_at, now),
-        )
-    )
+    given = {"search": search_id, "trials": trial_ids, "on": worker, "now": now}
+    connection.execute(_START, given)
 
 
 def commit_report(
