@@ -50,24 +50,26 @@ def commit(old: Mapping[int, TrialRecord], new: list[TrialRecord], report: Repor
     """Rows for the epochs that are new, and the progress of the trials that changed."""
     fresh = {trial.id for trial in new if trial.epochs > old[trial.id].epochs}
     share_s = _share_s(report)
-    rows = [
-        (trial, {name: values[i] for name, values in report.metrics.items()})
-        for i, trial in enumerate(report.trials)
-    ]
-    rows += [(end.trial, end.metrics) for end in report.diverged]
+    alive = _stored(report.metrics)
     return ReportCommit(
         epoch=report.epoch,
         metrics=[
-            {
-                "trial_id": trial,
-                "seconds": share_s,
-                **{name: value for name, value in metrics.items() if name in METRIC_COLUMNS},
-            }
-            for trial, metrics in rows
+            {"trial_id": trial, "seconds": share_s, **dict(zip(alive, values, strict=True))}
+            for trial, *values in zip(report.trials, *alive.values(), strict=True)
             if trial in fresh
+        ]
+        + [
+            {"trial_id": end.trial, "seconds": share_s, **_stored(end.metrics)}
+            for end in report.diverged
+            if end.trial in fresh
         ],
         progress=tuple(_progress(trial) for trial in new),
     )
+
+
+def _stored(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that the database has a column for."""
+    return {name: values for name, values in metrics.items() if name in METRIC_COLUMNS}
 
 
 def _share_s(report: Report) -> float:
@@ -103,7 +105,7 @@ def _advanced(
                 "checkpoint_epoch": report.epoch,
             }
         if changes:
-            yield replace(trial, **changes)
+            yield trial.changed(changes)
 
 
 def _state(trial: TrialRecord, report: Report) -> TrialState:

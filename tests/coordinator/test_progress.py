@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from coordinated import a_record
 
 from hpsearch.coordinator.progress import advance, commit
@@ -26,6 +27,13 @@ def _report(epoch: int, *values: float, **fields: object) -> Report:
     trials = tuple(range(1, len(values) + 1))
     metrics = {"val_accuracy": list(values)}
     return Report(epoch=epoch, trials=trials, metrics=metrics, seconds=2.0, **fields)
+
+
+def test_a_changed_trial_is_what_replace_gives() -> None:
+    changes = {"epochs": 3, "state": "running", "value": 0.6}
+    assert TRIAL.changed(changes) == replace(TRIAL, **changes)
+    with pytest.raises(TypeError, match="epoch"):
+        TRIAL.changed({"epoch": 3})
 
 
 def test_the_spread_is_that_of_the_best_epoch() -> None:
