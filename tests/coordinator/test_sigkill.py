@@ -17,6 +17,7 @@ import pytest
 import torch
 import yaml
 from coordinated import finished_table
+from left_over import left_of
 from training_cases import blobs
 
 from hpsearch.storage import groups
@@ -90,7 +91,7 @@ def _kill_after_progress(process: subprocess.Popen[bytes], repository: Repositor
         time.sleep(0.1)
     time.sleep(random.uniform(0, 0.3))
     alive = process.poll() is None
-    os.killpg(process.pid, signal.SIGKILL)
+    os.killpg(process.pid, signal.SIGKILL)  # worker processes are in groups of their own
     process.wait()
     return alive
 
@@ -153,18 +154,19 @@ def test_a_search_killed_many_times_has_the_table_of_one_that_was_not(
     assert _killed_table(folder, database_url, NUM_KILLS) == undisturbed
 
 
-def test_a_search_on_ray_that_was_killed_has_the_table_of_one_that_was_not(
-    folder: Path, tmp_path: Path
+@pytest.mark.parametrize("ray", ["local", "processes"])
+def test_a_search_with_workers_that_was_killed_has_the_table_of_one_that_was_not(
+    folder: Path, tmp_path: Path, ray: str
 ) -> None:
     tables = [
-        _killed_table(folder, f"sqlite:///{tmp_path / name}.db", kills, "local")
+        _killed_table(folder, f"sqlite:///{tmp_path / name}.db", kills, ray)
         for name, kills in (("undisturbed", 0), ("killed", 1))
     ]
     assert tables[0] == tables[1]
 
 
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("ray", ["none", "local"])
+@pytest.mark.parametrize("ray", ["none", "local", "processes"])
 def test_a_search_that_is_asked_to_stop_says_how_to_go_on(
     folder: Path, sqlite_url: str, sent: signal.Signals, ray: str
 ) -> None:
@@ -183,6 +185,7 @@ def test_a_search_that_is_asked_to_stop_says_how_to_go_on(
     assert "go on with `hpsearch resume 1`" in said
     assert "Traceback" not in said
     assert repository.find_search(1).state == "stopped"
+    assert ray == "local" or left_of(process.pid) == []  # Ray ends in a session of its own
     database.close()
 
 

@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import psutil
 import pytest
+from left_over import left_of
 
 from hpsearch.errors import HpsearchError
 from hpsearch.executors.cluster import Cluster
@@ -189,53 +189,40 @@ stages: [{{name: only, trials: 2, epochs: 1}}]
 """
 
 
-def _start(folder: Path, **data: str) -> subprocess.Popen[str]:
+def _start(folder: Path, ray: str, **data: str) -> subprocess.Popen[str]:
     """``hpsearch run`` of a spec, in a session of its own."""
     (folder / "spec.yaml").write_text(SPEC.format(**data))
     return subprocess.Popen(
-        [sys.executable, "-m", "hpsearch", "run", "spec.yaml"],
+        [sys.executable, "-m", "hpsearch", "run", "spec.yaml", "--ray", ray],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         cwd=folder,
-        env={**os.environ, "RAY_ADDRESS": ""},
+        env={**os.environ, "RAY_ADDRESS": "127.0.0.1:1"},  # nothing to one who says where
         start_new_session=True,
     )
 
 
-def _left_of(session: int) -> list[str]:
-    """What is still running of a session, after a few moments in which it may end."""
-    for _ in range(100):
-        alive = [p for p in psutil.process_iter(["name", "status"]) if _session_of(p) == session]
-        if not alive:
-            return []
-        time.sleep(0.1)
-    return [process.info["name"] for process in alive]
-
-
-def _session_of(process: psutil.Process) -> int | None:
-    try:
-        return None if process.status() == psutil.STATUS_ZOMBIE else os.getsid(process.pid)
-    except (psutil.Error, OSError):
-        return None
-
-
-def test_a_spec_whose_data_are_refused_leaves_no_ray_behind(tmp_path: Path) -> None:
-    process = _start(tmp_path, source="npz", path="nothing.npz")
+@pytest.mark.parametrize("ray", ["local", "processes"])
+def test_a_spec_whose_data_are_refused_leaves_nothing_behind(tmp_path: Path, ray: str) -> None:
+    process = _start(tmp_path, ray, source="npz", path="nothing.npz")
     out, error = process.communicate(timeout=120)
     assert (out, process.returncode) == ("", 1)
     assert len(error.splitlines()) == 1
     assert "nothing.npz" in error
-    assert _left_of(process.pid) == []
+    assert left_of(process.pid) == []
     assert not (tmp_path / "hpsearch.db").exists()
 
 
+@pytest.mark.parametrize("ray", ["local", "processes"])
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
-def test_a_search_is_stopped_while_ray_starts(tmp_path: Path, stop: signal.Signals) -> None:
-    process = _start(tmp_path, source="digits", path="null")
+def test_a_search_is_stopped_while_its_workers_start(
+    tmp_path: Path, stop: signal.Signals, ray: str
+) -> None:
+    process = _start(tmp_path, ray, source="digits", path="null")
     while not (tmp_path / "hpsearch.db").exists() and process.poll() is None:
         time.sleep(0.01)  # the database is opened as soon as the data are read
     process.send_signal(stop)
     _, error = process.communicate(timeout=120)
     assert (error.split(), process.returncode) == (["stopped"], 130)
-    assert _left_of(process.pid) == []
+    assert left_of(process.pid) == []

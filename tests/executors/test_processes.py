@@ -1,0 +1,221 @@
+"""Worker processes: how they start, what they see, and that none outlives what started it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import psutil
+import pytest
+from left_over import left_of_pids
+from training_cases import blobs, config, group
+
+from hpsearch.errors import HpsearchError
+from hpsearch.executors.backends import starting
+from hpsearch.executors.base import Ended, Lost, Reported, Update
+from hpsearch.executors.crew import Crew
+from hpsearch.executors.inprocess import InProcessExecutor
+from hpsearch.executors.machine import gpus_of, visible_gpus
+from hpsearch.executors.pool import pool
+from hpsearch.executors.processes import ProcessExecutor
+from hpsearch.spec.search import Resources
+
+ALONE = Resources(workers=1)
+TRAINS = """
+from training_cases import blobs, config, group
+from hpsearch.executors.crew import Crew
+from hpsearch.executors.processes import ProcessExecutor
+from hpsearch.spec.search import Resources
+
+crew = Crew(Resources())
+executor = ProcessExecutor(crew, blobs(num_train=500_000), "killed")
+print(executor.device)
+for number in range(executor.num_slots):  # a million steps an epoch
+    executor.start(number, group(config(batch_size=1), epochs=1))
+print(*[process.pid for process in crew.processes], flush=True)
+executor.wait(600)
+"""
+SCRIPT = """
+import hpsearch
+print("this file is run")
+spec = {
+    "name": "script",
+    "data": {"source": "digits"},
+    "space": {"learning_rate": {"log_uniform": [1e-3, 1e-1]}},
+    "stages": [{"name": "only", "trials": 4, "epochs": 1}],
+}
+result = hpsearch.run(spec, ray="processes")
+print(len(result.trials()) >= 4)
+"""
+
+
+@pytest.fixture
+def crew() -> Iterator[Crew]:
+    made = Crew(ALONE)
+    yield made
+    made.end()
+
+
+def test_workers_end_in_the_midst_of_an_epoch_when_what_started_them_is_killed() -> None:
+    parent = subprocess.Popen(
+        [sys.executable, "-c", TRAINS],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[1],
+    )
+    assert parent.stdout is not None
+    _, pids = parent.stdout.readline(), [int(pid) for pid in parent.stdout.readline().split()]
+    assert pids
+    assert all(psutil.pid_exists(pid) for pid in pids)
+    parent.kill()
+    parent.communicate()
+    assert left_of_pids(pids) == []
+
+
+def test_ctrl_c_in_a_terminal_reaches_no_worker(crew: Crew) -> None:
+    (worker,) = crew.processes
+    assert os.getpgid(worker.pid) != os.getpgid(0)
+    assert os.getsid(worker.pid) == os.getsid(0)
+
+
+def test_workers_of_a_search_whose_data_are_refused_are_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    crews: list[Crew] = []
+    monkeypatch.setattr(
+        "hpsearch.executors.crew.Crew", lambda resources: crews.append(Crew(resources)) or crews[0]
+    )
+
+    def refused() -> None:
+        with starting("processes", "refused", ALONE):
+            pids.extend(worker.pid for worker in crews[0].processes)
+            raise ValueError("no data")
+
+    pids: list[int] = []
+    with pytest.raises(ValueError, match="no data"):
+        refused()
+    assert len(pids) == 1
+    assert left_of_pids(pids) == []
+
+
+def test_a_script_without_a_guard_is_not_run_again_by_its_workers(tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(SCRIPT)
+    environment = {**os.environ, "HPSEARCH_DATABASE_URL": ""}
+    command = [sys.executable, "script.py"]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.stderr) == ("this file is run\nTrue\n", "")
+
+
+def test_a_worker_that_cannot_start_says_why_and_only_in_the_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "torch.py").write_text("print('hello')\nraise ImportError('no torch here')")
+    monkeypatch.syspath_prepend(tmp_path)  # workers import what would be imported here
+    with closing(ProcessExecutor(Crew(ALONE), blobs(), "broken")) as made:
+        expected = r"^a worker could not start: ImportError: no torch here \(exit code 1\)$"
+        with pytest.raises(HpsearchError, match=expected):
+            made.device  # noqa: B018 - it is waited for
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_lost_worker_is_said_to_be_killed(crew: Crew) -> None:
+    made = ProcessExecutor(crew, blobs(), "lost")
+    os.kill(crew.processes[0].pid, signal.SIGKILL)
+    made.start(1, group(config(), epochs=1))
+    assert made.wait(60) == [Lost(group=1, message="its process is gone: ended by SIGKILL")]
+
+
+def test_a_worker_trains_to_the_last_bit_as_this_process_does(crew: Crew) -> None:
+    here = InProcessExecutor(blobs(), num_threads=crew.pool.threads)
+    there = ProcessExecutor(crew, blobs(), "there")
+    assert there.device == here.device
+    mixed = group(config(), config(optimizer="adam", dropout=0.2), epochs=3)
+    metrics = []
+    for executor in (here, there):
+        executor.start(1, mixed)
+        found: list[Update] = []
+        while Ended(group=1) not in found:
+            found += executor.wait(60)
+        # as texts: nothing equals NaN, which stands for units that cannot be saturated
+        metrics.append([repr(u.report.metrics) for u in found if isinstance(u, Reported)])
+    here.close()
+    assert len(metrics[0]) == 3
+    assert metrics[0] == metrics[1]
+
+
+def test_ending_a_crew_leaves_no_process_and_no_file(crew: Crew) -> None:
+    files = len(os.listdir("/proc/self/fd")) if Path("/proc/self/fd").exists() else 0
+    other = Crew(ALONE)
+    pids = [worker.pid for worker in other.processes]
+    ProcessExecutor(other, blobs(), "ended").close()
+    assert not any(psutil.pid_exists(pid) for pid in pids)
+    assert not files or len(os.listdir("/proc/self/fd")) == files
+
+
+@pytest.mark.parametrize(
+    ("told", "found"),
+    [("", ()), ("0,2", ("0", "2")), ("MIG-1/2, GPU-3", ("MIG-1/2", "GPU-3")), ("1,-1,2", ("1",))],
+)
+def test_gpus_are_those_that_cuda_would_see(
+    told: str, found: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", told)
+    assert visible_gpus() == found
+
+
+def test_gpus_are_counted_from_the_driver_if_nothing_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    for name in ("0000:01:00.0", "0000:02:00.0"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setattr("hpsearch.executors.machine.DRIVER", tmp_path)
+    assert visible_gpus() == ("0", "1")
+    monkeypatch.setattr("hpsearch.executors.machine.DRIVER", tmp_path / "none")
+    assert visible_gpus() == ()
+
+
+@pytest.mark.parametrize(
+    ("each", "of_workers"),
+    [
+        ("auto", [("a",), ("b",), ("c",), ("d",)]),
+        (0.5, [("a",), ("a",), ("b",), ("b",), ("c",), ("c",), ("d",), ("d",)]),
+        (0.4, [("a",), ("a",), ("b",), ("b",), ("c",), ("c",), ("d",), ("d",)]),
+        (2, [("a", "b"), ("c", "d")]),
+        (0, [(), ()]),
+    ],
+)
+def test_each_worker_has_gpus_of_its_own_or_a_part_of_one(
+    each: float | str, of_workers: list[tuple[str, ...]]
+) -> None:
+    gpus = ("a", "b", "c", "d")
+    made = pool(2, len(gpus), Resources(gpus_per_worker=each))
+    assert [gpus_of(n, made, gpus) for n in range(made.num_workers)] == of_workers
+
+
+def test_a_worker_is_told_its_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
+    made = Crew(Resources(gpus_per_worker=0.5, workers=3))
+    told = [_environment(worker.pid)["CUDA_VISIBLE_DEVICES"] for worker in made.processes]
+    made.end()
+    assert told == ["5", "5", "7"]
+
+
+def _environment(pid: int) -> dict[str, str]:
+    """Of a process that has just started: for a moment there is nothing to read."""
+    while not (found := psutil.Process(pid).environ()):
+        pass
+    return found
+
+
+def test_more_gpus_than_the_machine_has_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    with pytest.raises(HpsearchError, match=r"at most 0.*but got 1"):
+        Crew(Resources(gpus_per_worker=1))
