@@ -1,4 +1,4 @@
-"""What runs on the machine with the device: data, the training loop, the Ray actor.
+"""What runs on the machine with the device: data, the training loop, the worker.
 
 Importing this package loads no torch; ``workers.training`` does.
 """

@@ -27,10 +27,10 @@ COLOURS = {"pass": "green", "warn": "yellow", "fail": "red", "skip": "dim"}
 @db_option
 @click.option(
     "--ray",
-    metavar="none|local|ADDRESS",
+    metavar="none|processes|local|ADDRESS",
     default="none",
-    help="Where to check: in this process (none, the default), on Ray here (local), or on a worker "
-    "of the cluster at ADDRESS.",
+    help="Where to check: in this process (none, the default), in a worker process of this machine "
+    "(processes), on Ray here (local), or on a worker of the cluster at ADDRESS.",
 )
 @click.option(
     "--format",

@@ -26,10 +26,11 @@ set_option: Decorator = click.option(
 )
 ray_option: Decorator = click.option(
     "--ray",
-    metavar="local|ADDRESS|none",
+    metavar="local|ADDRESS|processes|none",
     default=None,
-    help="Start Ray here (local, the default), join the cluster at ADDRESS (also RAY_ADDRESS), or "
-    "train in this process (none).",
+    help="Start Ray here (local, the default), join the cluster at ADDRESS (also RAY_ADDRESS), "
+    "train in worker processes of this machine without Ray (processes), which start sooner and "
+    "have no dashboard, or in this process (none).",
 )
 format_option: Decorator = click.option(
     "--format",

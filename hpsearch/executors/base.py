@@ -1,7 +1,7 @@
 """Executor: how groups are run. The coordinator starts groups on it and waits for what they report.
 
-Implemented by ``ray`` (actors), ``inprocess`` (debugging) and ``simulated`` (no training); one
-contract suite runs over all of them.
+Implemented by ``ray`` (actors), ``processes`` (of one machine), ``inprocess`` (debugging) and
+``simulated`` (no training); one contract suite runs over all of them.
 """
 
 from __future__ import annotations

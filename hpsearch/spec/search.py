@@ -71,7 +71,7 @@ class Stage(Frozen):
 
 
 class Resources(Frozen):
-    """What a search may use: how many Ray actors, and how many rows are trained at once.
+    """What a search may use: how many workers, and how many rows are trained at once.
 
     A trial is a row, or with k folds k rows. With ``width`` auto that is measured.
     """

@@ -63,6 +63,16 @@ def test_a_healthy_search_shows_its_verdicts_and_its_cost(call: Hpsearch, folder
     assert not (folder / "hpsearch.db").exists()
 
 
+def test_a_worker_process_comes_to_the_verdicts_of_this_process(call: Hpsearch) -> None:
+    found = []
+    for ray in ("none", "processes"):
+        code, out, err = call("check", "small.yaml", "--ray", ray, "--format", "json")
+        assert (code, err) == (0, "")
+        results = json.loads(out)["checks"]
+        found.append([(result["name"], result["probe"], result["verdict"]) for result in results])
+    assert found[0] == found[1]
+
+
 def test_a_failed_check_is_an_exit_code_and_one_line(call: Hpsearch) -> None:
     code, out, err = call("check", "dead.yaml")
     assert code == 1
