@@ -5,9 +5,7 @@ Called by ``hpsearch.analysis.frames``.
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -16,21 +14,6 @@ from hpsearch.spec.space import Choice, Definition, Parameter, Value
 from hpsearch.storage import codec
 
 DType = Any  # the name of a dtype, or a CategoricalDtype
-
-
-@contextmanager
-def no_collection() -> Iterator[None]:
-    """Without garbage collection: thousands of rows, in no cycles, set off collections of all else.
-
-    They took a good part of the time of a frame of 10,000 trials.
-    """
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def to_frame(rows: Sequence[Sequence[Any]], dtypes: Mapping[str, DType]) -> pd.DataFrame:

@@ -10,7 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-from hpsearch.analysis.columns import dtype_of, no_collection, to_frame, to_lists, to_series
+from hpsearch.analysis.collection import no_collection
+from hpsearch.analysis.columns import dtype_of, to_frame, to_lists, to_series
 from hpsearch.spec.space import Choice, Definition, Space
 from hpsearch.storage import codec, queries, trials
 from hpsearch.storage.records import StageRecord

@@ -14,6 +14,7 @@ from sqlalchemy import (
     JSON,
     ColumnElement,
     Connection,
+    Double,
     Integer,
     Row,
     Select,
@@ -25,6 +26,7 @@ from sqlalchemy import (
     literal,
     or_,
     select,
+    type_coerce,
 )
 from sqlalchemy.orm import InstrumentedAttribute, aliased
 
@@ -69,7 +71,8 @@ def best(
 def curves(connection: Connection, search_id: int) -> Sequence[Row[Any]]:
     """One row per trial and epoch, by number; a continued trial has its parent's epochs too.
 
-    Lists come as their JSON, for ``codec.decode_all``.
+    Lists come as their JSON, for ``codec.decode_all``, and numbers as the driver has them, which
+    may be 'nan' on SQLite: whole columns are made floats in one go.
     """
     lineage = _lineage(search_id)
     metrics = (_as_read(getattr(MetricRow, name)) for name in METRIC_COLUMNS)
@@ -176,8 +179,9 @@ def widths(connection: Connection) -> Sequence[Row[Any]]:
 
 
 def _as_read(column: InstrumentedAttribute[Any]) -> ColumnElement[Any]:
-    is_list = isinstance(column.type, JSON)
-    return cast(column, Text).label(column.key) if is_list else column.expression
+    if isinstance(column.type, JSON):
+        return cast(column, Text).label(column.key)
+    return type_coerce(column, Double).label(column.key)
 
 
 def _trials(search_id: int) -> Select[*tuple[Any, ...]]:

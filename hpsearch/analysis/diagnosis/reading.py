@@ -9,7 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from sqlalchemy import Row
 
+from hpsearch.analysis.collection import no_collection
 from hpsearch.analysis.diagnosis.curve import Array, Curve
 from hpsearch.spec.search import Search
 from hpsearch.storage import codec, queries
@@ -28,8 +30,13 @@ def read_curves(
 
     Metrics that an older version did not store are NaN.
     """
-    with repository.database.read() as connection:
-        rows = queries.curves(connection, search_id)
+    with no_collection(), repository.database.read() as connection:
+        return _curves(queries.curves(connection, search_id), spec, trials)
+
+
+def _curves(
+    rows: Sequence[Row[Any]], spec: Search, trials: Iterable[TrialRecord]
+) -> dict[int, Curve]:
     if not rows:
         return {}
     names = tuple(rows[0]._fields)
