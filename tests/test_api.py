@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from coordinated import PROVENANCE, a_search
 from training_cases import blobs
@@ -135,6 +136,17 @@ def test_a_search_whose_data_changed_is_not_gone_on_with(folder: Path) -> None:
         hpsearch.run(SMALL, ray="none")
     _write_data(folder, 60)
     assert len(hpsearch.run(SMALL, ray="none").trials()) >= 4
+
+
+def test_a_search_that_another_carries_out_leaves_no_worker_processes(folder: Path) -> None:
+    with pytest.raises(Stopped):
+        hpsearch.run(SMALL, ray="none", observer=_interrupt)
+    repository = Repository(Database("sqlite:///hpsearch.db"))
+    repository.acquire(repository.find_search("small").id, ELSEWHERE)
+    before = psutil.Process().children()
+    with pytest.raises(LeaseHeld):
+        hpsearch.run(SMALL, ray="processes")
+    assert psutil.Process().children() == before
 
 
 def test_a_checkpoint_folder_that_cannot_be_written_is_refused(

@@ -29,6 +29,7 @@ class Crew:
         self.pool = pool(num_cpus(), len(self._gpus), resources)
         self.data_file = open_file()
         self.processes: list[WorkerProcess] = []
+        self._has_ended = False
         try:
             for place in range(self.pool.num_workers):
                 self.processes.append(self._started(place))
@@ -44,14 +45,14 @@ class Crew:
 
     def end(self) -> None:
         """Kill all of them. May be called twice."""
-        if not self.data_file:
+        if self._has_ended:
             return
+        self._has_ended = True
         for process in self.processes:
             process.kill()  # first all of them, so that each ends while others are waited for
         for process in self.processes:
             process.end()
         os.close(self.data_file)
-        self.processes, self.data_file = [], 0
 
     def _started(self, place: int) -> WorkerProcess:
         return WorkerProcess(self.data_file, ",".join(gpus_of(place, self.pool, self._gpus)))

@@ -14,13 +14,23 @@ from hpsearch.executors.pool import Pool
 
 DRIVER = Path("/proc/driver/nvidia/gpus")  # has an entry a GPU
 VISIBLE = "CUDA_VISIBLE_DEVICES"
+QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container: microseconds of processor time, in so many
 
 
 def num_cpus() -> int:
-    """Those that this process may run on, which a container or taskset may have limited."""
+    """Those that this process may use: taskset limits which, a container how many."""
     if hasattr(os, "sched_getaffinity"):  # on Linux
-        return len(os.sched_getaffinity(0))
+        return max(1, min(len(os.sched_getaffinity(0)), _quota()))
     return os.cpu_count() or 1
+
+
+def _quota() -> int:
+    """How many cores' time a container may use; where nothing is said, all that there are."""
+    try:
+        used, period = QUOTA.read_text().split()
+    except (OSError, ValueError):
+        used, period = "max", ""
+    return (os.cpu_count() or 1) if used == "max" else int(used) // int(period)
 
 
 def visible_gpus() -> tuple[str, ...]:

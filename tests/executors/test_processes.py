@@ -20,7 +20,7 @@ from hpsearch.executors.backends import starting
 from hpsearch.executors.base import Ended, Lost, Reported, Update
 from hpsearch.executors.crew import Crew
 from hpsearch.executors.inprocess import InProcessExecutor
-from hpsearch.executors.machine import gpus_of, visible_gpus
+from hpsearch.executors.machine import gpus_of, num_cpus, visible_gpus
 from hpsearch.executors.pool import pool
 from hpsearch.executors.processes import ProcessExecutor
 from hpsearch.spec.search import Resources
@@ -157,6 +157,20 @@ def test_ending_a_crew_leaves_no_process_and_no_file(crew: Crew) -> None:
     ProcessExecutor(other, blobs(), "ended").close()
     assert not any(psutil.pid_exists(pid) for pid in pids)
     assert not files or len(os.listdir("/proc/self/fd")) == files
+
+
+@pytest.mark.parametrize(
+    ("quota", "found"), [("max 100000", 8), ("250000 100000", 2), ("50000 100000", 1), (None, 8)]
+)
+def test_a_container_has_as_many_cores_as_its_quota(
+    quota: str | None, found: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if quota is not None:
+        (tmp_path / "cpu.max").write_text(f"{quota}\n")
+    monkeypatch.setattr("hpsearch.executors.machine.QUOTA", tmp_path / "cpu.max")
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(8)), raising=False)
+    monkeypatch.setattr("os.cpu_count", lambda: 16)
+    assert num_cpus() == found
 
 
 @pytest.mark.parametrize(
