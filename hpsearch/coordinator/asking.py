@@ -60,7 +60,10 @@ class Asker:
     ) -> list[NewTrial]:
         mine = [trial for trial in trials if trial.branch == branch.key]
         sampler = self._sampler(stage, branch, mine, generation)
-        return fresh(branch.key, sampler.ask(count), generation=generation, epochs=stage.epochs)
+        asked = sampler.ask(count)
+        return fresh(
+            branch.key, asked, generation=generation, epochs=stage.epochs, stage_id=stage.id
+        )
 
     def _sampler(
         self, stage: StageRecord, branch: Branch, mine: list[TrialRecord], generation: int

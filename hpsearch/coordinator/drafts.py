@@ -18,10 +18,13 @@ from workers.keys import key
 
 
 def fresh(
-    branch: str, sampled: Iterable[Params], *, generation: int, epochs: int
+    branch: str, sampled: Iterable[Params], *, generation: int, epochs: int, stage_id: int
 ) -> list[NewTrial]:
-    """Trials that a sampler asked for."""
-    return [_draft(branch, params, epochs, generation=generation) for params in sampled]
+    """Trials that a sampler asked for, of an open stage."""
+    return [
+        _draft(branch, params, epochs, generation=generation, stage_id=stage_id)
+        for params in sampled
+    ]
 
 
 def continued(parent: TrialRecord, epochs: int) -> NewTrial:

@@ -187,8 +187,7 @@ class Coordinator:
         stage = self._view.stages[-1]
         generation = self._asker.next_generation(stage)
         if generation:
-            trials = [replace(trial, stage_id=stage.id) for trial in self._pack(generation)]
-            self._adopt(_groups(self._ledger.add_trials(trials)))
+            self._adopt(_groups(self._ledger.add_trials(self._pack(generation))))
         return bool(generation)
 
     def _open_stage(self) -> bool:

@@ -22,6 +22,7 @@ from hpsearch.storage.tables import StageRow, TrialRow
 
 _STAGE = [StageRow.__table__.c[field.name] for field in fields(StageRecord)]
 _TRIAL = [TrialRow.__table__.c[field.name] for field in fields(TrialRecord)]
+_GIVEN = {kind: [field.name for field in fields(kind)] for kind in (NewStage, NewTrial)}
 _INSERT = insert(TrialRow)
 _UNSTARTED = {"state": "waiting", "attempts": 0, "seconds": 0.0, "stopped_early": False}
 
@@ -145,4 +146,4 @@ def _stage(row: Row[Any]) -> StageRecord:
 
 def _values(record: NewStage | NewTrial) -> dict[str, Any]:
     """Not ``dataclasses.asdict``: that would take branches and reasons apart too."""
-    return {field.name: getattr(record, field.name) for field in fields(record)}
+    return {name: getattr(record, name) for name in _GIVEN[type(record)]}
