@@ -69,14 +69,19 @@ def judge(
     for tool, outcome in outcomes.items():
         print_outcome(TOOLS[tool], outcome)
     print_outcome("this project once more", after)
-    idle = min(outcome.idle for outcome in (before, *outcomes.values(), after))
-    if idle < IDLE:
-        print(f"  others were at work, cores only {idle:.0%} idle: no verdicts on times")
-        contest = replace(contest, targets={}, better_target=None)
+    contest = _judged(contest, min(o.idle for o in (before, *outcomes.values(), after)))
     ours = max(before, after, key=lambda outcome: outcome.seconds)
     for tool, outcome in outcomes.items():
         print(f"  {TOOLS[tool]}: {_compared(contest, tool, outcome, ours)}")
     _conclude(contest, ours, outcomes, pruned=pruned)
+
+
+def _judged(contest: Contest, idle: float) -> Contest:
+    """Without targets for times if the cores were not ``idle`` before each contestant."""
+    if idle >= IDLE:
+        return contest
+    print(f"  others were at work, cores only {idle:.0%} idle: no verdicts on times")
+    return replace(contest, targets={}, better_target=None)
 
 
 def print_outcome(name: str, outcome: Outcome) -> None:

@@ -1,12 +1,12 @@
 """What a person waits for before and around training: the start, and the coordinator's own work.
 
-Run as ``python benchmarks/start.py``.
+Run as ``python benchmarks/start.py``. Each is measured as the command comes, and without Ray.
 
 1. ``hpsearch run digits`` in a process of its own, from its start to the first row in the table
    ``metrics`` of its database, which this process looks at every few milliseconds.
-2. Digits, 1,000 trials of 10 epochs (the search of peers.py) with Ray: processor time of this
-   process, in which the coordinator runs, over wall time, from the first stage to the end. Workers
-   are other processes, and so are Ray's own.
+2. Digits, 1,000 trials of 10 epochs (the search of peers.py): processor time of this process, in
+   which the coordinator runs, over wall time, from the first stage to the end. Workers are other
+   processes, and so are Ray's own.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import time
 from contextlib import closing
 from pathlib import Path
 
-from peers import DIGITS, search_spec
+from peers import DIGITS, WAYS, search_spec
 from record import print_head, print_others, verdict
 
 import hpsearch
@@ -35,29 +35,40 @@ LONGEST_S = 120.0
 
 
 def main() -> None:
-    """Print the two figures."""
+    """Print the two figures of each way."""
     print_head("torch", "ray", "optuna", "sqlalchemy")
     print_others()
-    times = [_first_epoch_s() for _ in range(ROUNDS)]
+    for way in WAYS:
+        _print_start(way)
+    for way in WAYS:
+        _print_around(way)
+
+
+def _print_start(way: str) -> None:
+    times = [_first_epoch_s(way) for _ in range(ROUNDS)]
     start_s = statistics.median(times)
     said = verdict(f"{START_TARGET_S:g} s", reached=start_s < START_TARGET_S)
     print(
-        f"hpsearch run digits: {start_s:.1f} s to the first epoch "
+        f"hpsearch run digits --ray {way}: {start_s:.1f} s to the first epoch "
         f"({min(times):.1f} to {max(times):.1f}){said}",
         flush=True,
     )
-    share, wall_s = _around()
+
+
+def _print_around(way: str) -> None:
+    share, wall_s = _around(way)
     said = verdict(f"{AROUND_TARGET:.0%}", reached=share < AROUND_TARGET)
     print(
-        f"digits, {DIGITS.trials} trials x {DIGITS.epochs} epochs: the coordinator's process works "
-        f"{share:.1%} of {wall_s:.1f} s{said}"
+        f"digits, {DIGITS.trials} trials x {DIGITS.epochs} epochs, --ray {way}: the coordinator's "
+        f"process works {share:.1%} of {wall_s:.1f} s{said}",
+        flush=True,
     )
 
 
-def _first_epoch_s() -> float:
+def _first_epoch_s(way: str) -> float:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "start.db")
-        command = [sys.executable, "-m", "hpsearch", "run", "digits", "--ray", "local"]
+        command = [sys.executable, "-m", "hpsearch", "run", "digits", "--ray", way]
         started = time.perf_counter()
         with subprocess.Popen(
             [*command, "--db", f"sqlite:///{file}"],
@@ -92,7 +103,7 @@ def _has_epoch(file: Path) -> bool:
         return False
 
 
-def _around() -> tuple[float, float]:
+def _around(way: str) -> tuple[float, float]:
     """The share of the wall time that this process worked, and that time."""
     moments: list[tuple[float, float]] = []
 
@@ -102,7 +113,7 @@ def _around() -> tuple[float, float]:
 
     with tempfile.TemporaryDirectory() as folder:
         spec = search_spec(DIGITS, pruned=False)
-        hpsearch.run(spec, db=f"sqlite:///{folder}/around.db", observer=watch)
+        hpsearch.run(spec, db=f"sqlite:///{folder}/around.db", ray=way, observer=watch)
     (worked, began), (worked_by, ended) = moments[0], moments[-1]
     return (worked_by - worked) / (ended - began), ended - began
 

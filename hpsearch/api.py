@@ -150,7 +150,8 @@ def run(
             started = _created(repository, search, provenance, backend)
         else:
             started = Started(search=found, resumed=True, backend=backend)
-    return _carry_out(repository, started, dataset, folder, watch)
+    with closing(backend):
+        return _carry_out(repository, started, dataset, folder, watch)
 
 
 def resume(
@@ -174,8 +175,11 @@ def resume(
     with starting(ray, record.name, record.spec.resources) as ready:
         dataset = load_data(record.spec)
         _import_ahead(record.spec)
-        started = Started(search=record, resumed=True, backend=ready())
-    return _carry_out(repository, started, dataset, checkpoint_root(database_url(db)), watch)
+        backend = ready()
+        started = Started(search=record, resumed=True, backend=backend)
+    with closing(backend):
+        folder = checkpoint_root(database_url(db))
+        return _carry_out(repository, started, dataset, folder, watch)
 
 
 def check(
@@ -197,7 +201,7 @@ def check(
         dataset = load_data(search)
         backend = ready()
     title = f"{search.name} (checks)"
-    with closing(backend.executor(dataset, title)) as executor:
+    with closing(backend), closing(backend.executor(dataset, title)) as executor:
         results = tuple(checked(executor, search, found))
         return Checked(search=search, results=results, num_workers=executor.num_slots)
 
@@ -236,10 +240,10 @@ def _carry_out(
     record, backend = started.search, started.backend
     assert backend is not None
     title = f"{record.name} (search {record.id})"
-    with closing(backend.executor(dataset, title)) as executor:
-        folder = prepared_folder(checkpoints, record)
-        with _leased(repository, record) as lease, closing(executor):  # so none works without it
-            check_same_data(repository, lease, dataset)
+    folder = prepared_folder(checkpoints, record)
+    with _leased(repository, record) as lease:  # until nothing is left that trains
+        check_same_data(repository, lease, dataset)
+        with closing(backend.executor(dataset, title)) as executor:
             watch.on_start(started)
             Coordinator(
                 repository, lease, record, executor, folder, watch.observer, force=watch.force
@@ -281,6 +285,6 @@ def _leased(repository: Repository, record: SearchRecord) -> Iterator[Lease]:
 
 
 def _import_ahead(search: Search) -> None:
-    """What its samplers will import: there is time for it while Ray starts."""
+    """What its samplers will import: there is time for it while workers start."""
     for stage in search.stages:
         import_module(SAMPLER_PACKAGES.get(stage.sampler, "optuna"))

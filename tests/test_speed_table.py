@@ -133,6 +133,20 @@ def test_the_newest_record_of_each_name_counts(tmp_path: Path) -> None:
     assert found["mnist_mlp"].seconds[OPTUNA] == "90.0 s"
 
 
+def test_a_record_of_several_contests_mixes_none_of_them(tmp_path: Path) -> None:
+    second = _digits(optuna_s=300.0).replace("digits:", "mnist_mlp:")
+    (tmp_path / "2026-01-02-peers.txt").write_text(_digits() + second)
+    heads, _, *rows = _rows(tmp_path)
+    (tmp_path / "2026-01-02-peers.txt").write_text(_digits())
+    heads_alone, _, *rows_alone = _rows(tmp_path)
+    assert heads == heads_alone
+    assert rows[:2] == rows_alone
+    assert [row[2] for row in rows[2:]] == [
+        "300.0 s: 30.0 times; target 10",
+        "300.0 s: 60.0 times; target 10",
+    ]
+
+
 def test_stacking_is_shown_as_it_was_printed(tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(io.StringIO()) as out:
         patch.setattr(stacking, "load", lambda config, seed: None)

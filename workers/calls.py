@@ -6,9 +6,8 @@ Written and read by ``workers.process`` and by the executor that started it, on 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-from workers.messages import CheckPlan, TrialGroup
+from workers.messages import CheckPlan, CheckResult, Report, TrialGroup
 from workers.shared_data import Shared
 
 Request = TrialGroup | CheckPlan
@@ -33,9 +32,16 @@ class Ready:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Said:
-    """A group's next Report, or what the checks of a plan found."""
+    """A group's next Report."""
 
-    value: Any
+    report: Report
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Found:
+    """What the checks of a plan found."""
+
+    results: list[CheckResult]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,4 +57,4 @@ class Failed:
     traceback: str
 
 
-Answer = Ready | Said | Done | Failed
+Answer = Ready | Said | Found | Done | Failed

@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from threading import Thread
 from typing import Any
 
 from workers.actor import TrainingWorker, import_training
-from workers.calls import Done, Failed, Ready, Request, Said, Setup
+from workers.calls import Done, Failed, Found, Ready, Request, Said, Setup
 from workers.messages import TrialGroup
 from workers.shared_data import read
 
@@ -45,7 +46,8 @@ def _receive(connection: Connection[Any, Any], requests: SimpleQueue[Any]) -> No
     except BaseException:  # what was sent cannot be read here: said in the log
         traceback.print_exc()
     finally:
-        sys.stderr.flush()
+        with suppress(OSError, ValueError):  # whatever becomes of the log
+            sys.stderr.flush()
         os._exit(1)  # the main thread may be in the middle of an epoch
 
 
@@ -58,9 +60,9 @@ def _carry_out(request: Request, worker: TrainingWorker, connection: Connection[
     try:
         if isinstance(request, TrialGroup):
             for report in worker.train(request):
-                connection.send(Said(value=report))
+                connection.send(Said(report=report))
         else:
-            connection.send(Said(value=worker.check(request)))
+            connection.send(Found(results=worker.check(request)))
     except Exception as error:  # whatever a configuration makes PyTorch raise
         connection.send(Failed(summary=_summary(error), traceback=traceback.format_exc()))
     else:

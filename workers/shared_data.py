@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from workers.data import Dataset
 
+PIECE_BYTES = 2**30
 ALIGNMENT = 64  # of each array: what a cache line is, and the widest vectors of processors
 
 
@@ -58,7 +59,7 @@ def read(shared: Shared, file: int) -> Dataset:
 
 
 def _write_all(file: int, raw: memoryview, offset: int) -> None:
-    """One call writes at most 2 GiB."""
+    """In pieces: one call writes at most 2 GiB, and some systems refuse to be asked for more."""
     while raw.nbytes:
-        written = os.pwrite(file, raw, offset)
+        written = os.pwrite(file, raw[:PIECE_BYTES], offset)
         raw, offset = raw[written:], offset + written

@@ -121,6 +121,8 @@ def contests(records: Sequence[Record]) -> list[Contest]:
         for line in record.text.splitlines():
             if head := _CONTEST.fullmatch(line):
                 contest = found[head[1]] = Contest(title=head[1])
+            elif not line.startswith(" "):  # another heading, under which nothing is read
+                contest = None
             elif contest is not None:
                 contest.read(line)
     return sorted(found.values(), key=lambda each: _STOPPED in each.title)

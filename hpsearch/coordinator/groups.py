@@ -9,15 +9,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from hpsearch.coordinator.packing import train_config
+from hpsearch.coordinator.packing import train_config, updates
 from hpsearch.coordinator.view import has_epochs_to_go
 from hpsearch.coordinator.warm_starts import WarmStarts
 from hpsearch.spec.search import Search
 from hpsearch.storage.records import GroupRecord, StageRecord, TrialRecord
 from workers.keys import key
 from workers.messages import CheckpointSlice, Member, TrialGroup
-
-TYPICAL_ROWS = 10_000  # of training data: how many there are matters only to full batches
 
 
 def to_train(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
@@ -86,10 +84,9 @@ def cost(spec: Search, trials: Sequence[TrialRecord], row_step_s: float = 1.0) -
 
     ``row_step_s`` are the seconds of one update of one row.
     """
-    config = train_config(spec.train, trials[0].params)
-    epochs = range(trials[0].checkpoint_epoch, trials[0].until_epoch)
-    updates = sum(TYPICAL_ROWS / config.minibatch_size(epoch, TYPICAL_ROWS) for epoch in epochs)
-    return spec.data.rows_per_trial * len(trials) * updates * row_step_s
+    config, first = train_config(spec.train, trials[0].params), trials[0]
+    each = updates(config, first.until_epoch, first.checkpoint_epoch)
+    return spec.data.rows_per_trial * len(trials) * each * row_step_s
 
 
 def _member(

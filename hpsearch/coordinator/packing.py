@@ -20,6 +20,7 @@ MOST_WIDTH = 128  # rows of a group of such a kind
 WORTH_TRYING = 4  # times the best width are in a group, so that a wider one can be tried
 MOST_BYTES = 2 * 2**30  # of a step's own memory: no device needs that much to be full
 GROUPS_A_SLOT = 6  # so that the last ones on all slots end at about the same time
+TYPICAL_ROWS = 10_000  # of training data: how many there are matters only to full batches
 
 AnyTrial = TypeVar("AnyTrial", NewTrial, TrialRecord)
 
@@ -66,18 +67,39 @@ def pack(
 
     Groups have up to :func:`group_size` trials, all of which can be stacked, train between the same
     epochs and have equal ``budgets``, the epochs to which they and those they continue were to
-    train.
+    train. Where they are few, the last of them are parted so that no slot is left without one.
     """
-    packed: list[AnyTrial] = []
-    number = first_group
+    groups: list[tuple[float, list[AnyTrial]]] = []  # each with the updates of one of its trials
     for config, bucket in _buckets(trials, train, budgets):
         size = group_size(
             len(trials), num_slots=num_slots, rows=rows(config), rows_per_trial=rows_per_trial
         )
-        for part in _split(bucket, math.ceil(len(bucket) / size)):
-            packed += [replace(trial, group=number) for trial in part]
-            number += 1
+        parts = _split(bucket, math.ceil(len(bucket) / size))
+        groups += [(updates(config, part[0].until_epoch, part[0].epochs), part) for part in parts]
+    numbered = enumerate(_filling(groups, num_slots), first_group)
+    packed = [replace(trial, group=number) for number, part in numbered for trial in part]
     return sorted(packed, key=lambda trial: trial.number)
+
+
+def updates(config: TrainConfig, end_epoch: int, start_epoch: int = 0) -> float:
+    """Of one trial between two epochs, if there were :data:`TYPICAL_ROWS`."""
+    epochs = range(start_epoch, end_epoch)
+    return sum(TYPICAL_ROWS / config.minibatch_size(epoch, TYPICAL_ROWS) for epoch in epochs)
+
+
+def _filling(
+    groups: Sequence[tuple[float, list[AnyTrial]]], num_slots: int
+) -> Iterator[list[AnyTrial]]:
+    """The groups' trials; of few groups, those that would start last, the cheapest, are parted.
+
+    One that has a slot while others have none ends no later in parts, however narrow these are.
+    """
+    num_last = len(groups) % num_slots if len(groups) < GROUPS_A_SLOT * num_slots else 0
+    by_cost = sorted(range(len(groups)), key=lambda n: (groups[n][0] * len(groups[n][1]), -n))
+    last = by_cost[:num_last]
+    for number, (_, trials) in enumerate(groups):
+        parts = num_slots // num_last if number in last else 1
+        yield from _split(trials, min(len(trials), parts))
 
 
 def group_size(num_trials: int, *, num_slots: int, rows: Rows, rows_per_trial: int = 1) -> int:

@@ -10,7 +10,9 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from hpsearch.errors import HpsearchError
 from hpsearch.executors.base import Executor
+from hpsearch.spec.problem import closest
 from hpsearch.spec.search import Resources
 
 if TYPE_CHECKING:
@@ -19,17 +21,23 @@ if TYPE_CHECKING:
 
 IN_PROCESS = "none"
 PROCESSES = "processes"
+WITHOUT_A_PORT = (
+    "local",
+    "auto",
+)  # start a cluster here, or find one that runs here
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Backend:
     """Makes the one executor of a search, from its data and a title.
 
-    ``dashboard`` is an address for a browser, None if there is none. ``end`` ends what was started
-    for this process and would serve its next search; it may take seconds. None: nothing was.
+    ``close`` ends what was started for this search alone; it may be called twice. ``dashboard`` is
+    an address for a browser, None if there is none. ``end`` ends what was started for this process
+    and would serve its next search; it may take seconds. None: nothing was.
     """
 
     executor: Callable[[Dataset, str], Executor]
+    close: Callable[[], None] = lambda: None
     dashboard: str | None = None
     end: Callable[[], None] | None = None
 
@@ -41,11 +49,26 @@ def starting(ray: str, title: str, resources: Resources) -> Starting:
     """Begin to start what ``ray`` names; what is given waits for it, and raises what that raises.
 
     If the body raises, all that was started for it is ended. If it does not, the caller has the
-    backend, and makes its executor, with which it ends: but for Ray, which stays.
+    backend, and closes it.
     """
     if ray == IN_PROCESS:
         return nullcontext(lambda: Backend(executor=_in_process))
-    return _processes(resources) if ray == PROCESSES else _on_ray(ray, title, resources)
+    if ray == PROCESSES:
+        return _processes(resources)
+    _check_address(ray)
+    return _on_ray(ray, title, resources)
+
+
+def _check_address(ray: str) -> None:
+    """Refuse a word that is neither, before Ray looks for a cluster of that name."""
+    if ":" not in ray and ray not in WITHOUT_A_PORT:
+        words = (IN_PROCESS, PROCESSES, *WITHOUT_A_PORT)
+        nearest = closest(ray, words)
+        hint = "" if nearest is None else f"; did you mean {nearest}?"
+        raise HpsearchError(
+            f"--ray must be one of {', '.join(words)}, or the address HOST:PORT of a cluster, but "
+            f"got {ray!r}{hint}"
+        )
 
 
 def _in_process(dataset: Dataset, title: str) -> Executor:
@@ -66,7 +89,7 @@ def _processes(resources: Resources) -> Iterator[Callable[[], Backend]]:
         return ProcessExecutor(crew, dataset, title)
 
     try:
-        yield lambda: Backend(executor=executor)
+        yield lambda: Backend(executor=executor, close=crew.end)
     except BaseException:
         crew.end()
         raise

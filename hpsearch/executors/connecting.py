@@ -1,6 +1,6 @@
 """Connecting to Ray in a thread: starting a cluster takes seconds, most of them spent waiting.
 
-Entered by ``hpsearch.api``, which reads the data and opens the database meanwhile.
+Entered by ``backends``; ``hpsearch.api`` reads the data and opens the database meanwhile.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ Asked by ``crew``; nothing here imports torch, which would take seconds.
 
 from __future__ import annotations
 
+import ctypes
 import os
 from itertools import takewhile
 from math import ceil
@@ -12,9 +13,11 @@ from pathlib import Path
 
 from hpsearch.executors.pool import Pool
 
-DRIVER = Path("/proc/driver/nvidia/gpus")  # has an entry a GPU
 VISIBLE = "CUDA_VISIBLE_DEVICES"
-QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container: microseconds of processor time, in so many
+DRIVER = "libnvidia-ml.so.1"  # comes with NVIDIA's driver
+CGROUP = Path("/sys/fs/cgroup")
+# Of a container: microseconds of processor time, in so many; by version 2 of cgroups, and by 1.
+QUOTAS = ("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")
 
 
 def num_cpus() -> int:
@@ -26,20 +29,36 @@ def num_cpus() -> int:
 
 def _quota() -> int:
     """How many cores' time a container may use; where nothing is said, all that there are."""
-    try:
-        used, period = QUOTA.read_text().split()
-    except (OSError, ValueError):
-        used, period = "max", ""
-    return (os.cpu_count() or 1) if used == "max" else int(used) // int(period)
+    for files in QUOTAS:
+        try:
+            used, period = " ".join((CGROUP / file).read_text() for file in files).split()
+        except (OSError, ValueError):
+            continue
+        if used not in ("max", "-1"):
+            return int(used) // int(period)
+    return os.cpu_count() or 1
 
 
 def visible_gpus() -> tuple[str, ...]:
     """As CUDA_VISIBLE_DEVICES names them; all that the driver has if it is not set."""
     told = os.environ.get(VISIBLE)
     if told is None:
-        return tuple(str(n) for n in range(len(list(DRIVER.glob("*")))))
+        return tuple(str(n) for n in range(_num_gpus()))
     names = (name.strip() for name in told.split(","))
     return tuple(takewhile(lambda name: name not in ("", "-1"), names))  # as CUDA reads it
+
+
+def _num_gpus() -> int:
+    """As NVIDIA's driver counts them."""
+    try:
+        nvml = ctypes.CDLL(DRIVER)
+    except OSError:
+        return 0
+    count = ctypes.c_uint(0)
+    if nvml.nvmlInit_v2() == 0:
+        nvml.nvmlDeviceGetCount_v2(ctypes.byref(count))
+        nvml.nvmlShutdown()
+    return count.value
 
 
 def gpus_of(number: int, pool: Pool, gpus: tuple[str, ...]) -> tuple[str, ...]:

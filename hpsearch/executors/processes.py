@@ -15,7 +15,7 @@ from hpsearch.executors.base import ChecksBroken, Ended, Lost, Raised, Reported,
 from hpsearch.executors.crew import Crew
 from hpsearch.executors.slots import Slot, free_slot, together
 from hpsearch.executors.worker_process import WorkerGone, WorkerProcess
-from workers.calls import Done, Failed, Ready, Said, Setup
+from workers.calls import Done, Failed, Found, Ready, Said, Setup
 from workers.data import Dataset
 from workers.messages import CheckPlan, CheckResult, TrialGroup
 from workers.shared_data import write
@@ -71,16 +71,16 @@ class ProcessExecutor:
         self._await_workers()
         slot = self._slots[0]
         slot.process.send(plan)
+        found: list[CheckResult] = []
         try:
-            answer = slot.process.receive()
-            if isinstance(answer, Failed):
-                raise ChecksBroken(answer.summary)
-            assert isinstance(answer, Said)
-            slot.process.receive()  # that it is done
+            while not isinstance(answer := slot.process.receive(), Done):
+                if isinstance(answer, Failed):
+                    raise ChecksBroken(answer.summary)
+                if isinstance(answer, Found):
+                    found = answer.results
         except WorkerGone as gone:
             self._replace(slot)
             raise ChecksBroken(str(gone)) from None
-        found: list[CheckResult] = answer.value
         return found
 
     def close(self) -> None:
@@ -97,9 +97,9 @@ class ProcessExecutor:
             self._replace(slot)
             return Lost(group=number, message=f"its process is gone: {gone}")
         match answer:
-            case Ready():
+            case Ready() | Found():
                 return None
-            case Said(value=report):
+            case Said(report=report):
                 slot.note(report)
                 return Reported(group=number, report=report)
             case Failed(traceback=text):

@@ -1,6 +1,6 @@
 """RayExecutor: a pool of Ray actors, one per GPU, or spread over the CPU cores when there is none.
 
-Made by ``hpsearch.api`` once a search's data are loaded; a worker that dies is replaced.
+Made by ``backends`` once a search's data are loaded; a worker that dies is replaced.
 """
 
 from __future__ import annotations

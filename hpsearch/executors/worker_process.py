@@ -1,6 +1,6 @@
 """WorkerProcess: a process of this machine that trains, as the one that started it sees it.
 
-Started by ``processes``; what runs in it is ``workers.process``.
+Started by ``crew``; what runs in it is ``workers.process``.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class WorkerProcess:
         self.connection, theirs = Pipe()
         self._log = tempfile.TemporaryFile("a+b")  # noqa: SIM115 - as long as the process
         # In a process group of its own: Ctrl-C goes to the terminal's, and it is the coordinator
-        # that stores what has come and then ends its workers.
+        # that stores what it has taken in and then ends its workers.
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "workers.process", str(theirs.fileno()), str(data_file)],
             stdin=subprocess.DEVNULL,
@@ -75,7 +75,7 @@ class WorkerProcess:
         return answer
 
     def kill(self) -> None:
-        """What it has reported is stored, and nothing else of it is wanted."""
+        """What was taken in of it is stored, and nothing else of it is wanted."""
         self._process.kill()
 
     def end(self) -> None:
@@ -90,12 +90,20 @@ class WorkerProcess:
         """How it ended and its last line, such as "ended by SIGKILL"."""
         with suppress(subprocess.TimeoutExpired):  # that it hung up is known before its exit code
             self._process.wait(END_S)
-        code = self._process.poll()
-        how = f"ended by {signal.Signals(-code).name}" if code and code < 0 else f"exit code {code}"
+        how = _how(self._process.poll())
         size = os.fstat(self._log.fileno()).st_size
         said = os.pread(self._log.fileno(), LOG_BYTES, max(0, size - LOG_BYTES))
         lines = said.decode(errors="replace").strip().splitlines()
         return f"{lines[-1].strip()} ({how})" if lines else how
+
+
+def _how(exit_code: int | None) -> str:
+    if exit_code is None:
+        return "it does not answer any more"
+    if exit_code >= 0:
+        return f"exit code {exit_code}"
+    named = {sign.value: sign.name for sign in signal.Signals}
+    return f"ended by {named.get(-exit_code, f'signal {-exit_code}')}"
 
 
 def _environment(gpus: str) -> dict[str, str]:

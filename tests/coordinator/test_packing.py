@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from hpsearch.coordinator.groups import cost, to_train
 from hpsearch.coordinator.packing import (
+    GROUPS_A_SLOT,
     LEAST_WIDTH,
     MOST_WIDTH,
     Rows,
@@ -73,6 +74,31 @@ def test_what_cannot_share_minibatches_or_epochs_is_parted() -> None:
         _trial(5, params={"optimizer": "adam", "learning_rate": 0.1, "dropout": 0.5}),
     ]
     assert _groups(trials) == [[0, 5], [1], [2], [3], [4]]
+
+
+def _of_sizes(counts: dict[int, int]) -> list[NewTrial]:
+    """So many trials of each batch size."""
+    sizes = [size for size, count in counts.items() for _ in range(count)]
+    return [_trial(i, params={"batch_size": size}) for i, size in enumerate(sizes)]
+
+
+def test_of_few_groups_the_cheapest_are_parted_until_no_slot_is_left_without_one() -> None:
+    trials = _of_sizes({32: 17, 64: 25, 128: 22})
+    assert [len(group) for group in _groups(trials, num_slots=2)] == [17, 25, 11, 11]
+    assert [len(group) for group in _groups(trials, num_slots=3)] == [17, 13, 12, 8, 7, 7]
+
+
+@given(
+    counts=st.dictionaries(st.sampled_from([8, 16, 32, 64]), st.integers(1, 90), min_size=1),
+    num_slots=st.integers(1, 6),
+)
+def test_the_last_of_few_groups_leave_less_than_half_of_the_slots_without_one(
+    counts: dict[int, int], num_slots: int
+) -> None:
+    groups = _groups(_of_sizes(counts), num_slots)
+    last = len(groups) % num_slots
+    are_many = len(groups) >= GROUPS_A_SLOT * num_slots
+    assert last == 0 or last > num_slots / 2 or are_many or min(map(len, groups)) < num_slots
 
 
 def test_slots_get_six_groups_each_unless_these_would_be_narrow() -> None:

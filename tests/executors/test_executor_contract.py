@@ -225,6 +225,17 @@ def test_a_check_that_raises_is_one_clear_error(kind: str, make: Make) -> None:
     assert made.check(_check_plan())
 
 
+@WORKERS
+def test_checks_can_be_made_after_one_lost_its_worker(kind: str, make: Make) -> None:
+    made = make(kind, workers=1)
+    pid, _ = _pid(made), made.device
+    os.kill(pid, signal.SIGKILL)
+    with pytest.raises(ChecksBroken):
+        made.check(_check_plan())
+    for _ in range(2):
+        assert made.check(_check_plan())[0].name == "inputs"
+
+
 def test_closing_twice_is_harmless(executor: Executor) -> None:
     executor.start(0, group(config(), epochs=50))
     executor.close()

@@ -9,12 +9,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 from left_over import left_of_pids
 from training_cases import blobs, config, group
 
+import hpsearch
 from hpsearch.errors import HpsearchError
 from hpsearch.executors.backends import starting
 from hpsearch.executors.base import Ended, Lost, Reported, Update
@@ -35,7 +37,7 @@ from hpsearch.spec.search import Resources
 crew = Crew(Resources())
 executor = ProcessExecutor(crew, blobs(num_train=500_000), "killed")
 print(executor.device)
-for number in range(executor.num_slots):  # a million steps an epoch
+for number in range(executor.num_slots):  # 500,000 steps an epoch
     executor.start(number, group(config(batch_size=1), epochs=1))
 print(*[process.pid for process in crew.processes], flush=True)
 executor.wait(600)
@@ -159,15 +161,27 @@ def test_ending_a_crew_leaves_no_process_and_no_file(crew: Crew) -> None:
     assert not files or len(os.listdir("/proc/self/fd")) == files
 
 
+V2, *V1 = "cpu.max", "cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"
+
+
 @pytest.mark.parametrize(
-    ("quota", "found"), [("max 100000", 8), ("250000 100000", 2), ("50000 100000", 1), (None, 8)]
+    ("files", "found"),
+    [
+        ({V2: "max 100000"}, 8),
+        ({V2: "250000 100000"}, 2),
+        ({V2: "50000 100000"}, 1),
+        ({V1[0]: "300000", V1[1]: "100000"}, 3),
+        ({V1[0]: "-1", V1[1]: "100000"}, 8),
+        ({}, 8),
+    ],
 )
 def test_a_container_has_as_many_cores_as_its_quota(
-    quota: str | None, found: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    files: dict[str, str], found: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if quota is not None:
-        (tmp_path / "cpu.max").write_text(f"{quota}\n")
-    monkeypatch.setattr("hpsearch.executors.machine.QUOTA", tmp_path / "cpu.max")
+    (tmp_path / "cpu").mkdir()
+    for name, text in files.items():
+        (tmp_path / name).write_text(f"{text}\n")
+    monkeypatch.setattr("hpsearch.executors.machine.CGROUP", tmp_path)
     monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(8)), raising=False)
     monkeypatch.setattr("os.cpu_count", lambda: 16)
     assert num_cpus() == found
@@ -184,16 +198,47 @@ def test_gpus_are_those_that_cuda_would_see(
     assert visible_gpus() == found
 
 
-def test_gpus_are_counted_from_the_driver_if_nothing_is_said(
+class _Nvml:
+    """NVIDIA's library on a machine with two GPUs."""
+
+    def nvmlInit_v2(self) -> int:
+        return 0
+
+    def nvmlDeviceGetCount_v2(self, count: Any) -> int:
+        count._obj.value = 2
+        return 0
+
+    def nvmlShutdown(self) -> int:
+        return 0
+
+
+def test_gpus_are_counted_by_the_driver_if_nothing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr("ctypes.CDLL", lambda name: _Nvml())
+    assert visible_gpus() == ("0", "1")
+
+
+def test_without_a_driver_there_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr("hpsearch.executors.machine.DRIVER", "no-such-library.so")
+    assert visible_gpus() == ()
+
+
+def test_a_word_that_is_no_address_is_refused_with_the_nearest() -> None:
+    with pytest.raises(HpsearchError, match=r"got 'process'; did you mean processes\?"):
+        starting("process", "typo", ALONE)
+
+
+def test_a_crew_ends_if_its_executor_cannot_be_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    for name in ("0000:01:00.0", "0000:02:00.0"):
-        (tmp_path / name).mkdir()
-    monkeypatch.setattr("hpsearch.executors.machine.DRIVER", tmp_path)
-    assert visible_gpus() == ("0", "1")
-    monkeypatch.setattr("hpsearch.executors.machine.DRIVER", tmp_path / "none")
-    assert visible_gpus() == ()
+    monkeypatch.setattr("hpsearch.executors.processes.write", lambda dataset, file: 1 / 0)
+    before = set(psutil.Process().children())
+    with pytest.raises(ZeroDivisionError):
+        hpsearch.run("digits", db=f"sqlite:///{tmp_path}/ends.db", ray="processes")
+    assert set(psutil.Process().children()) <= before
+    (record,) = hpsearch.connect(f"sqlite:///{tmp_path}/ends.db").searches()["state"]
+    assert record == "stopped"
 
 
 @pytest.mark.parametrize(
@@ -217,8 +262,10 @@ def test_each_worker_has_gpus_of_its_own_or_a_part_of_one(
 def test_a_worker_is_told_its_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
     made = Crew(Resources(gpus_per_worker=0.5, workers=3))
-    told = [_environment(worker.pid)["CUDA_VISIBLE_DEVICES"] for worker in made.processes]
-    made.end()
+    try:
+        told = [_environment(worker.pid)["CUDA_VISIBLE_DEVICES"] for worker in made.processes]
+    finally:
+        made.end()
     assert told == ["5", "5", "7"]
 
 

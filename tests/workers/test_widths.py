@@ -150,3 +150,27 @@ def test_a_device_is_named_with_its_threads() -> None:
         assert device_name(CPU).endswith(", 2 threads")
     finally:
         torch.set_num_threads(1)
+
+
+def _speeds(**us_a_row: float) -> list[Speed]:
+    return [Speed(width=int(name[1:]), seconds=us * int(name[1:])) for name, us in us_a_row.items()]
+
+
+@pytest.mark.parametrize(
+    ("num_rows", "most", "width"),
+    [
+        (17, 100, 17),  # as two blocks they would be 9 and 8 wide
+        (23, 100, 23),
+        (24, 100, 12),
+        (17, 16, 12),  # more do not fit
+        (12, 100, 12),
+    ],
+)
+def test_rows_that_are_not_twice_the_widest_that_was_best_go_on_as_one_block(
+    num_rows: int, most: int, width: int
+) -> None:
+    assert widths.chosen(_speeds(w1=3.0, w4=2.0, w12=1.0), num_rows, most) == width
+
+
+def test_rows_go_on_in_the_best_width_if_a_wider_one_was_slower() -> None:
+    assert widths.chosen(_speeds(w1=3.0, w4=1.0, w12=2.0), 17, 100) == 4

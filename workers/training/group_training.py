@@ -106,7 +106,7 @@ class GroupTraining:
             ends.append(rows.tally())
         self.stack.updates = block.updates
         self.speeds, self._is_to_measure = tuple(speeds), False
-        self.width = self.width or widths.best(speeds)
+        self.width = self.width or widths.chosen(speeds, len(self.stack), most)
         return Tally.joined(ends)
 
     def _fitting(self, epoch: Epoch) -> int:

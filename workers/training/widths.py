@@ -84,6 +84,17 @@ def best(speeds: Sequence[Speed]) -> int:
     return min(speeds, key=lambda speed: (speed.seconds / speed.width, -speed.width)).width
 
 
+def chosen(speeds: Sequence[Speed], num_rows: int, most: int) -> int:
+    """The width that ``num_rows`` rows go on with, now that narrower runs of them were measured.
+
+    The best; but if that is the widest that was tried, and all rows are less than twice as many,
+    all of them, if at ``most`` so many fit: two even blocks would be narrower than what was best.
+    """
+    width = best(speeds)
+    is_open = width == max(speed.width for speed in speeds)
+    return num_rows if is_open and num_rows < 2 * width and num_rows <= most else width
+
+
 def _runs(bounds: Sequence[int]) -> list[slice]:
     return [slice(a, b) for a, b in pairwise(bounds)]
 

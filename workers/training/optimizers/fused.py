@@ -28,7 +28,9 @@ def adam_direction(g: Tensor, state: State, h: Hyper, step: int) -> Tensor | Non
 def rmsprop_direction(g: Tensor, state: State, h: Hyper) -> Tensor | None:
     """The same of RMSprop, neither centered nor with momentum.
 
-    It is Adam whose first moment is the gradient (beta1 = 0), long after its start.
+    It is Adam with beta1 = 0, long after its start, where nothing is corrected: after inf steps.
+    Its first moment is the gradient, so that may lie where the gradient does: the kernel reads each
+    number of both before it writes it.
     """
     if h.alike is None or not g.is_cpu or len(state) > 1:
         return None
@@ -47,6 +49,7 @@ def _direction(
     """-(m / (1-b1^t)) / (sqrt(v / (1-b2^t)) + eps), as the weights of a step from 0 with rate 1."""
     first, second, largest = moments
     direction = torch.zeros_like(g)
+    # What torch.optim.Adam(fused=True) calls; the tests of optimizers hold what is relied on here.
     torch._fused_adam_(
         [direction],
         [g],
