@@ -78,7 +78,7 @@ def _with_progress(
 
     with ExitStack() as afterwards, Progress() as progress:
         result = carry_out(
-            ray=ray or os.environ.get("RAY_ADDRESS") or "local",
+            ray=(os.environ.get("RAY_ADDRESS") or "local") if ray is None else ray,
             on_start=partial(_on_start, afterwards),
             observer=progress.observe,
         )

@@ -66,8 +66,8 @@ def _check_address(ray: str) -> None:
         nearest = closest(ray, words)
         hint = "" if nearest is None else f"; did you mean {nearest}?"
         raise HpsearchError(
-            f"--ray must be one of {', '.join(words)}, or the address HOST:PORT of a cluster, but "
-            f"got {ray!r}{hint}"
+            f"--ray (or RAY_ADDRESS) must be one of {', '.join(words)}, or the HOST:PORT of a "
+            f"cluster, but got {ray!r}{hint}"
         )
 
 

@@ -80,7 +80,12 @@ def _probe(address: str) -> None:
     """Refuse an address where nothing listens at once; Ray would go on trying for minutes."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if not colon:
-        return  # local, auto, or a name that Ray knows
+        return  # local, or auto
+    if not (host and port.isdecimal()):
+        raise HpsearchError(
+            f"the address of a Ray cluster must be HOST:PORT, but got {address!r}: give one, or "
+            "use --ray local"
+        )
     try:
         socket.create_connection((host.strip("[]"), int(port)), PROBE_S).close()
     except (OSError, ValueError, OverflowError) as error:

@@ -27,12 +27,20 @@ class Crew:
             )
         self._gpus = visible_gpus()
         self.pool = pool(num_cpus(), len(self._gpus), resources)
+        _open_standard_streams()
         self.data_file = open_file()
         self.processes: list[WorkerProcess] = []
         self._has_ended = False
         try:
             for place in range(self.pool.num_workers):
                 self.processes.append(self._started(place))
+        except OSError as error:
+            self.end()
+            raise HpsearchError(
+                f"{self.pool.num_workers} worker processes must be started, but the system refused "
+                f"number {len(self.processes) + 1} ({error.strerror}): lower resources.workers, or "
+                "raise what limits it (ulimit -a)"
+            ) from error
         except BaseException:
             self.end()
             raise
@@ -56,3 +64,13 @@ class Crew:
 
     def _started(self, place: int) -> WorkerProcess:
         return WorkerProcess(self.data_file, ",".join(gpus_of(place, self.pool, self._gpus)))
+
+
+def _open_standard_streams() -> None:
+    """See that descriptors 0, 1 and 2 are taken, of what was started without some of them too.
+
+    Else the data or a socket would have one of these, and a worker its log in that place.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)

@@ -40,10 +40,13 @@ def _quota() -> int:
 
 
 def visible_gpus() -> tuple[str, ...]:
-    """As CUDA_VISIBLE_DEVICES names them; all that the driver has if it is not set."""
-    told = os.environ.get(VISIBLE)
-    if told is None:
-        return tuple(str(n) for n in range(_num_gpus()))
+    """As CUDA_VISIBLE_DEVICES names them; all that the driver has if it is not set.
+
+    None where the driver has none, whatever is named.
+    """
+    told, num_gpus = os.environ.get(VISIBLE), _num_gpus()
+    if told is None or not num_gpus:
+        return tuple(str(n) for n in range(num_gpus))
     names = (name.strip() for name in told.split(","))
     return tuple(takewhile(lambda name: name not in ("", "-1"), names))  # as CUDA reads it
 

@@ -117,8 +117,19 @@ class ProcessExecutor:
         """
         if self._device is None:
             end_s = time.monotonic() + START_S
-            self._device = together(_device(slot.process, end_s) for slot in self._slots)
+            self._device = together(self._awaited(slot, end_s) for slot in list(self._slots))
         return self._device
+
+    def _awaited(self, slot: _Slot, end_s: float) -> str:
+        """What its worker trains on; one that was killed as it started is replaced, once."""
+        try:
+            return _device(slot.process, end_s)
+        except WorkerGone:
+            self._replace(slot)
+        try:
+            return _device(self._slots[slot.place].process, end_s)
+        except WorkerGone as gone:
+            raise HpsearchError(f"a worker could not start: {gone}") from None
 
     def _new_slot(self, place: int) -> _Slot:
         """A slot for the process at ``place``, which is told what it needs to be a worker."""
@@ -141,15 +152,12 @@ class ProcessExecutor:
 
 
 def _device(process: WorkerProcess, end_s: float) -> str:
-    """What it trains on; waits for it until ``end_s``."""
-    try:
-        while process.device is None:
-            if not process.connection.poll(max(0.0, end_s - time.monotonic())):
-                raise HpsearchError(
-                    f"workers must start within {START_S:g} s, but process {process.pid} has not: "
-                    "wait until other programs have ended, or lower resources.workers"
-                )
-            process.receive()
-    except WorkerGone as gone:
-        raise HpsearchError(f"a worker could not start: {gone}") from None
+    """What it trains on; waits for it until ``end_s``. Raises WorkerGone if it ends before."""
+    while process.device is None:
+        if not process.connection.poll(max(0.0, end_s - time.monotonic())):
+            raise HpsearchError(
+                f"workers must start within {START_S:g} s, but process {process.pid} has not: "
+                "wait until other programs have ended, or lower resources.workers"
+            )
+        process.receive()
     return process.device

@@ -42,6 +42,21 @@ for number in range(executor.num_slots):  # 500,000 steps an epoch
 print(*[process.pid for process in crew.processes], flush=True)
 executor.wait(600)
 """
+STREAMS = """
+from pathlib import Path
+from training_cases import blobs, config, group
+from hpsearch.executors.crew import Crew
+from hpsearch.executors.processes import ProcessExecutor
+from hpsearch.spec.search import Resources
+
+executor = ProcessExecutor(Crew(Resources(workers=1)), blobs(), "streams")
+executor.start(1, group(config(), epochs=1))
+updates = []
+while len(updates) < 2:
+    updates += executor.wait(60)
+executor.close()
+Path("said").write_text(type(updates[-1]).__name__)
+"""
 SCRIPT = """
 import hpsearch
 print("this file is run")
@@ -194,8 +209,17 @@ def test_a_container_has_as_many_cores_as_its_quota(
 def test_gpus_are_those_that_cuda_would_see(
     told: str, found: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("hpsearch.executors.machine._num_gpus", lambda: 8)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", told)
     assert visible_gpus() == found
+
+
+def test_a_gpu_that_is_named_where_there_is_none_is_not_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("hpsearch.executors.machine._num_gpus", lambda: 0)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    assert visible_gpus() == ()
 
 
 class _Nvml:
@@ -229,6 +253,43 @@ def test_a_word_that_is_no_address_is_refused_with_the_nearest() -> None:
         starting("process", "typo", ALONE)
 
 
+@pytest.mark.parametrize("address", ["processes:", ":", "foo:bar"])
+def test_an_address_without_a_port_is_refused_in_words(address: str) -> None:
+    with (
+        pytest.raises(HpsearchError, match="must be HOST:PORT, but got"),
+        starting(address, "typo", ALONE) as ready,
+    ):
+        ready()
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_workers_train_where_standard_streams_are_closed(closed: str, tmp_path: Path) -> None:
+    (tmp_path / "trains.py").write_text(STREAMS)
+    command = f"{sys.executable} trains.py {closed}"
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    subprocess.run(["bash", "-c", command], cwd=tmp_path, env=environment, check=True)
+    assert (tmp_path / "said").read_text() == "Ended"
+
+
+def test_a_worker_that_is_killed_as_it_starts_is_replaced(crew: Crew) -> None:
+    os.kill(crew.processes[0].pid, signal.SIGKILL)
+    with closing(ProcessExecutor(crew, blobs(), "killed")) as executor:
+        assert executor.device
+        executor.start(1, group(config(), epochs=1))
+        assert isinstance(executor.wait(60)[0], Reported)
+
+
+def test_what_the_system_refuses_to_start_is_said_in_a_sentence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr("hpsearch.executors.crew.WorkerProcess", refuse)
+    with pytest.raises(HpsearchError, match=r"refused number 1 \(Too many open files\): lower"):
+        Crew(ALONE)
+
+
 def test_a_crew_ends_if_its_executor_cannot_be_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -260,6 +321,7 @@ def test_each_worker_has_gpus_of_its_own_or_a_part_of_one(
 
 
 def test_a_worker_is_told_its_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hpsearch.executors.machine._num_gpus", lambda: 8)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
     made = Crew(Resources(gpus_per_worker=0.5, workers=3))
     try:
