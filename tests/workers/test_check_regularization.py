@@ -69,7 +69,7 @@ def _biases_too(columns: update.Columns, included: list[bool]) -> tuple[torch.Te
     return REAL(columns, [True] * len(included))
 
 
-REAL = update._decays
+REAL = update._amounts
 DECOUPLED = {"optimizer": "adamw", "weight_decay": 0.1}
 
 
@@ -77,7 +77,7 @@ DECOUPLED = {"optimizer": "adamw", "weight_decay": 0.1}
 def test_a_penalty_that_no_update_follows_is_found(
     fields: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(update, "_decays", _nothing)
+    monkeypatch.setattr(update, "_amounts", _nothing)
     found = look("regularized_loss", **fields)
     assert found.verdict == "fail"
     assert "does not act" in found.text
@@ -88,7 +88,7 @@ def test_a_penalty_that_no_update_follows_is_found(
 def test_a_decay_of_biases_that_nobody_asked_for_is_found(
     fields: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(update, "_decays", _biases_too)
+    monkeypatch.setattr(update, "_amounts", _biases_too)
     found = look("regularized_loss", bias_init=0.5, **fields)
     assert found.verdict == "fail"
     assert 0.01 < found.evidence["missed"] < 1.0
