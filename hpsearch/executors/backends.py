@@ -21,10 +21,7 @@ if TYPE_CHECKING:
 
 IN_PROCESS = "none"
 PROCESSES = "processes"
-WITHOUT_A_PORT = (
-    "local",
-    "auto",
-)  # start a cluster here, or find one that runs here
+WITHOUT_A_PORT = "local", "auto"  # a cluster that is started here, or that runs here
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -45,11 +45,10 @@ class Crew:
             self.end()
             raise
 
-    def replace(self, place: int) -> WorkerProcess:
+    def replace(self, place: int) -> None:
         """End the process at ``place`` and start another there, on the same GPU."""
         self.processes[place].end()
         self.processes[place] = self._started(place)
-        return self.processes[place]
 
     def end(self) -> None:
         """Kill all of them. May be called twice."""

@@ -6,6 +6,7 @@ Used by the rules of this package and by ``diagnose``, which applies them.
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -45,11 +46,8 @@ def at_start(values: Array) -> float:
 
 
 def median(values: Array) -> float:
-    """Of finite values [n >= 1]; for so few, ten times as fast as NumPy's."""
-    ordered, middle = sorted(values.tolist()), len(values) // 2
-    if len(values) % 2:
-        return float(ordered[middle])
-    return float((ordered[middle - 1] + ordered[middle]) / 2)
+    """Of finite values [n >= 1]; for so few, five times as fast as NumPy's."""
+    return float(statistics.median(values.tolist()))
 
 
 @dataclass(frozen=True, slots=True)
