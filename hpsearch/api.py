@@ -19,15 +19,15 @@ from hpsearch.coordinator.heartbeat import heartbeat
 from hpsearch.coordinator.loop import Coordinator
 from hpsearch.coordinator.resources import check_same_data, prepared_folder
 from hpsearch.coordinator.warm_starts import WarmStarts, resolve_warm_starts
-from hpsearch.errors import Stopped
-from hpsearch.executors.backends import IN_PROCESS, Backend, starting
-from hpsearch.settings import checkpoint_root, database_url
+from hpsearch.errors import Cancelled, Stopped
+from hpsearch.executors.backends import IN_PROCESS, Backend, check_address, starting
+from hpsearch.settings import checkpoint_root, command, database_url
 from hpsearch.spec import load, load_data
 from hpsearch.spec.search import Search
 from hpsearch.spec.warm_start import warm_starts
 from hpsearch.storage.database import Database
 from hpsearch.storage.errors import LeaseLost
-from hpsearch.storage.leases import Lease, Owner
+from hpsearch.storage.leases import Lease, Orders, Owner
 from hpsearch.storage.provenance import Provenance
 from hpsearch.storage.records import SearchRecord
 from hpsearch.storage.repository import Repository
@@ -133,6 +133,7 @@ def run(
     all results are stored by then.
     """
     search = load(spec, overrides)
+    check_address(ray)  # also where nothing is left to run
     watch = Watch(on_start=on_start, observer=observer, force=force)
     repository = _existing(db)
     found = None if anew or repository is None else repository.find_same(search)
@@ -167,6 +168,7 @@ def resume(
 
     Raises what :func:`run` raises, and StorageError if there is no such search.
     """
+    check_address(ray)
     repository = open_repository(db)
     record = repository.find_search(search)
     watch = Watch(on_start=on_start, observer=observer, force=force)
@@ -241,12 +243,19 @@ def _carry_out(
     assert backend is not None
     title = f"{record.name} (search {record.id})"
     folder = prepared_folder(checkpoints, record)
-    with _leased(repository, record) as lease:  # until nothing is left that trains
+    with _leased(repository, record) as (lease, orders):  # until nothing is left that trains
         check_same_data(repository, lease, dataset)
         with closing(backend.executor(dataset, title)) as executor:
             watch.on_start(started)
             Coordinator(
-                repository, lease, record, executor, folder, watch.observer, force=watch.force
+                repository,
+                lease,
+                record,
+                executor,
+                folder,
+                watch.observer,
+                force=watch.force,
+                orders=orders,
             ).run()
     return _result(repository, record)
 
@@ -264,17 +273,22 @@ def _result(repository: Repository, record: SearchRecord) -> Result:
 
 
 @contextmanager
-def _leased(repository: Repository, record: SearchRecord) -> Iterator[Lease]:
-    """Own the search; give it back complete, or stopped if anything ends it earlier."""
+def _leased(
+    repository: Repository, record: SearchRecord
+) -> Iterator[tuple[Lease, Callable[[], Orders]]]:
+    """Own the search; give it back complete, or stopped or cancelled if that ends it earlier."""
     lease = repository.acquire(record.id, Owner.current())
     try:
-        with heartbeat(repository, lease):
-            yield lease
+        with heartbeat(repository, lease) as orders:
+            yield lease, orders
+    except Cancelled:
+        repository.release(lease, "cancelled")
+        raise
     except KeyboardInterrupt:
         repository.release(lease, "stopped")
         raise Stopped(
             f"search {record.name} (id {record.id}) was stopped, and all that was reported is "
-            f"stored: go on with `hpsearch resume {record.id}`"
+            f"stored: go on with {command(f'resume {record.id}', repository.database.url)}"
         ) from None
     except LeaseLost:
         raise

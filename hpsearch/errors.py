@@ -12,3 +12,7 @@ class HpsearchError(Exception):
 
 class Stopped(HpsearchError):
     """A search was stopped by its user; everything that was reported is stored."""
+
+
+class Cancelled(Stopped):
+    """A search was ended by ``hpsearch cancel``, from here or elsewhere."""

@@ -18,6 +18,15 @@ def database_url(url: str | None = None) -> str:
     return url or os.environ.get(DATABASE_VARIABLE) or DEFAULT_DATABASE
 
 
+def command(words: str, url: str) -> str:
+    """``hpsearch`` and ``words``, as it must be typed here to reach the database at ``url``."""
+    from hpsearch.storage.urls import shown_url  # SQLAlchemy; `hpsearch --help` does without
+
+    shown = shown_url(url)
+    is_default = shown == shown_url(database_url())
+    return f"`hpsearch {words}`" if is_default else f"`hpsearch {words} --db {shown}`"
+
+
 def checkpoint_root(url: str) -> Path:
     """The folder for checkpoints: the environment's, else beside the SQLite file.
 

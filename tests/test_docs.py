@@ -51,7 +51,7 @@ def test_the_readmes_yaml_loads_with_the_line_that_it_says_of_pruners(tmp_path: 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_command_in_the_docs_exists(page: Path) -> None:
-    for words in re.findall(r"\bhpsearch ([a-z]+)(?: ([a-z]+))?", "\n".join(_code(page))):
+    for words in re.findall(r"\bhpsearch ([a-z-]+)(?: ([a-z-]+))?", "\n".join(_code(page))):
         assert words[0] in cli.commands, words
         command = cli.commands[words[0]]
         if isinstance(command, click.Group):

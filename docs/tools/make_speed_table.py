@@ -23,7 +23,7 @@ _DATED = re.compile(r"(\d{4}-\d\d-\d\d)-(.+)\.txt")
 _MACHINE = re.compile(r"^date \S+, Python \S+, (.+)$", re.MULTILINE)
 _VERDICT = r"(?:target (?P<target>[\d.]+): (?P<how>reached|MISSED))"
 _CONTEST = re.compile(rf"(\w+: \d+ trials x \d+ epochs(?:{_STOPPED})?(?:{_WITHOUT_RAY})?)")
-_TIME = re.compile(r"  (.+?): ([\d.]+) s(.*), \d+ epochs, best accuracy .*")
+_TIME = re.compile(r"  (.+?): ([\d.]+) s(.*), (\d+) epochs, best accuracy .*")
 _TIMES = re.compile(rf"  (?P<tool>.+?): (?P<times>[\d.]+) times ours(?: \({_VERDICT}\))?")
 _BUSY = re.compile(r"  others were at work, .*")
 _DIFFER = re.compile(
@@ -56,23 +56,27 @@ class Record:
 
 @dataclass(kw_only=True, slots=True)
 class Contest:
-    """One search in each tool; ``seconds`` and ``times`` are by tool, as cells of the table."""
+    """One search in each tool; what is by tool are parts of the table's cells."""
 
     title: str
     seconds: dict[str, str] = field(default_factory=dict)
     times: dict[str, str] = field(default_factory=dict)
+    epochs: dict[str, str] = field(default_factory=dict)
     results: str = "—"
     is_busy: bool = False
 
     def read(self, line: str) -> None:
         """Take up what a line of the record says."""
         if found := _TIME.fullmatch(line):
-            tool, seconds, how = found.groups()
+            tool, seconds, how, epochs = found.groups()
             self.seconds[tool] = f"{'about ' * ('(from ' in how)}{float(seconds):,.1f} s"
+            if self._stops_early and "(from " not in how:  # each tool stops others
+                self.epochs[tool] = f" for {int(epochs):,} epochs"
         elif found := _TIMES.fullmatch(line):
             self.times[found["tool"]] = f"{found['times']} times{_judged(found)}"
         elif found := _DIFFER.fullmatch(line):
-            differ = f"best by {found['best']}, mean by {found['mean']}"
+            mean = "" if self._stops_early else f", mean by {found['mean']}"  # not judged then
+            differ = f"best by {found['best']}{mean}"
             self.results = f"{differ}{_judged(found)}"
         elif _BUSY.fullmatch(line):
             self.is_busy = True
@@ -83,10 +87,16 @@ class Contest:
         ours = [self.seconds[name] for name in OURS if name in self.seconds]
         slower = max(ours, key=_number, default="—")  # as the times were compared with
         cells = (self._cell(tool) for tool in tools)
+        slower += self.epochs.get(OURS[0], "")
         return [title, slower, *cells, self.times.get(BETTER, "—"), self.results]
 
+    @property
+    def _stops_early(self) -> bool:
+        return _STOPPED in self.title
+
     def _cell(self, tool: str) -> str:
-        parts = (self.seconds.get(tool), self.times.get(tool))
+        time = self.seconds.get(tool)
+        parts = (None if time is None else time + self.epochs.get(tool, ""), self.times.get(tool))
         return ": ".join(part for part in parts if part is not None) or "—"
 
 
@@ -134,10 +144,12 @@ def _peers(records: Sequence[Record]) -> Iterator[str]:
         return
     tools = list(dict.fromkeys(tool for one in found for tool in one.seconds if tool not in OURS))
     yield (
-        "One search in each tool: the same trials for the same epochs, each tool's process timed "
-        "whole, from Enter to its end. hpsearch as it comes starts Ray and its dashboard; *without "
+        "One search in each tool: the same trials for the same epochs, but where each tool stops "
+        "some early, by its own successive halving; each tool's process timed whole, from Enter to "
+        "its end. hpsearch as it comes starts Ray and its dashboard; *without "
         "Ray* is `--ray processes`. Of two runs of hpsearch the slower counts; *times* are how "
-        "many times as long the others took. *About*: measured on some of the trials."
+        "many times as long the others took. *About*: measured on some of the trials. "
+        "*Accuracies*: by how much those that the tools found differ."
     )
     heads = ["search", "hpsearch", *tools, "the better of Optuna and Ray Tune reused", "accuracies"]
     yield _table(heads, [contest.row(tools) for contest in found])
@@ -151,8 +163,7 @@ def _stacking(records: Sequence[Record]) -> Iterator[str]:
             return
         yield (
             "A step of one trial (digits, MLP 64-50-10, batch 32), when each core trains so many "
-            "trials at once, against one plain PyTorch loop, which a second core does not make "
-            "faster:"
+            "trials at once, against one plain PyTorch loop on one core:"
         )
         rows = [["plain PyTorch loop", f"{plain[1]} µs", ""]]
         rows += [_stack_row(found) for found in _STACK.finditer(record.text)]

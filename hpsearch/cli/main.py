@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from hpsearch import __version__
-from hpsearch.cli import check, database, plan, read, run
+from hpsearch.cli import check, cluster, database, export, plan, read, run, service, watch
 from hpsearch.errors import HpsearchError, Stopped
 
 INTERRUPTED = 130  # what a shell expects of a command that Ctrl-C ended
@@ -41,8 +41,9 @@ def cli(debug: bool) -> None:
     """
 
 
-for command in (*run.COMMANDS, *check.COMMANDS, *plan.COMMANDS, *read.COMMANDS, *database.COMMANDS):
-    cli.add_command(command)
+for family in (run, check, plan, read, watch, export, service, cluster, database):
+    for command in family.COMMANDS:
+        cli.add_command(command)
 
 
 def main(arguments: list[str] | None = None) -> Any:

@@ -28,9 +28,9 @@ ray_option: Decorator = click.option(
     "--ray",
     metavar="local|ADDRESS|processes|none",
     default=None,
-    help="Start Ray here (local, the default), join the cluster at ADDRESS (also RAY_ADDRESS), "
-    "train in worker processes of this machine without Ray (processes), which start sooner and "
-    "have no dashboard, or in this process (none).",
+    help="Start Ray here (local, the default), join the cluster at ADDRESS (also RAY_ADDRESS; "
+    "auto for one that runs on this machine), train in worker processes of this machine without "
+    "Ray (processes), which start sooner and have no dashboard, or in this process (none).",
 )
 format_option: Decorator = click.option(
     "--format",

@@ -47,7 +47,7 @@ class Progress:
     def __init__(self) -> None:
         self._console = _Patient(stderr=True, highlight=False)
         self._live = Live("", console=self._console, auto_refresh=False, transient=True)
-        self._started_s = time.monotonic()
+        self._started_s: float | None = None  # of training, by this process
         self._shown_s = 0.0
         self._epochs = 0
 
@@ -85,12 +85,15 @@ class Progress:
                         self._say(f"  {result.verdict}: {result.name}{probe}: {result.text}")
                 self._say(f"  {tally(results)}")
             case Advanced(view=view, trial_epochs=epochs):
-                self._epochs += epochs
+                if self._started_s is None:  # it goes on: no time is known of these epochs
+                    self._started_s = time.monotonic()
+                else:
+                    self._epochs += epochs
                 self._show(view)
             case RungDecided(message=message) | Troubled(message=message):
                 self._say(message)
             case Finished(view=view):
-                elapsed_s = time.monotonic() - self._started_s
+                elapsed_s = self._elapsed_s()
                 told = outcome.line(view.trials.values())
                 self._say(f"{told}; best {_best(view)}; {elapsed_s:.0f} s")
 
@@ -109,14 +112,17 @@ class Progress:
     def _line(self, view: SearchView) -> str:
         """Where the open stage is; of the whole search the best, the speed and the time left."""
         stage = view.stages[-1]
-        elapsed_s = max(1e-9, time.monotonic() - self._started_s)
-        rate = self._epochs / elapsed_s
+        elapsed_s = self._elapsed_s()
+        rate = self._epochs / max(1e-9, elapsed_s)
         has_ended = any(trial.state in FINISHED for trial in view.trials.values())
-        left = f", {_left_s(view, rate):.0f} s left" if has_ended else ""
+        left = f", {_left_s(view, rate):.0f} s left" if has_ended and rate else ""
         return (
             f"{stage.name}: {_counts(view.of_stage(stage))}; best {_best(view)}; "
             f"{rate:.0f} epochs/s; {elapsed_s:.0f} s{left}"
         )
+
+    def _elapsed_s(self) -> float:
+        return 0.0 if self._started_s is None else time.monotonic() - self._started_s
 
     def _say(self, line: str) -> None:
         with contextlib.suppress(OSError):  # a full disk, say: progress is not worth a search

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hpsearch.cli.options import db_option, ray_option, search_argument, set_option, spec_argument
+from hpsearch.settings import command, database_url
 
 if TYPE_CHECKING:
     from hpsearch.api import Result, Started
@@ -63,9 +64,22 @@ def run(
 @ray_option
 @force_option
 @json_option
-def resume(search: str, db: str | None, ray: str | None, force: bool, as_json: bool) -> None:
+@click.option("--submit", is_flag=True, help="Leave it to the service: see `hpsearch submit`.")
+def resume(
+    search: str, db: str | None, ray: str | None, force: bool, as_json: bool, submit: bool
+) -> None:
     """Go on with SEARCH from where the database says it is."""
+    from hpsearch.api import open_repository
     from hpsearch.api import resume as resume_search
+
+    if submit:
+        from hpsearch.storage.queue import Queue
+
+        repository = open_repository(db)
+        record = repository.find_search(search)
+        Queue(repository.database).submit_again(record.id)
+        click.echo(record.id)
+        return
 
     _with_progress(partial(resume_search, search, db=db, force=force), db, ray, as_json)
 
@@ -79,20 +93,20 @@ def _with_progress(
     with ExitStack() as afterwards, Progress() as progress:
         result = carry_out(
             ray=(os.environ.get("RAY_ADDRESS") or "local") if ray is None else ray,
-            on_start=partial(_on_start, afterwards),
+            on_start=partial(_on_start, afterwards, db),
             observer=progress.observe,
         )
     (print_json if as_json else print_summary)(result, db)
 
 
-def _on_start(afterwards: ExitStack, started: Started) -> None:
+def _on_start(afterwards: ExitStack, db: str | None, started: Started) -> None:
     """Announce it; and see that Ray, which takes a second or two to end, does so behind it."""
     if started.backend is not None and started.backend.end is not None:
         afterwards.callback(Thread(target=started.backend.end).start)
-    _announce(started)
+    _announce(started, db)
 
 
-def _announce(started: Started) -> None:
+def _announce(started: Started, db: str | None) -> None:
     """Say on stderr what begins, and how to get into the dashboard."""
     search, backend = started.search, started.backend
     what = "goes on from its database" if started.resumed else "starts"
@@ -101,8 +115,8 @@ def _announce(started: Started) -> None:
     _say(f"search {search.name} (id {search.id}) {what}")
     if started.namesake is not None:
         _say(
-            f"its name now means this search; the one before it, with another spec or seed, is "
-            f"{started.namesake}, as in `hpsearch best {started.namesake}`"
+            f"its name now means this search; the one before it is {started.namesake}, as in "
+            + command(f"best {started.namesake}", database_url(db))
         )
     if backend is not None and backend.dashboard is not None:
         _say(

@@ -14,7 +14,7 @@ from hpsearch.cli import outcome
 from hpsearch.cli.tables import cell, print_table
 from hpsearch.cli.widths import is_auto, width_lines, widths_known
 from hpsearch.errors import HpsearchError
-from hpsearch.settings import DEFAULT_DATABASE, database_url
+from hpsearch.settings import DEFAULT_DATABASE, command, database_url
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -35,12 +35,13 @@ def print_summary(result: Result, db: str | None) -> None:
     if found.empty:
         raise HpsearchError(outcome.why_nothing(result.db, result.id))
     columns = [name for name in (*SHOWN, *result.parameters) if found[name].notna().any()]
-    title, all_with = f"{result.name}: the best trials", f"`hpsearch best {result.id} --format csv`"
+    title = f"{result.name}: the best trials"
+    all_with = command(f"best {result.id} --format csv", database_url(db))
     print_table(found[columns], title, least=LEAST, all_with=all_with)
     click.echo(f"{outcome.line(_trials(result))}\n")
     chosen = _print_repeats(result)
     _print_reasons(result.db.stages(result.id))
-    _print_findings(result, int(found["number"].iloc[0]) if chosen is None else chosen)
+    _print_findings(result, int(found["number"].iloc[0]) if chosen is None else chosen, db)
     _print_widths(result)
     _print_where(result, db)
 
@@ -71,7 +72,7 @@ def _trials(result: Result) -> list[TrialRecord]:
     return result.db.repository.load(result.id)[1]
 
 
-def _print_findings(result: Result, chosen: int) -> None:
+def _print_findings(result: Result, chosen: int, db: str | None) -> None:
     """What is said of the search and of the trial to take; of the others, how many have what."""
     from hpsearch.analysis.diagnosis import tables
 
@@ -85,7 +86,8 @@ def _print_findings(result: Result, chosen: int) -> None:
     counted = [f"{tables.words(kind)}: {n}" for kind, n in tables.counts(found).items()]
     if counted:
         of_which = f"Of {total} trials, those that are complete or diverged: "
-        click.echo(f"{of_which}{', '.join(counted)} (`hpsearch diagnose {result.id}`)")
+        more = command(f"diagnose {result.id}", database_url(db))
+        click.echo(f"{of_which}{', '.join(counted)} ({more})")
 
 
 def _print_repeats(result: Result) -> int | None:

@@ -31,10 +31,11 @@ class Checked:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Advanced:
-    """A Report was stored: ``trial_epochs`` epochs of single trials are done."""
+    """A Report was stored, in ``stored_s``: ``trial_epochs`` epochs of single trials are done."""
 
     view: SearchView
     trial_epochs: int
+    stored_s: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

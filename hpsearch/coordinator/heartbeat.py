@@ -1,39 +1,49 @@
 """Heartbeat: keeps a search's lease while its process lives, whatever its loop is waiting for.
 
-Entered by ``hpsearch.api`` around a search; every write renews the lease as well.
+Entered by ``hpsearch.api`` around a search; every write renews the lease as well. What it hears
+back is what others ask of the search: to end it, or to have fewer workers.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from hpsearch.storage.errors import LeaseLost, StorageError
-from hpsearch.storage.leases import TTL, Lease
+from hpsearch.storage.leases import TTL, Lease, Orders
 from hpsearch.storage.repository import Repository
 
-EVERY_S = TTL.total_seconds() / 3
+EVERY_S = TTL.total_seconds() / 10  # a search that is cancelled ends soon after
 
 
 @contextmanager
-def heartbeat(repository: Repository, lease: Lease) -> Iterator[None]:
-    """Renew ``lease`` in a thread until the end; the next write notices if it was lost."""
-    ended = threading.Event()
-    thread = threading.Thread(target=_beat, args=(repository, lease, ended), daemon=True)
+def heartbeat(repository: Repository, lease: Lease) -> Iterator[Callable[[], Orders]]:
+    """Renew ``lease`` in a thread until the end; the next write notices if it was lost.
+
+    What is given tells the orders as of the last beat, the first of which was before.
+    """
+    heart = _Heart(repository, lease)
+    thread = threading.Thread(target=heart.beat, daemon=True)
     thread.start()
     try:
-        yield
+        yield lambda: heart.orders
     finally:
-        ended.set()
+        heart.ended.set()
         thread.join()
 
 
-def _beat(repository: Repository, lease: Lease, ended: threading.Event) -> None:
-    while not ended.wait(EVERY_S):
-        try:
-            repository.renew(lease)
-        except LeaseLost:
-            return
-        except StorageError:
-            continue  # the database is away for a moment; the loop will say so if it stays away
+class _Heart:
+    def __init__(self, repository: Repository, lease: Lease) -> None:
+        self._repository, self._lease = repository, lease
+        self.orders = repository.renew(lease)
+        self.ended = threading.Event()
+
+    def beat(self) -> None:
+        while not self.ended.wait(EVERY_S):
+            try:
+                self.orders = self._repository.renew(self._lease)
+            except LeaseLost:
+                return
+            except StorageError:
+                continue  # the database is away; the loop will say so if it stays away

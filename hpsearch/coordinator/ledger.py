@@ -6,16 +6,18 @@ at any moment what another coordinator would read back from the database.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from hpsearch.coordinator.curves import Curves
 from hpsearch.coordinator.events import Observer, RungDecided, Troubled
+from hpsearch.coordinator.patience import Given, patiently
 from hpsearch.coordinator.rungs import Decision, Rung, event_data
 from hpsearch.coordinator.view import SearchView
 from hpsearch.storage.leases import Lease
 from hpsearch.storage.records import (
+    CHECK_KIND,
     FINISHED,
     FailureKind,
     GroupRecord,
@@ -25,6 +27,7 @@ from hpsearch.storage.records import (
     ReportCommit,
     RungCommit,
     SearchRecord,
+    StageRecord,
     TrialRecord,
 )
 from hpsearch.storage.repository import Repository
@@ -63,25 +66,33 @@ class Ledger:
 
     def open_stage(self, new: NewStage, trials: Sequence[NewTrial]) -> list[TrialRecord]:
         """Store a stage and the trials that it starts with."""
-        stage, added = self.repository.open_stage(self._lease, new, trials)
+        stage, added = self._written(
+            lambda: self.repository.open_stage(self._lease, new, trials),
+            lambda: self._stored_stage(new, trials),
+        )
         self.view.stages.append(stage)
         self.view.add(added)
         return added
 
     def add_trials(self, trials: Sequence[NewTrial]) -> list[TrialRecord]:
         """Store more trials of stages that are open."""
-        added = self.repository.add_trials(self._lease, trials)
+        added = self._written(
+            lambda: self.repository.add_trials(self._lease, trials),
+            lambda: self._stored_trials(trials),
+        )
         self.view.add(added)
         return added
 
     def finish_stage(self) -> None:
         """The last stage is complete."""
-        self.repository.finish_stage(self._lease, self.view.stages[-1].id)
+        stage_id = self.view.stages[-1].id
+        self._written(lambda: self.repository.finish_stage(self._lease, stage_id))
         self._close_stage()
 
     def store_checks(self, found: Sequence[NewDiagnosis], passed: bool) -> None:
         """Store what the checks of the last stage found; it is complete if they ``passed``."""
-        self.repository.store_checks(self._lease, self.view.stages[-1].id, found, passed)
+        stage_id = self.view.stages[-1].id
+        self._written(lambda: self.repository.store_checks(self._lease, stage_id, found, passed))
         if passed:
             self._close_stage()
 
@@ -91,7 +102,8 @@ class Ledger:
     def start(self, members: Sequence[TrialRecord], worker: str, group: GroupRecord) -> None:
         """Members are running on ``worker``, in the way that ``group`` says."""
         waiting = [trial for trial in members if trial.state not in FINISHED]
-        self.repository.start_group(self._lease, [trial.id for trial in waiting], worker, group)
+        ids = [trial.id for trial in waiting]
+        self._written(lambda: self.repository.start_group(self._lease, ids, worker, group))
         self.view.update(
             replace(trial, state="running", attempts=trial.attempts + 1) for trial in waiting
         )
@@ -102,7 +114,7 @@ class Ledger:
     def report(self, commit: ReportCommit, changed: Sequence[TrialRecord]) -> None:
         """Store a Report, by which records ``changed``, and drop what checkpoints it replaced."""
         passed = [self.view.trials[trial.id].checkpoint_file for trial in changed]
-        self.repository.commit_report(self._lease, commit)
+        self._written(lambda: self.repository.commit_report(self._lease, commit))
         self.view.update(changed)
         self.view.speeds.add(commit.speeds)
         if commit.group is not None:
@@ -121,10 +133,23 @@ class Ledger:
             kept={trial.id: (trial.group, trial.until_epoch) for trial in decision.kept},
             data=data,
         )
-        self.repository.decide_rung(self._lease, commit)
+        self._written(lambda: self.repository.decide_rung(self._lease, commit))
         self.view.update((*decision.pruned, *decision.kept))
         self._drop([trial.checkpoint_file for trial in decision.pruned])
         self.observe(RungDecided(view=self.view, message=data["message"]))
+
+    def end_early(self, why: str) -> None:
+        """End what has not ended: complete with what it has, pruned if it has nothing."""
+        left = [trial for trial in self.view.trials.values() if trial.state not in FINISHED]
+        valued = [trial for trial in left if trial.value is not None]
+        empty = [trial for trial in left if trial.value is None]
+        complete, pruned = ([trial.id for trial in trials] for trials in (valued, empty))
+        self._written(lambda: self.repository.end_early(self._lease, complete, pruned, why))
+        self.view.update(replace(t, state="complete", stopped_early=True) for t in valued)
+        self.view.update(replace(trial, state="pruned") for trial in empty)
+        if self.view.stages and self.view.stages[-1].state == "running":
+            self.finish_stage()
+        self._tell_observer(f"{why}: the search ends with what it has")
 
     def _drop(self, files: Sequence[str | None]) -> None:
         """Delete those of ``files`` from which nothing goes on, and which no result is kept in."""
@@ -134,7 +159,7 @@ class Ledger:
 
     def regroup(self, groups: Mapping[int, int], records: Sequence[GroupRecord]) -> None:
         """Trials have other groups, by id, which are trained in the way that ``records`` say."""
-        self.repository.regroup(self._lease, groups, records)
+        self._written(lambda: self.repository.regroup(self._lease, groups, records))
         self._move(groups)
         self.view.groups.update({record.number: record for record in records})
 
@@ -144,7 +169,8 @@ class Ledger:
 
     def fail(self, trial: TrialRecord, kind: FailureKind, message: str) -> None:
         """A trial has failed, for ``message``."""
-        self.repository.fail_trials(self._lease, {trial.id: (kind, message)})
+        failures = {trial.id: (kind, message)}
+        self._written(lambda: self.repository.fail_trials(self._lease, failures))
         self.view.update(
             [replace(trial, state="failed", failure_kind=kind, failure_message=message)]
         )
@@ -153,9 +179,40 @@ class Ledger:
 
     def tell(self, message: str) -> None:
         """Trouble, and what is done about it."""
-        self.repository.add_event(self._lease, "trouble", {"message": message})
+        event = {"message": message}
+        self._written(lambda: self.repository.add_event(self._lease, "trouble", event))
         self.observe(Troubled(view=self.view, message=message))
 
     def conclude(self, found: Sequence[NewDiagnosis]) -> None:
         """Store what is found of the whole search."""
-        self.repository.add_diagnoses(self._lease, self.view.search.id, found)
+        search_id = self.view.search.id
+        self._written(
+            lambda: self.repository.add_diagnoses(self._lease, search_id, found),
+            lambda: () if self.is_concluded() else None,
+        )
+
+    def is_concluded(self) -> bool:
+        """Whether what is found of the whole search is stored; that of the checks is older."""
+        stored = self._written(lambda: self.repository.diagnoses(self.view.search.id))
+        return any(not found.kind.startswith(CHECK_KIND) for found in stored)
+
+    def _stored_stage(
+        self, new: NewStage, trials: Sequence[NewTrial]
+    ) -> tuple[StageRecord, list[TrialRecord]] | None:
+        stages, _ = self.repository.load(self.view.search.id)
+        found = next((stage for stage in stages if stage.position == new.position), None)
+        return None if found is None else (found, self._stored_trials(trials) or [])
+
+    def _stored_trials(self, trials: Sequence[NewTrial]) -> list[TrialRecord] | None:
+        numbers = {trial.number for trial in trials}
+        _, stored = self.repository.load(self.view.search.id)
+        return [trial for trial in stored if trial.number in numbers] or None
+
+    def _written(
+        self, write: Callable[[], Given], stored: Callable[[], Given | None] = lambda: None
+    ) -> Given:
+        """What ``write`` gives; see :func:`patiently`."""
+        return patiently(write, self._tell_observer, stored)
+
+    def _tell_observer(self, message: str) -> None:
+        self.observe(Troubled(view=self.view, message=message))

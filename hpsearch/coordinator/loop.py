@@ -6,12 +6,14 @@ the database and the finished table is the same.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+import time
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 
 from hpsearch.coordinator import progress, rungs, widths
+from hpsearch.coordinator.allowance import Allowance, all_fail
 from hpsearch.coordinator.asking import Asker
 from hpsearch.coordinator.checking import ChecksFailed, checked, diagnoses, failed
 from hpsearch.coordinator.events import Advanced, Checked, Finished, Observer, StageOpened
@@ -30,10 +32,12 @@ from hpsearch.coordinator.trouble import Trouble
 from hpsearch.coordinator.verdict import final_diagnoses
 from hpsearch.coordinator.view import SearchView
 from hpsearch.coordinator.warm_starts import resolve_warm_starts
+from hpsearch.errors import Cancelled
 from hpsearch.executors.base import Ended, Executor, Lost, Raised, Reported, Update
+from hpsearch.settings import command
 from hpsearch.spec.space import Params
-from hpsearch.storage.leases import Lease
-from hpsearch.storage.records import CHECK_KIND, SearchRecord, SpeedRecord, TrialRecord
+from hpsearch.storage.leases import Lease, Orders
+from hpsearch.storage.records import SearchRecord, SpeedRecord, TrialRecord
 from hpsearch.storage.repository import Repository
 from workers.config import TrainConfig
 from workers.messages import Report
@@ -54,9 +58,11 @@ class Coordinator:
         observer: Observer = lambda event: None,
         *,
         force: bool = False,
+        orders: Callable[[], Orders] = Orders,
     ) -> None:
-        """``force``: the search goes on although a check failed."""
+        """``force``: the search goes on although a check failed. ``orders`` are the latest."""
         self._executor, self._force, self._folder = executor, force, checkpoints
+        self._orders, self._url = orders, repository.database.url
         self._ledger = Ledger(repository, lease, search, checkpoints, observer)
         self._view, self._spec = self._ledger.view, search.spec
         # Once, when a trial first asks: a search may go on although a source is gone by then.
@@ -65,21 +71,49 @@ class Coordinator:
         )
         if not self._view.stages:
             self._look_up_warm_starts()  # what cannot be started from is refused at once
+        self._allowance = Allowance(search.spec.budget, partial(repository.events, search.id))
         self._asker, self._trouble = Asker(self._view), Trouble(self._ledger)
         self._queue = self._in_order(self._view.unfinished_groups())
         self._running: set[int] = set()
 
     def run(self) -> SearchView:
-        """Train until the search is complete; give its records. The lease is left to the caller."""
-        self._ask()  # one that died may have opened a stage and not asked for its trials
+        """Train until the search is complete; give its records. The lease is left to the caller.
+
+        Raises Cancelled once that is ordered.
+        """
+        self._end_if_all_fail()  # one that died may have had it happen
+        self._ask()  # or have opened a stage and not asked for its trials
         self._decide_rungs()
         while True:
+            self._obey()
+            if self._is_over():
+                return self._finish()
             self._start_groups()
             if self._running:
                 for update in self._executor.wait(WAIT_S):
                     self._take(update)
+            elif not self._executor.num_slots:
+                time.sleep(WAIT_S)  # others have all workers now
             elif not self._queue and not self._plan():
                 return self._finish()
+
+    def _obey(self) -> None:
+        orders = self._orders()
+        if orders.cancelled:
+            search = self._view.search
+            raise Cancelled(
+                f"search {search.name} (id {search.id}) was cancelled, and all that was reported "
+                f"is stored: go on with {command(f'resume {search.id}', self._url)}"
+            )
+        if orders.workers is not None:
+            self._executor.resize(orders.workers)
+
+    def _is_over(self) -> bool:
+        """Whether its budget is spent: what has not ended by then ends with what it has."""
+        why = self._allowance.spent(self._view, self._executor.gpus_per_worker)
+        if why is not None:
+            self._ledger.end_early(why)
+        return why is not None
 
     def _start_groups(self) -> None:
         while self._queue and len(self._running) < self._executor.num_slots:
@@ -117,7 +151,12 @@ class Coordinator:
             return
         self._running.discard(update.group)
         self._adopt(self._again(update))
+        self._end_if_all_fail()
         self._decide_rungs()
+
+    def _end_if_all_fail(self) -> None:
+        if (found := all_fail(self._view)) is not None:
+            raise found
 
     def _again(self, update: Ended | Lost | Raised) -> list[int]:
         """The groups that are to be trained next, now that one has ended, well or not."""
@@ -145,9 +184,12 @@ class Coordinator:
             speeds=speeds,
             regrouped={} if group is None else self._widened(group.kind, speeds),
         )
+        started_s = time.perf_counter()
         self._ledger.report(commit, changed)
+        stored_s = time.perf_counter() - started_s
         self._adopt(set(commit.regrouped.values()))
-        self._observe(Advanced(view=self._view, trial_epochs=len(commit.metrics)))
+        num_epochs = len(commit.metrics)
+        self._observe(Advanced(view=self._view, trial_epochs=num_epochs, stored_s=stored_s))
 
     def _widened(self, kind: str, measured: Iterable[SpeedRecord]) -> dict[int, int]:
         """New groups, by trial id, for those of a kind that wait, if ``measured`` makes them wider.
@@ -219,7 +261,7 @@ class Coordinator:
             trials,
             self._spec.train,
             first_group=self._view.next_group,
-            num_slots=self._executor.num_slots,
+            num_slots=max(1, self._executor.num_slots),
             rows=partial(self._rows, speeds or self._view.speeds),
             rows_per_trial=self._spec.data.rows_per_trial,
             budgets=self._view.budgets,
@@ -249,9 +291,7 @@ class Coordinator:
         return cost(self._spec, trials, self._view.speeds.row_step_s(kind, device))
 
     def _finish(self) -> SearchView:
-        stored = self._ledger.repository.diagnoses(self._view.search.id)
-        # One that died after this stored them already; those of the checks are older.
-        if all(found.kind.startswith(CHECK_KIND) for found in stored):
+        if not self._ledger.is_concluded():  # by one that died after that
             found = final_diagnoses(self._ledger.repository, self._view)
             self._ledger.conclude([*rungs.nothing_complete(self._view), *found])
         self._observe(Finished(view=self._view))

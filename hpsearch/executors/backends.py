@@ -48,18 +48,18 @@ def starting(ray: str, title: str, resources: Resources) -> Starting:
     If the body raises, all that was started for it is ended. If it does not, the caller has the
     backend, and closes it.
     """
+    check_address(ray)
     if ray == IN_PROCESS:
         return nullcontext(lambda: Backend(executor=_in_process))
     if ray == PROCESSES:
         return _processes(resources)
-    _check_address(ray)
     return _on_ray(ray, title, resources)
 
 
-def _check_address(ray: str) -> None:
+def check_address(ray: str) -> None:
     """Refuse a word that is neither, before Ray looks for a cluster of that name."""
-    if ":" not in ray and ray not in WITHOUT_A_PORT:
-        words = (IN_PROCESS, PROCESSES, *WITHOUT_A_PORT)
+    words = (IN_PROCESS, PROCESSES, *WITHOUT_A_PORT)
+    if ":" not in ray and ray not in words:
         nearest = closest(ray, words)
         hint = "" if nearest is None else f"; did you mean {nearest}?"
         raise HpsearchError(

@@ -72,6 +72,18 @@ class Executor(Protocol):
         """What a worker trains on, in words, as speeds are stored by it."""
         ...
 
+    @property
+    def gpus_per_worker(self) -> float:
+        """What a worker holds of them; 0 where there are none."""
+        ...
+
+    def resize(self, num_workers: int) -> None:
+        """Run at most so many groups at once from now on, and no more than there is room for.
+
+        Those that are running go on to their end, and hold what they hold until then.
+        """
+        ...
+
     def start(self, number: int, group: TrialGroup) -> str:
         """Begin to train ``group``; give the worker's name. There must be a free slot."""
         ...

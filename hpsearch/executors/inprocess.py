@@ -25,8 +25,6 @@ NAME = "in-process"
 class InProcessExecutor:
     """Advances its one group by an epoch each time that it is waited for."""
 
-    num_slots = 1
-
     def __init__(self, dataset: Dataset, num_threads: int = 1) -> None:
         """One thread: more of them wait for one another when other programs use the cores."""
         self._settings = ExitStack()
@@ -35,6 +33,11 @@ class InProcessExecutor:
         self._data = DeviceData(dataset, device)
         self._kept = KeptCheckpoints.of_device(device)
         self._running: tuple[int, Iterator[Report]] | None = None
+        self.num_slots = 1
+        self.gpus_per_worker = 1.0 if device.type == "cuda" else 0.0
+
+    def resize(self, num_workers: int) -> None:
+        self.num_slots = min(num_workers, 1)
 
     def start(self, number: int, group: TrialGroup) -> str:
         assert self._running is None, "the one slot is taken"

@@ -41,6 +41,7 @@ class ProcessExecutor:
         self._shared = write(dataset, crew.data_file)
         self._num_created = 0
         self._slots = [self._new_slot(place) for place in range(crew.pool.num_workers)]
+        self._num_slots = len(self._slots)
         self._device: str | None = None
 
     @property
@@ -49,7 +50,14 @@ class ProcessExecutor:
 
     @property
     def num_slots(self) -> int:
-        return len(self._slots)
+        return self._num_slots
+
+    @property
+    def gpus_per_worker(self) -> float:
+        return self._crew.pool.gpus
+
+    def resize(self, num_workers: int) -> None:
+        self._num_slots = min(num_workers, len(self._slots))  # the others wait: they are nobody's
 
     def start(self, number: int, group: TrialGroup) -> str:
         slot = free_slot(self._slots, group)

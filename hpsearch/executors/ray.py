@@ -39,14 +39,27 @@ class RayExecutor:
     """Trains up to one group per worker at once."""
 
     def __init__(
-        self, cluster: Cluster, dataset: Dataset, resources: Resources, title: str
+        self,
+        cluster: Cluster,
+        dataset: Dataset,
+        resources: Resources,
+        title: str,
+        num_workers: int | None = None,
+        patience_s: float | None = START_S,
     ) -> None:
+        """``num_workers`` at first; None: as many as ``resources`` asks for and there is room.
+
+        They are waited for ``patience_s`` at most; None: for as long as others have their place.
+        """
+        self._patience_s = patience_s
         self._pool = pool(cluster.num_cpus, cluster.num_gpus, resources)
         self._title = title
         self._dataset = ray.put(dataset)
         self._num_created = 0
-        self._slots = [self._new_slot() for _ in range(self._pool.num_workers)]
+        self._num_slots = 0
+        self._slots: list[_Slot] = []
         self._device: str | None = None
+        self.resize(self._pool.num_workers if num_workers is None else num_workers)
 
     @property
     def device(self) -> str:
@@ -54,7 +67,17 @@ class RayExecutor:
 
     @property
     def num_slots(self) -> int:
-        return len(self._slots)
+        return self._num_slots
+
+    @property
+    def gpus_per_worker(self) -> float:
+        return self._pool.gpus
+
+    def resize(self, num_workers: int) -> None:
+        self._num_slots = min(num_workers, self._pool.num_workers)
+        missing = self._num_slots - len(self._slots)
+        self._slots += [self._new_slot() for _ in range(missing)]
+        self._let_go()
 
     def start(self, number: int, group: TrialGroup) -> str:
         slot = free_slot(self._slots, group)
@@ -105,7 +128,15 @@ class RayExecutor:
             self._slots[self._slots.index(slot)] = self._new_slot()
             return Lost(group=number, message=_first_line(error))
         slot.number = slot.stream = None
+        self._let_go()
         return update
+
+    def _let_go(self) -> None:
+        """End workers that are free and too many, so that others have their place."""
+        free = [slot for slot in self._slots if slot.number is None]
+        for slot in free[: max(0, len(self._slots) - self._num_slots)]:
+            self._slots.remove(slot)
+            ray.kill(slot.actor)
 
     def _await_workers(self) -> str:
         """What they train on, once all have their data there.
@@ -117,11 +148,12 @@ class RayExecutor:
             return self._device
         names = [slot.actor.device_name.remote() for slot in self._slots]
         try:
-            self._device = together(ray.get(names, timeout=START_S))
+            self._device = together(ray.get(names, timeout=self._patience_s))
         except GetTimeoutError:
             raise HpsearchError(
-                f"{len(self._slots)} workers must start within {START_S} s, but the cluster has no "
-                "room for them: lower resources.workers, or wait until others have ended"
+                f"{len(self._slots)} workers must start within {self._patience_s:g} s, but the "
+                "cluster has no room for them: lower resources.workers, or wait until others have "
+                "ended"
             ) from None
         except RayError as error:
             raise HpsearchError(f"a worker could not start: {_last_line(error)}") from error

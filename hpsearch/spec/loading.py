@@ -17,6 +17,7 @@ from hpsearch.spec.pruner_section import NONE, PrunerRule, read_pruner
 from hpsearch.spec.rules import (
     COUNT,
     POSITIVE,
+    Duration,
     ListOf,
     Name,
     OrAuto,
@@ -26,8 +27,9 @@ from hpsearch.spec.rules import (
     Text,
     Validation,
     read_fields,
+    seconds,
 )
-from hpsearch.spec.search import SAMPLERS, Data, Objective, Resources, Search, Stage
+from hpsearch.spec.search import SAMPLERS, Budget, Data, Objective, Resources, Search, Stage
 from hpsearch.spec.space import Space
 from hpsearch.spec.space_section import read_space
 from hpsearch.spec.stages_section import (
@@ -57,6 +59,7 @@ TOP: dict[str, Rule] = {
     "budget": Section(),
     "resources": Section(),
     "seed": COUNT,
+    "max_failures": POSITIVE,
 }
 OBJECTIVE: dict[str, Rule] = {
     "metric": Domain(names=tuple(OBJECTIVES)),
@@ -72,9 +75,15 @@ DATA: dict[str, Rule] = {
     "task": Domain(names=TASKS),
 }
 VALIDATION: dict[str, Rule] = {"folds": Domain(low=2, integer=True)}
+MAX_FAILURES = 20
 # How long a training lasts is said here or with a stage; it is no field of TrainConfig.
 TRAIN: dict[str, Rule] = {**DOMAINS, "epochs": POSITIVE}
-BUDGET: dict[str, Rule] = {"epochs": POSITIVE}
+BUDGET: dict[str, Rule] = {
+    "epochs": POSITIVE,
+    "trials": POSITIVE,
+    "wall_time": Duration(),
+    "gpu_hours": Domain(low=0, low_open=True),
+}
 # The metrics whose meaning some fields change: trials that differ in them cannot be ranked by it.
 LOSS_FIELDS = ("loss", "hinge_margin", "huber_delta")
 MEANINGS = {
@@ -127,6 +136,7 @@ class _Reader:
             epochs=train.pop("epochs", None),
             pruner=read_pruner(top.get("pruner", NONE), "pruner", self.problems),
         )
+        budget = self._budget(top)
         stages = self._stages(top, defaults, space, data) if "stages" in top else ()
         if self.problems.found:
             return None
@@ -141,6 +151,8 @@ class _Reader:
             stages=stages,
             resources=Resources(**resources),
             seed=top.get("seed", 0),
+            budget=budget,
+            max_failures=top.get("max_failures", MAX_FAILURES),
         )
         self._check_warm_starts(search)
         self._check_comparable(search)
@@ -203,6 +215,15 @@ class _Reader:
             self.problems.add(f"data.{error.key}", str(error))
         return Data(**fields)
 
+    def _budget(self, top: Mapping[str, Any]) -> Budget:
+        """The limits. The epochs of stages: auto are what those are made of, and end nothing."""
+        fields = self._fields(top.get("budget", {}), "budget", BUDGET, "a key of budget")
+        if top.get("stages") == "auto":
+            fields.pop("epochs", None)
+        if "wall_time" in fields:
+            fields["wall_time"] = seconds(fields["wall_time"])
+        return Budget(**fields)
+
     def _stages(
         self,
         top: Mapping[str, Any],
@@ -220,8 +241,6 @@ class _Reader:
         return stages
 
     def _listed(self, top: Mapping[str, Any], defaults: StageDefaults) -> tuple[Stage, ...]:
-        if "budget" in top:
-            self.problems.add("budget", "is for stages: auto alone; leave it out")
         if defaults.epochs is None and "epochs" in (top.get("train") or {}):
             defaults = replace(defaults, epochs=1)  # it is there, and has its problem told already
         read = read_stages(top["stages"], defaults, self.problems)
@@ -232,12 +251,12 @@ class _Reader:
     def _auto_stages(self, top: Mapping[str, Any], defaults: StageDefaults) -> tuple[Stage, ...]:
         if "sampler" in top:
             self.problems.add("sampler", "is chosen by stages: auto; leave one of the two out")
-        fields = self._fields(
-            top.get("budget", {}), "budget", BUDGET, "a key of budget", ("epochs",)
-        )
-        if "epochs" not in fields:
+        budget = top.get("budget", {}).get("epochs")
+        if not POSITIVE.admits(budget):
+            if budget is None:  # what is wrong otherwise is told already
+                self.problems.add("budget.epochs", f"is required: {POSITIVE.rule()}")
             return ()
-        budget = fields["epochs"]
+        budget = int(budget)
         try:
             stages = auto_stages(budget, defaults.epochs or full_epochs(budget))
         except ValueError as error:

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from hpsearch.spec.problem import Problems, closest, shown
 from workers.config.domain import Domain
 
+UNITS_S = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 LARGEST = 1e18  # beyond it no number means anything here, and integers do not fit a database
 
 
@@ -85,6 +86,17 @@ class Validation:
         return value >= 1 if isinstance(value, int) else 0 < value < 1
 
 
+class Duration:
+    """A time: a number of seconds, or text with a unit."""
+
+    def rule(self) -> str:
+        return "a time > 0 in seconds, or with a unit as in 90m, 12h or 3d"
+
+    def admits(self, value: object) -> bool:
+        is_time = isinstance(value, str | int | float) and not isinstance(value, bool)
+        return is_time and (seconds(value) or 0.0) > 0
+
+
 @dataclass(frozen=True, slots=True)
 class OrAuto:
     """The word auto, or what another rule admits."""
@@ -115,6 +127,12 @@ POSITIVE = Domain(low=1, integer=True)
 COUNT = Domain(low=0, integer=True)
 NUMBER = Domain()
 BOOLEAN = Domain(boolean=True)
+
+
+def seconds(value: object) -> float | None:
+    """A time as :class:`Duration` admits it, in seconds; None if it is none."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", str(value).strip())
+    return None if found is None else float(found[1]) * UNITS_S[found[2]]
 
 
 def join(path: str, key: object) -> str:

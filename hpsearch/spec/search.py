@@ -104,8 +104,24 @@ class Data(Frozen):
         return self.folds or 1
 
 
+class Budget(Frozen):
+    """What a search may spend; the first to be reached ends it, complete with what it has.
+
+    ``epochs`` of single trials; ``trials`` that have ended; ``wall_time`` in seconds, while it is
+    carried out; ``gpu_hours`` of its workers' training. None: no limit.
+    """
+
+    epochs: int | None = None
+    trials: int | None = None
+    wall_time: float | None = None
+    gpu_hours: float | None = None
+
+
 class Search(Frozen):
-    """A whole request. ``train`` fixes fields of TrainConfig; ``stages`` is never empty."""
+    """A whole request. ``train`` fixes fields of TrainConfig; ``stages`` is never empty.
+
+    One of which ``max_failures`` trials failed, and none came to an end, has failed.
+    """
 
     name: str
     objective: Objective = Objective()
@@ -115,6 +131,8 @@ class Search(Frozen):
     stages: tuple[Stage, ...]
     resources: Resources = Resources()
     seed: int = 0
+    budget: Budget = Budget()
+    max_failures: int = 20
 
     def to_json(self) -> dict[str, Any]:
         """What JSON can hold of it, which is all; order matters in it: branches follow it."""

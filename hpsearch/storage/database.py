@@ -28,11 +28,13 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 
 from hpsearch.storage import codec, revisions
-from hpsearch.storage.errors import StorageError
+from hpsearch.storage.errors import DatabaseAway, StorageError
 from hpsearch.storage.types import UtcDateTime
-from hpsearch.storage.urls import masked_url, parse_url
+from hpsearch.storage.urls import parse_url, shown_url
 
 BUSY_TIMEOUT_MS = 30_000
+SQLITE_AWAY = "is full", "disk I/O error", "is locked"
+POSTGRESQL_AWAY = "08", "53", "57P", "40"  # connection, resources, shut down, begun again
 CONNECT_TIMEOUT_S = 10
 CHECKPOINT_PAGES = 4000  # 16 MB: the log goes to the file, and waits for the disk, so often
 FOLD_TIMEOUT_MS = 1000  # for readers who have not seen the log's end yet
@@ -49,8 +51,7 @@ class Database:
     """
 
     def __init__(self, url: str) -> None:
-        parsed = parse_url(url)
-        self.url = masked_url(parsed.render_as_string(hide_password=False))
+        parsed, self.url = parse_url(url), shown_url(url)
         self._password = parsed.password
         self._checked = False
         if parsed.get_backend_name() == "sqlite":
@@ -126,7 +127,8 @@ class Database:
             with engine.begin() as connection:
                 yield connection
         except DBAPIError as error:
-            raise StorageError(self._sentence(error)) from error
+            kind = DatabaseAway if _is_away(error) else StorageError
+            raise kind(self._sentence(error)) from error
 
     def _sentence(self, error: DBAPIError) -> str:
         reason = " ".join(str(error.orig).split())
@@ -138,6 +140,17 @@ class Database:
             else "check the address, the name and the password, and that the server runs"
         )
         return f"the database {self.url} cannot be used: {reason}; {mend}"
+
+
+def _is_away(error: DBAPIError) -> bool:
+    """Whether waiting may help: a server that is stopped, a disk that is full, a file in use."""
+    if error.connection_invalidated:
+        return True
+    if isinstance(error.orig, sqlite3.OperationalError):
+        return any(words in str(error.orig) for words in SQLITE_AWAY)
+    state = getattr(error.orig, "sqlstate", None)  # None: there was no answer at all
+    is_refused = state is None and type(error.orig).__name__ == "OperationalError"
+    return is_refused or (state or "").startswith(POSTGRESQL_AWAY)
 
 
 def fold_log_after(connection: Connection) -> None:

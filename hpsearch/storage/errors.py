@@ -12,6 +12,10 @@ class StorageError(HpsearchError):
     """The database cannot be used as it was asked to be."""
 
 
+class DatabaseAway(StorageError):
+    """The database cannot be used now, and may be later: its server or its disk must be mended."""
+
+
 class LeaseHeld(StorageError):
     """Another coordinator owns the search."""
 

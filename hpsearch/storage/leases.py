@@ -22,7 +22,7 @@ from sqlalchemy.sql.dml import ReturningUpdate
 from hpsearch.storage.database import clock, fold_log_after
 from hpsearch.storage.errors import LeaseHeld, LeaseLost, StorageError
 from hpsearch.storage.events import add_event
-from hpsearch.storage.records import SearchState
+from hpsearch.storage.records import ENDED, SearchState
 from hpsearch.storage.tables import SearchRow, TrialRow
 
 TTL = timedelta(seconds=15)
@@ -77,6 +77,25 @@ class Lease:
     owner: Owner
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Orders:
+    """What others ask of a search's owner: to end it, and to have no more ``workers`` than these.
+
+    None: as many as the search asks for.
+    """
+
+    cancelled: bool = False
+    workers: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Held:
+    """A lease that was checked and extended: the database's time of that, and the orders."""
+
+    now: datetime
+    orders: Orders
+
+
 def acquire(connection: Connection, search_id: int, owner: Owner) -> Lease:
     """Take the search: free, expired, or left by a process of this host that is dead.
 
@@ -100,45 +119,65 @@ def acquire(connection: Connection, search_id: int, owner: Owner) -> Lease:
     if row.lease_owner is not None and row.lease_expires_at > row.now:
         _refuse_if_alive(search_id, Owner.from_json(row.lease_owner), row.lease_expires_at)
     lease = Lease(search_id=search_id, token=row.lease_token + 1, owner=owner)
-    _take(connection, lease, row.now)
+    _take(connection, lease, row.now, cancel_requested_at=None, workers=None)
     return lease
 
 
-def hold(connection: Connection, lease: Lease) -> datetime:
-    """Check the token, extend the lease by TTL, and give the database's time of now.
+def take_over(connection: Connection, search_id: int, token: int, owner: Owner) -> Lease:
+    """Own the search in the place of who has it by ``token``, and meant it for ``owner``.
+
+    Raises LeaseLost if somebody else has it by now.
+    """
+    now = connection.execute(select(clock(connection.dialect.name))).scalar_one()
+    lease = Lease(search_id=search_id, token=token + 1, owner=owner)
+    if not _take(connection, lease, now):
+        raise LeaseLost(
+            f"search {search_id} was to be carried out here, but somebody else has it by now: "
+            "nothing is to be done"
+        )
+    return lease
+
+
+def hold(connection: Connection, lease: Lease) -> Held:
+    """Check the token, and extend the lease by TTL.
 
     First statement of every write. The row stays locked until the end of the transaction, so the
     lease cannot change hands before. Raises LeaseLost if it has.
     """
     given = {"search": lease.search_id, "token": lease.token}
     extend = _extend(connection.dialect.name, TTL)
-    expires_at = connection.execute(extend, given).scalar_one_or_none()
-    if expires_at is None:
+    row = connection.execute(extend, given).first()
+    if row is None:
         raise LeaseLost(
             f"search {lease.search_id} was taken over from {lease.owner}: nothing of this write "
             "was stored; stop here, and see who carries it out with `hpsearch status`"
         )
-    return expires_at - TTL
+    orders = Orders(cancelled=row.cancel_requested_at is not None, workers=row.workers)
+    return Held(now=row.lease_expires_at - TTL, orders=orders)
 
 
 @cache
-def _extend(dialect: str, ttl: timedelta) -> ReturningUpdate[datetime | None]:
+def _extend(
+    dialect: str, ttl: timedelta
+) -> ReturningUpdate[datetime | None, datetime | None, int | None]:
     """Built once: to build it takes longer than to execute it."""
     return (
         update(SearchRow)
         .where(SearchRow.id == bindparam("search"), SearchRow.lease_token == bindparam("token"))
         .values(lease_expires_at=clock(dialect, ahead=ttl))
-        .returning(SearchRow.lease_expires_at)
+        .returning(SearchRow.lease_expires_at, SearchRow.cancel_requested_at, SearchRow.workers)
     )
 
 
-def release(connection: Connection, lease: Lease, state: SearchState) -> None:
+def release(
+    connection: Connection, lease: Lease, state: SearchState, message: str | None = None
+) -> None:
     """Give the search back in ``state``; whoever acquires it next has a higher token still.
 
     All of it is in SQLite's own file then, unless somebody is reading: people copy that.
     """
-    now = hold(connection, lease)
-    ended = state in ("complete", "failed")
+    now = hold(connection, lease).now
+    ended = state in ENDED
     connection.execute(
         update(SearchRow)
         .where(SearchRow.id == lease.search_id)
@@ -148,16 +187,22 @@ def release(connection: Connection, lease: Lease, state: SearchState) -> None:
             lease_token=lease.token + 1,  # so that this lease is of no use from now on
             lease_expires_at=None,
             finished_at=now if ended else None,
+            message=SearchRow.message if message is None else message,
         )
     )
-    if state == "stopped":  # nobody trains them now
-        connection.execute(
-            update(TrialRow)
-            .where(TrialRow.search_id == lease.search_id, TrialRow.state == "running")
-            .values(state="waiting")
-        )
+    if state != "complete":
+        stop_trials(connection, lease.search_id)
     add_event(connection, lease.search_id, "released", {"state": state}, now)
     fold_log_after(connection)
+
+
+def stop_trials(connection: Connection, search_id: int) -> None:
+    """Those that ran wait again: nobody trains them now."""
+    connection.execute(
+        update(TrialRow)
+        .where(TrialRow.search_id == search_id, TrialRow.state == "running")
+        .values(state="waiting")
+    )
 
 
 def _refuse_if_alive(search_id: int, holder: Owner, expires_at: datetime) -> None:
@@ -168,17 +213,22 @@ def _refuse_if_alive(search_id: int, holder: Owner, expires_at: datetime) -> Non
         )
 
 
-def _take(connection: Connection, lease: Lease, now: datetime) -> None:
-    connection.execute(
+def _take(connection: Connection, lease: Lease, now: datetime, **values: None) -> bool:
+    """Set it running under ``lease``, if it has the token before; ``values`` are forgotten."""
+    taken = connection.execute(
         update(SearchRow)
-        .where(SearchRow.id == lease.search_id)
+        .where(SearchRow.id == lease.search_id, SearchRow.lease_token == lease.token - 1)
         .values(
             state="running",
             lease_owner=lease.owner,
             lease_token=lease.token,
             lease_expires_at=now + TTL,
             finished_at=None,
+            message=None,
+            **values,
         )
-    )
-    data = {"owner": lease.owner, "token": lease.token}
-    add_event(connection, lease.search_id, "acquired", data, now)
+    ).rowcount
+    if taken:
+        data = {"owner": lease.owner, "token": lease.token}
+        add_event(connection, lease.search_id, "acquired", data, now)
+    return bool(taken)

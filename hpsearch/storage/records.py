@@ -15,19 +15,20 @@ from hpsearch.spec.reason import Reason
 from hpsearch.spec.search import SamplerName, Search
 from hpsearch.spec.space import Branch, Params
 
-SearchState = Literal["submitted", "running", "stopped", "complete", "failed"]
+SearchState = Literal["submitted", "running", "stopped", "cancelled", "complete", "failed"]
 StageKind = Literal["check", "search", "expand", "confirm"]
 StageState = Literal["running", "complete"]
 TrialState = Literal["waiting", "running", "complete", "pruned", "failed"]
 FailureKind = Literal["diverged", "error", "out_of_memory", "worker_lost"]
 CHECK_KIND = "check_"  # what the kinds of findings of a check stage begin with
 DATA_READ = "data_read"  # the event that notes which data a search began with
+ENDED: tuple[SearchState, ...] = ("complete", "failed", "cancelled")
 FINISHED: tuple[TrialState, ...] = ("complete", "pruned", "failed")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SearchRecord:
-    """A stored search."""
+    """A stored search; ``message`` says why it failed, or is where it is otherwise."""
 
     id: int
     name: str
@@ -35,6 +36,7 @@ class SearchRecord:
     state: SearchState
     created_at: datetime
     finished_at: datetime | None = None
+    message: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 from hpsearch.spec.search import Search
 from hpsearch.storage import events, groups, leases, reports, rungs, searches, trials
 from hpsearch.storage.database import Database
-from hpsearch.storage.leases import Lease, Owner
+from hpsearch.storage.leases import Lease, Orders, Owner
 from hpsearch.storage.provenance import Provenance
 from hpsearch.storage.records import (
     DiagnosisRecord,
@@ -88,15 +88,20 @@ class Repository:
         with self.database.write() as connection:
             return leases.acquire(connection, search_id, owner)
 
-    def renew(self, lease: Lease) -> None:
-        """Extend the lease when there is nothing to write."""
-        with self._writing(lease):
-            pass
-
-    def release(self, lease: Lease, state: SearchState) -> None:
-        """Give the search back, in ``state``."""
+    def take_over(self, search_id: int, token: int, owner: Owner) -> Lease:
+        """Own the search in the place of who has it by ``token``; LeaseLost if nobody has."""
         with self.database.write() as connection:
-            leases.release(connection, lease, state)
+            return leases.take_over(connection, search_id, token, owner)
+
+    def renew(self, lease: Lease) -> Orders:
+        """Extend the lease when there is nothing to write; what the owner is asked to do."""
+        with self.database.write() as connection:
+            return leases.hold(connection, lease).orders
+
+    def release(self, lease: Lease, state: SearchState, message: str | None = None) -> None:
+        """Give the search back, in ``state``; ``message`` says why."""
+        with self.database.write() as connection:
+            leases.release(connection, lease, state, message)
 
     # Stages and trials
 
@@ -164,6 +169,16 @@ class Repository:
         """End the trials that a pruner ends, and give the others their next group and rung."""
         with self._writing(lease) as (connection, now):
             rungs.decide_rung(connection, lease.search_id, decision, now)
+
+    def end_early(
+        self, lease: Lease, complete: Sequence[int], pruned: Sequence[int], message: str
+    ) -> None:
+        """End trials with the search, complete with what they have or pruned; the search's why."""
+        with self._writing(lease) as (connection, now):
+            rungs.end_trials(connection, lease.search_id, complete, "complete", now)
+            rungs.end_trials(connection, lease.search_id, pruned, "pruned", now)
+            searches.set_message(connection, lease.search_id, message)
+            events.add_event(connection, lease.search_id, "ended_early", {"why": message}, now)
 
     def fail_trials(self, lease: Lease, failures: Mapping[int, tuple[FailureKind, str]]) -> None:
         """Set trials failed: by id, the kind and the message."""
@@ -246,4 +261,4 @@ class Repository:
     def _writing(self, lease: Lease) -> Iterator[tuple[Connection, datetime]]:
         """A transaction under the lease, and the database's time at its begin."""
         with self.database.write() as connection:
-            yield connection, leases.hold(connection, lease)
+            yield connection, leases.hold(connection, lease).now

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import Connection, select
 from sqlalchemy.orm import InstrumentedAttribute
@@ -24,19 +24,31 @@ def decide_rung(
     connection: Connection, search_id: int, decision: RungCommit, now: datetime
 ) -> None:
     """End the pruned trials; give the kept ones their group and the epoch of their next rung."""
-    pruned, kept = decision.pruned, decision.kept
-    ends: dict[str, Sequence[Any]] = {
-        "state": ["pruned"] * len(pruned),
-        "finished_at": [now] * len(pruned),
-    }
+    kept = decision.kept
     goes_on: dict[str, Sequence[Any]] = {
         "state": ["waiting"] * len(kept),
         "group": [group for group, _ in kept.values()],
         "until_epoch": [epoch for _, epoch in kept.values()],
     }
-    update_trials(connection, search_id, pruned, ends)
+    end_trials(connection, search_id, decision.pruned, "pruned", now)
     update_trials(connection, search_id, list(kept), goes_on)
     add_event(connection, search_id, "rung", decision.data, now)
+
+
+def end_trials(
+    connection: Connection,
+    search_id: int,
+    trial_ids: Sequence[int],
+    state: Literal["pruned", "complete"],
+    now: datetime,
+) -> None:
+    """End trials before their last epoch: pruned, or complete with what they have."""
+    ends: dict[str, Sequence[Any]] = {
+        "state": [state] * len(trial_ids),
+        "finished_at": [now] * len(trial_ids),
+        "stopped_early": [state == "complete"] * len(trial_ids),
+    }
+    update_trials(connection, search_id, trial_ids, ends)
 
 
 def curves(connection: Connection, search_id: int, metric: str) -> dict[int, dict[int, float]]:

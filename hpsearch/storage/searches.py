@@ -9,7 +9,7 @@ import hashlib
 from difflib import get_close_matches
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, insert, select, true
+from sqlalchemy import ColumnElement, Connection, Row, Select, insert, select, true, update
 
 from hpsearch.spec.search import Search
 from hpsearch.storage import codec
@@ -22,8 +22,15 @@ from hpsearch.storage.tables import SearchRow
 LARGEST_ID = 2**31 - 1  # of an INTEGER column; digits beyond it can only be a name
 
 
-def create(connection: Connection, spec: Search, provenance: Provenance) -> SearchRecord:
-    """Store a request, in state submitted."""
+def create(
+    connection: Connection,
+    spec: Search,
+    provenance: Provenance,
+    priority: int = 0,
+    *,
+    served: bool = False,
+) -> SearchRecord:
+    """Store a request, in state submitted; the service carries out one that is ``served``."""
     now = connection.execute(select(clock(connection.dialect.name))).scalar_one()
     search_id = connection.execute(
         insert(SearchRow)
@@ -40,6 +47,8 @@ def create(connection: Connection, spec: Search, provenance: Provenance) -> Sear
             packages=provenance.packages,
             lease_token=0,
             created_at=now,
+            priority=priority,
+            served=served,
         )
         .returning(SearchRow.id)
     ).scalar_one()
@@ -61,6 +70,11 @@ def find(connection: Connection, ref: str | int, before: int | None = None) -> S
     if found is None:
         raise StorageError(_unknown(connection, ref, is_admitted))
     return found
+
+
+def set_message(connection: Connection, search_id: int, message: str) -> None:
+    """Say why it ended, or ends."""
+    connection.execute(update(SearchRow).where(SearchRow.id == search_id).values(message=message))
 
 
 def find_same(connection: Connection, spec: Search) -> SearchRecord | None:
@@ -93,6 +107,7 @@ def _records() -> Select[Any]:
         SearchRow.state,
         SearchRow.created_at,
         SearchRow.finished_at,
+        SearchRow.message,
     )
 
 
@@ -116,5 +131,7 @@ def _unknown(connection: Connection, ref: str | int, is_admitted: ColumnElement[
             f"there is no search {ref!r}: this database holds none yet, "
             "start one with `hpsearch run SPEC`"
         )
-    close = get_close_matches(str(ref), names, n=1, cutoff=0.0)
-    return f"there is no search {ref!r}: did you mean {close[0]!r}? `hpsearch list` shows all"
+    is_id = isinstance(ref, int) or ref.isdigit()
+    close = [] if is_id else get_close_matches(str(ref), names, n=1, cutoff=0.0)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    return f"there is no search {ref!r}: {hint}`hpsearch list` shows all"

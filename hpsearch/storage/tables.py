@@ -30,6 +30,7 @@ NAMES = {
     "pk": "pk_%(table_name)s",
 }
 COMPLETE = text("state = 'complete'")
+WAITING = text("served AND state IN ('submitted', 'running')")
 
 
 class Base(DeclarativeBase):
@@ -46,9 +47,16 @@ class Base(DeclarativeBase):
 
 
 class SearchRow(Base):
-    """A search, where it came from, and who owns it. ``lease_token`` only ever grows."""
+    """A search, where it came from, and who owns it. ``lease_token`` only ever grows.
+
+    One that is ``served`` is the service's to carry out: ``job`` is what Ray calls the process that
+    does, ``workers`` how many it may have now (NULL: as many as it asks for).
+    """
 
     __tablename__ = "searches"
+    __table_args__ = (
+        Index(None, "priority", "id", sqlite_where=WAITING, postgresql_where=WAITING),
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(index=True)
@@ -66,6 +74,12 @@ class SearchRow(Base):
     lease_expires_at: Mapped[datetime | None]
     created_at: Mapped[datetime]
     finished_at: Mapped[datetime | None]
+    priority: Mapped[int]
+    served: Mapped[bool]
+    cancel_requested_at: Mapped[datetime | None]
+    workers: Mapped[int | None]
+    job: Mapped[str | None]
+    message: Mapped[str | None] = mapped_column(Message)
 
 
 class StageRow(Base):

@@ -25,6 +25,11 @@ def masked_url(url: str) -> str:
     return _QUERY.sub(r"\1***", _USERINFO.sub(r"\1:***@", url))
 
 
+def shown_url(url: str) -> str:
+    """The URL of a database, completed, for people to read."""
+    return masked_url(parse_url(url).render_as_string(hide_password=False))
+
+
 def parse_url(text: str) -> URL:
     """The URL of a database, with its driver filled in and the path of a file made absolute.
 
@@ -78,3 +83,8 @@ def _absolute(url: URL) -> URL:
             "create it, or give another path"
         )
     return url.set(database=str(path))
+
+
+def has_password(url: str) -> bool:
+    """Whether there is a secret in it."""
+    return masked_url(url) != url

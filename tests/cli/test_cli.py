@@ -260,8 +260,8 @@ def test_debug_shows_the_traceback(hpsearch: Hpsearch) -> None:
 
 
 def test_an_upgraded_database_tells_its_revision(hpsearch: Hpsearch) -> None:
-    assert hpsearch("db", "upgrade")[1].strip().endswith("is at revision 0003")
-    assert hpsearch("db", "current")[1].strip() == "0003"
+    assert hpsearch("db", "upgrade")[1].strip().endswith("is at revision 0004")
+    assert hpsearch("db", "current")[1].strip() == "0004"
 
 
 def test_every_packaged_space_can_be_previewed(hpsearch: Hpsearch) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from hpsearch.spec import SpecError, load
-from hpsearch.spec.search import Data, Objective, Resources, Search, Stage
+from hpsearch.spec.rules import Duration, seconds
+from hpsearch.spec.search import Budget, Data, Objective, Resources, Search, Stage
 from hpsearch.spec.space import Choice, Range
 
 SPEC = """
@@ -120,6 +121,32 @@ def test_a_search_survives_json_exactly(file: Path) -> None:
     assert [hash(value) for value in choice.choices] == [hash((50,)), hash((100, 50))]
     assert isinstance(back.data.validation, int)
     assert list(back.space.parameters) == list(search.space.parameters)
+
+
+def test_a_budget_limits_a_search(file: Path) -> None:
+    search = load(str(file), ["budget.wall_time=1.5h", "budget.trials=7", "max_failures=3"])
+    assert search.budget == Budget(wall_time=5400.0, trials=7)
+    assert search.max_failures == 3
+    assert load(str(file)).budget == Budget()
+
+
+def test_the_epochs_of_auto_stages_are_no_limit(file: Path) -> None:
+    auto = ["stages=auto", "sampler=null", "budget.epochs=1000", "budget.gpu_hours=2"]
+    assert load(str(file), auto).budget == Budget(gpu_hours=2.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected_s"),
+    [("90", 90), (90, 90), (1.5, 1.5), ("90s", 90), ("1.5m", 90), ("2h", 7200), ("1d", 86400)],
+)
+def test_times_have_units(text: object, expected_s: float) -> None:
+    assert seconds(text) == expected_s
+    assert Duration().admits(text)
+
+
+@pytest.mark.parametrize("text", ["", "h", "1w", "-1", "1e3", "1 2", True, None, [1]])
+def test_what_is_no_time_is_refused(text: object) -> None:
+    assert not Duration().admits(text)
 
 
 def test_auto_stages_are_laid_out_by_the_budget(file: Path) -> None:

@@ -106,7 +106,11 @@ CASES: dict[str, tuple[dict[str, Any], str, str]] = {
     ),
     # resources, budget
     "workers": ({"resources": {"workers": 0}}, "resources.workers", "must be auto or an integer"),
-    "budget alone": ({"budget": {"epochs": 9}}, "budget", "is for stages: auto alone"),
+    "no epochs": ({"budget": {"epochs": 0}}, "budget.epochs", "an integer >= 1"),
+    "no time": ({"budget": {"wall_time": "0h"}}, "budget.wall_time", "a time > 0 in seconds"),
+    "a time in words": ({"budget": {"wall_time": "an hour"}}, "budget.wall_time", "as in 90m"),
+    "no gpu hours": ({"budget": {"gpu_hours": 0}}, "budget.gpu_hours", "a number > 0"),
+    "no failures": ({"max_failures": 0}, "max_failures", "an integer >= 1"),
     # parameters
     "space empty": ({"space": {}}, "space", "must have at least one parameter"),
     "no mapping": ({"space.learning_rate": 0.1}, "space.learning_rate", "must be a mapping with"),

@@ -11,6 +11,7 @@ from stored_searches import PROVENANCE, a_report, a_spec, begin
 from hpsearch.storage.database import Database
 from hpsearch.storage.errors import LeaseHeld
 from hpsearch.storage.leases import Owner
+from hpsearch.storage.queue import Queue
 from hpsearch.storage.repository import Repository
 
 WIDTH = 8
@@ -49,3 +50,20 @@ def write_until_killed(url: str, events: Any) -> None:
     for epoch in (1, 2, 3):
         report = a_report(epoch, dict.fromkeys(writer.ids, 0.5))
         writer.repository.commit_report(writer.lease, report)
+
+
+def submit_many(url: str, number: int) -> None:
+    """Submit so many searches, one after the other."""
+    queue = Queue(Database(url))
+    for _ in range(number):
+        queue.submit(a_spec(), PROVENANCE)
+
+
+def claim_all(url: str, number: int, claims: Any) -> None:
+    """Claim what is submitted until so many have been claimed by all; tell the ids."""
+    queue, own = Queue(Database(url)), []
+    while len(queue.running()) < number:
+        claim = queue.claim(Owner.current())
+        if claim is not None:
+            own.append(claim.lease.search_id)
+    claims.put(own)

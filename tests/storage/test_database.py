@@ -19,12 +19,12 @@ from processes import first_use
 from sqlalchemy import event, insert, inspect, select, text
 from stored_searches import PROVENANCE, a_group, a_spec
 
-from hpsearch.spec.search import Data, Objective, Pruner, Resources
+from hpsearch.spec.search import Budget, Data, Objective, Pruner, Resources
 from hpsearch.storage import revisions
 from hpsearch.storage.database import Database
 from hpsearch.storage.errors import StorageError
 from hpsearch.storage.repository import Repository
-from hpsearch.storage.tables import Base, EventRow, GroupRow, MetricRow, TrialRow
+from hpsearch.storage.tables import Base, EventRow, GroupRow, MetricRow, SearchRow, TrialRow
 from hpsearch.storage.urls import masked_url, parse_url
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -137,6 +137,28 @@ def test_rungs_groups_and_speeds_are_kept_since_the_third_revision(tmp_path: Pat
         (4, 2e-4, 2**33),
     ]
     assert str(repository.fold_curves(1)) == "{1: {3: (0.86, 0.9, nan)}}"
+
+
+def test_what_the_service_keeps_is_kept_since_the_fourth_revision(tmp_path: Path) -> None:
+    repository = _upgraded(FIXTURES / "0004.sql", tmp_path)
+    (record,) = repository.list_searches()
+    assert (record.state, record.message) == ("cancelled", "by its user")
+    assert record.spec.budget == Budget(wall_time=7200.0)
+    assert record.spec.max_failures == 5
+    assert repository.find_same(record.spec) == record
+    with repository.database.read() as connection:
+        row = connection.execute(select(SearchRow.__table__)).one()
+    assert (row.priority, row.served, row.job, row.workers) == (3, True, "hpsearch-1-2", 2)
+    assert row.cancel_requested_at == row.created_at
+
+
+def test_no_old_search_is_the_services_or_has_a_limit(tmp_path: Path) -> None:
+    repository = _upgraded(FIXTURES / "0003.sql", tmp_path)
+    (record,) = repository.list_searches()
+    assert record.spec.budget == Budget()
+    with repository.database.read() as connection:
+        row = connection.execute(select(SearchRow.__table__)).one()
+    assert (row.priority, row.served, row.job, row.message) == (0, False, None, None)
 
 
 def test_what_an_old_database_did_not_measure_is_null(tmp_path: Path) -> None:

@@ -49,6 +49,7 @@ WRITES: dict[str, Callable[[Writer], object]] = {
         w.lease, RungCommit(pruned=(w.ids[0],), kept={w.ids[1]: (5, 4)}, data={})
     ),
     "commit_report": lambda w: w.repository.commit_report(w.lease, a_report(1, {w.ids[0]: 0.5})),
+    "end_early": lambda w: w.repository.end_early(w.lease, w.ids[:1], w.ids[1:2], "w"),
     "fail_trials": lambda w: w.repository.fail_trials(w.lease, {w.ids[0]: ("error", "x")}),
     "regroup": lambda w: w.repository.regroup(w.lease, {w.ids[0]: 5}),
     "add_event": lambda w: w.repository.add_event(w.lease, "note", {}),

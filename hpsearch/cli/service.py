@@ -1,0 +1,163 @@
+"""``hpsearch submit``, ``serve``, ``cancel``: searches that the service carries out on a cluster.
+
+Added to the group in ``cli.main``; the work is done by ``hpsearch.storage.queue`` and
+``hpsearch.service``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from hpsearch.cli.options import db_option, search_argument, set_option, spec_argument
+
+if TYPE_CHECKING:
+    from hpsearch.storage.queue import Queue
+    from hpsearch.storage.records import SearchRecord
+
+priority_option = click.option(
+    "--priority",
+    type=click.IntRange(-10, 10),
+    default=0,
+    show_default=True,
+    help="Higher goes first, and has twice the workers for each step up.",
+)
+
+
+@click.command()
+@spec_argument
+@db_option
+@set_option
+@priority_option
+def submit(spec: str, db: str | None, overrides: tuple[str, ...], priority: int) -> None:
+    """Store the search of SPEC for the service, and print its id.
+
+    It is begun once `hpsearch serve` runs on the same database and there is a free worker. The
+    paths in SPEC are those of the cluster.
+    """
+    from hpsearch.settings import database_url
+    from hpsearch.spec import load
+    from hpsearch.storage.database import Database
+    from hpsearch.storage.provenance import Provenance
+    from hpsearch.storage.queue import Queue
+
+    search = load(spec, overrides)
+    queue = Queue(Database(database_url(db)))
+    click.echo(queue.submit(search, Provenance.collect(), priority).id)
+
+
+@click.command()
+@db_option
+@click.option(
+    "--ray",
+    "address",
+    metavar="ADDRESS",
+    envvar="RAY_ADDRESS",
+    default="auto",
+    show_default=True,
+    help="The cluster: HOST:PORT, its dashboard's http://HOST:PORT, or the one that runs here.",
+)
+@click.option(
+    "--searches",
+    type=click.IntRange(1, 1000),
+    default=16,
+    show_default=True,
+    help="How many searches run side by side at most.",
+)
+def serve(db: str | None, address: str, searches: int) -> None:
+    """Carry out what is submitted, each search as a job of the Ray cluster, until stopped.
+
+    Several may run on one database; one goes on with what another that died has left. Searches
+    that run outlive this command.
+    """
+    from hpsearch.cli.logs import log_to_stderr
+    from hpsearch.service.serving import serve as serve_searches
+
+    log_to_stderr()
+    serve_searches(db, address, searches)
+
+
+@click.command()
+@search_argument
+@db_option
+def cancel(search: str, db: str | None) -> None:
+    """End SEARCH: what was reported stays, what is training ends within seconds.
+
+    `hpsearch resume` goes on with it.
+    """
+    queue, record = _found(search, db)
+    said = queue.cancel(record.id)
+    what = "is cancelled" if said == "cancelled" else "will end within seconds"
+    click.echo(f"search {record.name} (id {record.id}) {what}")
+
+
+@click.command("retry-failed")
+@search_argument
+@db_option
+def retry_failed(search: str, db: str | None) -> None:
+    """Let the failed trials of SEARCH wait again, but for those that diverged.
+
+    `hpsearch resume` trains them.
+    """
+    from hpsearch.settings import command, database_url
+
+    queue, record = _found(search, db)
+    count = queue.retry_failed(record.id)
+    if not count:
+        click.echo(f"search {record.name} (id {record.id}) has no failed trial to try again")
+        return
+    click.echo(
+        f"{count} trials of search {record.name} (id {record.id}) wait again: train them with "
+        f"{command(f'resume {record.id}', database_url(db))}, or add --submit and leave it to the "
+        "service"
+    )
+
+
+@click.command()
+@search_argument
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@db_option
+def delete(search: str, yes: bool, db: str | None) -> None:
+    """Delete SEARCH, with all its results and checkpoints."""
+    import shutil
+
+    from hpsearch.coordinator.resources import checkpoint_folder
+    from hpsearch.settings import checkpoint_root, database_url
+
+    queue, record = _found(search, db)
+    what = f"search {record.name} (id {record.id}, {record.state}) with all its results"
+    if not yes:
+        click.confirm(f"Delete {what} and checkpoints?", abort=True)
+    queue.delete(record.id)
+    shutil.rmtree(checkpoint_folder(checkpoint_root(database_url(db)), record), ignore_errors=True)
+    click.echo(f"deleted {what}")
+
+
+@click.command("carry-out", hidden=True)
+@click.argument("search_id", type=int)
+@click.argument("token", type=int)
+@db_option
+def carry_out(search_id: int, token: int, db: str | None) -> None:
+    """What a job of the service does."""
+    from hpsearch.cli.logs import log_to_stderr
+    from hpsearch.service.carrying import carry_out as carry_out_search
+    from hpsearch.storage.errors import LeaseLost
+
+    log_to_stderr()
+    try:
+        carry_out_search(search_id, token, db)
+    except LeaseLost as lost:
+        click.echo(str(lost), err=True)  # another job has it: nothing went wrong here
+
+
+def _found(search: str, db: str | None) -> tuple[Queue, SearchRecord]:
+    """The search, and the queue of its database."""
+    from hpsearch.api import open_repository
+    from hpsearch.storage.queue import Queue
+
+    repository = open_repository(db)
+    return Queue(repository.database), repository.find_search(search)
+
+
+COMMANDS = (submit, serve, cancel, retry_failed, delete, carry_out)

@@ -1,0 +1,93 @@
+"""``hpsearch watch``: a search as it goes on, read from its database, from any machine.
+
+Added to the group in ``cli.main``.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from hpsearch.cli.options import db_option, search_argument
+
+if TYPE_CHECKING:
+    from pandas import DataFrame, Series
+
+    from hpsearch.analysis.frames import Frames
+    from hpsearch.storage.records import SearchRecord
+
+GOES_ON = ("submitted", "running")
+
+
+@click.command()
+@search_argument
+@click.option(
+    "--every",
+    "every_s",
+    type=click.FloatRange(min=0.1, max=3600),
+    default=2.0,
+    show_default=True,
+    help="Seconds between two looks.",
+)
+@db_option
+def watch(search: str, every_s: float, db: str | None) -> None:
+    """Show how far SEARCH is, again and again, until it ends; exit code 1 if it failed.
+
+    On a terminal the table is live; piped, a line is printed whenever something has changed.
+    """
+    from hpsearch.api import connect
+
+    frames = connect(db)
+    search_id = frames.repository.find_search(search).id
+    record = _until_the_end(frames, search_id, every_s)
+    if record.state == "failed":
+        sys.exit(1)
+
+
+def _until_the_end(frames: Frames, search_id: int, every_s: float) -> SearchRecord:
+    from rich.console import Group
+    from rich.live import Live
+    from rich.text import Text
+
+    from hpsearch.cli.tables import console, rich_table
+
+    out, last = console(), None
+    with Live("", console=out, auto_refresh=False) as live:
+        while True:
+            record, status = frames.repository.find_search(search_id), frames.status(search_id)
+            line = _line(record, status)
+            if not out.is_terminal:
+                if line != last:
+                    click.echo(line)
+            else:
+                live.update(Group(Text(line), rich_table(status)), refresh=True)
+            if record.state not in GOES_ON:
+                return record
+            last = line
+            time.sleep(every_s)
+
+
+def _line(record: SearchRecord, status: DataFrame) -> str:
+    """As in: digits (id 3): running; fine: 12 complete, 4 running of 16, best 0.9815."""
+    said = f"{record.name} (id {record.id}): {record.state}"
+    if record.message:
+        said += f" ({record.message})"
+    if status.empty:
+        return said
+    stage = status.iloc[-1]
+    counts = [f"{stage[state]} {state}" for state in ("complete", "pruned", "failed", "running")]
+    told = ", ".join(text for text in counts if not text.startswith("0 ")) or "none has ended"
+    best = status["best"].dropna()
+    extreme = "" if best.empty else f", best {_extreme(record, best):.4f}"
+    return f"{said}; {stage['stage']}: {told} of {stage['trials']}{extreme}"
+
+
+def _extreme(record: SearchRecord, values: Series) -> float:
+    found = values.max() if record.spec.objective.mode == "max" else values.min()
+    return float(found)
+
+
+COMMANDS = (watch,)

@@ -1,0 +1,79 @@
+"""Allowance: when a search has spent its budget, and when everything in it fails.
+
+Asked by ``loop`` after every step, over stored results; the time that runs is the clock's.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from hpsearch.coordinator.failures import headline
+from hpsearch.coordinator.view import SearchView
+from hpsearch.errors import HpsearchError
+from hpsearch.spec.search import Budget
+from hpsearch.storage.records import FINISHED, EventRecord
+from hpsearch.storage.upkeep import RETRIED
+
+
+class AllFail(HpsearchError):
+    """So many trials failed, and none came to an end, that the search is ended."""
+
+
+class Allowance:
+    """``budget``, and for how long the search is carried out; ``events`` gives its log so far."""
+
+    def __init__(self, budget: Budget, events: Callable[[], Sequence[EventRecord]]) -> None:
+        self._budget = budget
+        self._is_limited = any(limit is not None for limit in budget.model_dump().values())
+        self._earlier_s = carried_out_s(events()) if self._is_limited else 0.0
+        self._started_s = time.monotonic()
+
+    def spent(self, view: SearchView, gpus_per_worker: float) -> str | None:
+        """Which limit is reached, in words; None if none is."""
+        if not self._is_limited:
+            return None
+        trials, budget = view.trials.values(), self._budget
+        worker_s = sum(trial.seconds for trial in trials)
+        amounts = (
+            ("epochs", budget.epochs, sum(t.epochs - t.start_epoch for t in trials)),
+            ("trials", budget.trials, sum(trial.state in FINISHED for trial in trials)),
+            ("wall_time", budget.wall_time, self._earlier_s + time.monotonic() - self._started_s),
+            ("gpu_hours", budget.gpu_hours, gpus_per_worker * worker_s / 3600),
+        )
+        for name, limit, amount in amounts:
+            if limit is not None and amount >= limit:
+                return f"budget.{name} of {limit:g} is spent"
+        return None
+
+
+def all_fail(view: SearchView) -> AllFail | None:
+    """What is wrong with most trials, if as many failed as may and none came to an end."""
+    trials, most = view.trials.values(), view.search.spec.max_failures
+    if any(trial.state in ("complete", "pruned") for trial in trials):
+        return None
+    failed = [trial for trial in trials if trial.failure_kind in RETRIED]
+    if len(failed) < most:
+        return None
+    said = Counter(headline(trial.failure_message or str(trial.failure_kind)) for trial in failed)
+    ((commonest, count),) = said.most_common(1)
+    return AllFail(
+        f"max_failures is {most}, and {len(failed)} trials failed and none came to an end; {count} "
+        f"of them with: {commonest}; mend it, and try them again with `hpsearch retry-failed "
+        f"{view.search.id}`"
+    )
+
+
+def carried_out_s(events: Sequence[EventRecord]) -> float:
+    """For how long a search was carried out before now, by its log.
+
+    From each time that somebody took it to the last thing that was noted before the next one did.
+    """
+    total, begun, last = 0.0, None, None
+    for event in events:
+        if event.kind == "acquired":
+            total += (last - begun).total_seconds() if begun and last else 0.0
+            begun = event.created_at
+        last = event.created_at
+    return total

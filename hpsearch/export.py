@@ -1,0 +1,81 @@
+"""``export``: a trial's network for use elsewhere: its weights, and all that it was trained with.
+
+Called by ``hpsearch export``; nothing here needs torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import yaml
+from safetensors.numpy import save_file
+
+from hpsearch.checkpoints import weights
+from hpsearch.coordinator.packing import train_config
+from hpsearch.errors import HpsearchError
+from hpsearch.storage.records import SearchRecord, TrialRecord
+
+WEIGHTS_FILE, CONFIG_FILE = "model.safetensors", "model.yaml"
+
+
+def export(
+    search: str | int, folder: Path, number: int | None = None, db: str | None = None
+) -> int:
+    """Write the network of trial ``number``, or of the best one, into ``folder``; its number.
+
+    Raises StorageError for a search that does not exist, HpsearchError for one without a best
+    trial, a trial without weights, or a folder that cannot be written.
+    """
+    from hpsearch.api import connect
+
+    frames = connect(db)
+    record = frames.repository.find_search(search)
+    if number is None:
+        number = _best(frames.best(record.id, n=1)["number"].tolist(), record)
+    tensors = weights(record.id, number, db=db)  # refuses what has none
+    trial = frames.repository.find_trial(record.id, number)
+    assert trial is not None  # it has weights
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, folder / WEIGHTS_FILE)
+        text = yaml.safe_dump(_configuration(record, trial), sort_keys=False, allow_unicode=True)
+        (folder / CONFIG_FILE).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise HpsearchError(
+            f"{str(folder)!r} must be a folder that can be written, but that fails "
+            f"({error.strerror}): mend it, or give another one with --output"
+        ) from error
+    return number
+
+
+def _best(numbers: list[int], record: SearchRecord) -> int:
+    if not numbers:
+        raise HpsearchError(
+            f"search {record.name} (id {record.id}) must have a complete trial, but has none yet"
+        )
+    return int(numbers[0])
+
+
+def _configuration(record: SearchRecord, trial: TrialRecord) -> dict[str, Any]:
+    spec = record.spec
+    return {
+        "search": {"name": record.name, "id": record.id, "seed": spec.seed},
+        "trial": {
+            "number": trial.number,
+            spec.objective.metric: trial.value,
+            "best_epoch": trial.best_epoch,
+            "epochs": trial.epochs,
+            "seed": trial.seed,
+        },
+        "data": _plain(spec.data.model_dump()),
+        "train": _plain(asdict(train_config(spec.train, trial.params))),
+    }
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    """With lists for tuples, which YAML has no word for."""
+    return {
+        key: list(value) if isinstance(value, tuple) else value for key, value in values.items()
+    }

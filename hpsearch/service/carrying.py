@@ -1,0 +1,127 @@
+"""``carry_out``: what a job of the service does, which is to run the coordinator of one search.
+
+Run by ``hpsearch carry-out``, which ``jobs`` names as the entrypoint; nobody else has use for it.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+
+from hpsearch.coordinator.events import (
+    Advanced,
+    Event,
+    Finished,
+    RungDecided,
+    StageOpened,
+    Troubled,
+)
+from hpsearch.coordinator.heartbeat import heartbeat
+from hpsearch.coordinator.loop import Coordinator
+from hpsearch.coordinator.resources import check_same_data, prepared_folder
+from hpsearch.errors import Cancelled, HpsearchError
+from hpsearch.executors.connecting import connecting
+from hpsearch.executors.ray import RayExecutor
+from hpsearch.service.metrics import Metrics
+from hpsearch.settings import checkpoint_root, database_url
+from hpsearch.spec import load_data
+from hpsearch.storage.database import Database
+from hpsearch.storage.errors import LeaseLost, StorageError
+from hpsearch.storage.leases import Lease, Orders, Owner
+from hpsearch.storage.records import SearchRecord
+from hpsearch.storage.repository import Repository
+
+LOG = logging.getLogger("hpsearch.search")
+CLUSTER = "auto"  # the one whose job this is
+ALLOTTED_S = 0.1
+TELL_S = 10.0
+
+
+def carry_out(search_id: int, token: int, db: str | None = None) -> None:
+    """Take the search over from the server that claimed it by ``token``, and end it.
+
+    Raises LeaseLost, having done nothing, if another server has claimed it since.
+    """
+    url = database_url(db)
+    repository = Repository(Database(url))
+    record = repository.find_search(search_id)
+    lease = repository.take_over(search_id, token, Owner.current())
+    title = f"{record.name} (search {record.id})"
+    with (
+        connecting(CLUSTER, record.name) as connected,
+        _in_service(repository, lease) as orders,
+    ):
+        dataset = load_data(record.spec)
+        folder = prepared_folder(checkpoint_root(url), record)
+        check_same_data(repository, lease, dataset)
+        num_workers = _allotted(orders, record)
+        cluster, resources = connected(), record.spec.resources
+        with closing(
+            RayExecutor(cluster, dataset, resources, title, num_workers, patience_s=None)
+        ) as executor:
+            teller, metrics = Teller(), Metrics(title)
+
+            def observe(event: Event) -> None:
+                teller.observe(event)
+                metrics.observe(event)
+
+            Coordinator(repository, lease, record, executor, folder, observe, orders=orders).run()
+
+
+@contextmanager
+def _in_service(repository: Repository, lease: Lease) -> Iterator[Callable[[], Orders]]:
+    """Keep the search; give it back as it ended: for good, or to be gone on with by another job."""
+    orders: Callable[[], Orders] = Orders
+    try:
+        with heartbeat(repository, lease) as orders:
+            yield orders
+    except LeaseLost:
+        raise
+    except (Cancelled, KeyboardInterrupt) as ended:  # the latter is a SIGTERM, of Ray for example
+        is_cancelled = isinstance(ended, Cancelled) or orders().cancelled
+        repository.release(lease, "cancelled" if is_cancelled else "submitted")
+        raise
+    except StorageError:
+        raise  # nor could it be given back; its lease runs out
+    except HpsearchError as error:  # its spec, its data, its checks: nobody could do it
+        repository.release(lease, "failed", str(error))
+        raise
+    except Exception as error:
+        repository.release(lease, "submitted", f"{type(error).__name__}: {error}")
+        raise
+    repository.release(lease, "complete")
+
+
+def _allotted(orders: Callable[[], Orders], record: SearchRecord) -> int:
+    """How many workers it may have at first; waits for the first one."""
+    while not (number := orders().workers):
+        if orders().cancelled:
+            raise Cancelled(f"search {record.id} was cancelled before it had a worker")
+        time.sleep(ALLOTTED_S)
+    return number
+
+
+class Teller:
+    """Tells the job's log of a search, at most every TELL_S of its epochs."""
+
+    def __init__(self) -> None:
+        self._epochs, self._told_s = 0, time.monotonic()
+
+    def observe(self, event: Event) -> None:
+        """One line for what a person would want to know."""
+        match event:
+            case StageOpened(stage=stage):
+                LOG.info("stage %s: %d epochs", stage.name, stage.epochs)
+            case Troubled(message=message):
+                LOG.warning("%s", message)
+            case RungDecided(message=message):
+                LOG.info("%s", message)
+            case Advanced(trial_epochs=epochs):
+                self._epochs += epochs
+                if time.monotonic() - self._told_s > TELL_S:
+                    self._told_s = time.monotonic()
+                    LOG.info("%d epochs of single trials since the start", self._epochs)
+            case Finished():
+                LOG.info("complete")

@@ -1,0 +1,139 @@
+"""``examine``: is everything there that a search needs, and what to do where it is not.
+
+Called by ``hpsearch doctor``. Each check is a function that gives what it found, or raises an
+HpsearchError whose sentence says how to mend it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+
+from hpsearch.errors import HpsearchError
+from hpsearch.settings import checkpoint_root, database_url
+from hpsearch.storage.database import Database
+from hpsearch.storage.urls import masked_url
+
+PACKAGES = "hpsearch", "ray", "torch", "numpy"  # what all nodes must have alike
+LEAST_FREE = 2 * 2**30  # bytes
+ANSWER_S = 60.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finding:
+    """What a check found; one that is not ``good`` says how to mend it."""
+
+    check: str
+    good: bool
+    text: str
+
+
+def examine(db: str | None, address: str | None) -> Iterator[Finding]:
+    """The database, the checkpoints, and, if there is an ``address``, the Ray cluster there."""
+    url = database_url(db)
+    yield _checked("database", partial(_database, url))
+    yield _checked("checkpoints", partial(_checkpoints, url))
+    if address is not None:
+        yield _checked("cluster", partial(_cluster, address))
+        yield _checked("nodes", partial(_nodes, address))
+
+
+def _checked(name: str, check: Callable[[], str]) -> Finding:
+    try:
+        return Finding(check=name, good=True, text=check())
+    except HpsearchError as error:
+        return Finding(check=name, good=False, text=str(error))
+
+
+def _database(url: str) -> str:
+    database = Database(url)
+    database.check_revision()
+    return f"{masked_url(url)} has schema {database.current_revision()}"
+
+
+def _checkpoints(url: str) -> str:
+    folder = checkpoint_root(url)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / "probe.tmp"
+        probe.write_bytes(b"x")
+        probe.unlink()
+    except OSError as error:
+        raise HpsearchError(
+            f"checkpoints must be written to {str(folder)!r}, but that fails ({error.strerror}): "
+            "mend it, or name another folder in HPSEARCH_CHECKPOINTS"
+        ) from error
+    return f"{folder} can be written, {_free(folder)} are free"
+
+
+def _free(folder: Path) -> str:
+    free = shutil.disk_usage(folder).free
+    if free < LEAST_FREE:
+        raise HpsearchError(
+            f"{LEAST_FREE / 2**30:g} GB must be free for checkpoints, but {str(folder)!r} has "
+            f"{free / 2**30:.1f}: make room, or name another folder in HPSEARCH_CHECKPOINTS"
+        )
+    return f"{free / 2**30:.0f} GB"
+
+
+def _cluster(address: str) -> str:
+    from hpsearch.service.jobs import RayJobs
+
+    capacity = RayJobs(address, {}).capacity()
+    if not (capacity.num_cpus or capacity.num_gpus):
+        raise HpsearchError(
+            f"the cluster at {address} must have CPUs or GPUs for workers, but has none: join a "
+            "machine with `ray start --address HOST:PORT`"
+        )
+    token = "with a token" if os.environ.get("RAY_AUTH_MODE") == "token" else "without a token"
+    return f"{capacity.num_cpus} CPUs and {capacity.num_gpus} GPUs, reached {token}"
+
+
+def _nodes(address: str) -> str:
+    """That all have the same versions as here; asks a task on each."""
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    from hpsearch.executors.cluster import connect, disconnect
+
+    cluster = connect(address, "hpsearch doctor")
+    try:
+        ask = ray.remote(num_cpus=0)(_versions)
+        nodes = {
+            node["NodeID"]: node["NodeManagerHostname"]
+            for node in ray.nodes()  # type: ignore[no-untyped-call]  # Ray's
+            if node["Alive"]
+        }
+        asked = {
+            host: ask.options(
+                scheduling_strategy=NodeAffinitySchedulingStrategy(id, soft=False)
+            ).remote()
+            for id, host in nodes.items()
+        }
+        found = {host: ray.get(answer, timeout=ANSWER_S) for host, answer in asked.items()}
+    finally:
+        if cluster.is_own:
+            disconnect()
+    here = _versions()
+    others = {host: versions for host, versions in found.items() if versions != here}
+    if others:
+        raise HpsearchError(
+            f"all nodes must have the versions of this one ({here}), but {others}: install the same"
+        )
+    return f"{len(found)} with the same versions: {here}"
+
+
+def _versions() -> str:
+    return ", ".join(f"{name} {_version(name)}" for name in PACKAGES)
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "missing"

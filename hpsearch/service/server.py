@@ -1,0 +1,169 @@
+"""Server: one turn after the other, it gives submitted searches to jobs and looks after the jobs.
+
+Run by ``hpsearch serve``. Nothing that matters is kept in its memory: each turn begins with what
+the database says, so any number of servers may run, and one that dies is not missed.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from hpsearch.executors.pool import pool
+from hpsearch.service.jobs import Capacity, ClusterAway, Jobs
+from hpsearch.service.shares import Demand, shares
+from hpsearch.spec.search import Resources
+from hpsearch.storage.errors import DatabaseAway, LeaseLost
+from hpsearch.storage.leases import TTL, Lease, Owner
+from hpsearch.storage.queue import MOST_TRIES, Claim, Queue, Running
+from hpsearch.storage.records import SearchState
+from hpsearch.storage.repository import Repository
+
+LOG = logging.getLogger("hpsearch.service")
+MOST_SEARCHES = 16
+TURN_S = 30.0  # of searches that have to take turns, as there are more of them than workers
+GRACE_S = 10.0  # for a search that was cancelled to end by itself, before its job is killed
+PATIENCE_S = 5.0  # between two tries while the cluster or the database is away
+
+
+class Server:
+    """Serves the searches of ``queue`` on ``jobs``."""
+
+    def __init__(self, queue: Queue, jobs: Jobs, most_searches: int = MOST_SEARCHES) -> None:
+        """No more than ``most_searches`` run side by side, whoever serves them."""
+        self._queue, self._jobs, self._most_searches = queue, jobs, most_searches
+        self._repository = Repository(queue.database)
+        self._owner = Owner.current()
+        self._starting: dict[str, Lease] = {}  # by job: those that have not taken over yet
+        self._stopped: set[str] = set()
+
+    def run(self, wait_s: float = 1.0) -> None:
+        """Serve until this process is stopped; what is out of reach is waited for."""
+        while True:
+            try:
+                self.turn()
+                time.sleep(wait_s)
+            except ClusterAway as error:
+                LOG.warning("%s; trying again", error)
+                time.sleep(PATIENCE_S)
+            except DatabaseAway as error:
+                LOG.warning("%s; trying again", error)
+                self._await_database()
+
+    def _await_database(self) -> None:
+        """Wait until it answers, and then until those who run have renewed their leases in it."""
+        while True:
+            time.sleep(PATIENCE_S)
+            try:
+                self._queue.running()
+            except DatabaseAway:
+                continue
+            LOG.info("the database is back")
+            time.sleep(TTL.total_seconds())
+            return
+
+    def turn(self) -> None:
+        """Once over all: end what is over, claim what waits, and share the workers."""
+        running = self._queue.running()
+        self._keep_starting()
+        for search in running:
+            self._look_after(search)
+        while len(self._queue.running()) < self._most_searches and self._claim():
+            pass
+        self._share()
+
+    def _keep_starting(self) -> None:
+        """Hold the leases that are meant for jobs, until those have started and take over."""
+        for job, lease in list(self._starting.items()):
+            try:
+                self._repository.renew(lease)
+            except LeaseLost:
+                del self._starting[job]
+
+    def _look_after(self, search: Running) -> None:
+        if why := self._why_ended(search):
+            state: SearchState = "submitted" if search.cancel_age_s is None else "cancelled"
+            self._give_back(search, state, why)
+        elif search.job and (search.cancel_age_s or 0.0) > GRACE_S:
+            self._stop(search.job)
+
+    def _why_ended(self, search: Running) -> str | None:
+        """Why nobody carries the search out any more, in words; None while somebody may."""
+        is_ours = search.owner == self._owner
+        if search.job is not None and (why := self._jobs.why_ended(search.job)):
+            return why
+        if search.owner is not None and not is_ours and search.owner.is_dead():
+            return f"{search.owner} has died"
+        if search.has_expired and search.cancel_age_s is not None:
+            return f"{search.owner} is gone"
+        return None
+
+    def _give_back(self, search: Running, state: SearchState, why: str) -> None:
+        lease = Lease(search_id=search.id, token=search.token, owner=self._owner)
+        try:
+            self._repository.release(lease, state, why)
+        except LeaseLost:
+            return  # it lives, or somebody was faster
+        LOG.warning("search %d (%s): %s; it is %s", search.id, search.name, why, state)
+
+    def _stop(self, job: str) -> None:
+        if job not in self._stopped:
+            self._stopped.add(job)
+            self._jobs.stop(job)
+
+    def _claim(self) -> bool:
+        """Take the next search that waits, and have a job carry it out; False if none does."""
+        claim = self._queue.claim(self._owner)
+        if claim is None:
+            return False
+        if claim.tries > MOST_TRIES:
+            self._give_up(claim)
+            return True
+        try:
+            job = self._jobs.submit(claim)
+        except ClusterAway:
+            self._repository.release(claim.lease, "submitted")
+            raise
+        self._queue.set_job(claim.lease, job)
+        self._starting[job] = claim.lease
+        LOG.info("search %d (%s) is carried out by job %s", claim.lease.search_id, claim.name, job)
+        return True
+
+    def _give_up(self, claim: Claim) -> None:
+        search_id = claim.lease.search_id
+        last = self._repository.find_search(search_id).message
+        why = f"it ended {MOST_TRIES} times before an epoch was stored; the last time: {last}"
+        self._repository.release(claim.lease, "failed", why)
+        LOG.error("search %d (%s) failed: %s", search_id, claim.name, why)
+
+    def _share(self) -> None:
+        """Say how many workers each search may have, where that has changed."""
+        running = self._queue.running()
+        if not running:
+            return
+        capacity = self._jobs.capacity()
+        demands = [_demand(search, capacity) for search in running]
+        total = capacity.num_gpus or capacity.num_cpus
+        given = shares(demands, total, turn=int(time.time() / TURN_S))
+        before = {search.id: search.workers for search in running}
+        changed = {id: number for id, number in given.items() if number != before[id]}
+        if changed:
+            self._queue.allot(changed)
+
+
+def _demand(search: Running, capacity: Capacity) -> Demand:
+    wanted = pool(capacity.num_cpus, capacity.num_gpus, _that_fit(search.resources, capacity))
+    return Demand(
+        search_id=search.id,
+        priority=search.priority,
+        most=wanted.num_workers,
+        each=wanted.gpus if capacity.num_gpus and wanted.gpus else 1.0,
+    )
+
+
+def _that_fit(resources: Resources, capacity: Capacity) -> Resources:
+    """What is more than there is, the search's own process refuses, with a sentence."""
+    gpus = resources.gpus_per_worker
+    if gpus == "auto" or gpus <= capacity.num_gpus:
+        return resources
+    return resources.model_copy(update={"gpus_per_worker": "auto"})

@@ -1,0 +1,268 @@
+"""Queue: the searches that the service carries out, from their submission to their end.
+
+Written by the commands that submit, cancel and submit again, and by ``hpsearch.service``, any
+number of which may run. Every method is one transaction; while a search is carried out, its lease
+decides whose it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from sqlalchemy import Connection, Row, Update, and_, func, or_, select, text, update
+from sqlalchemy.sql.dml import ReturningUpdate
+
+from hpsearch.spec.search import Resources, Search
+from hpsearch.storage import searches, upkeep
+from hpsearch.storage.database import Database, clock
+from hpsearch.storage.errors import LeaseHeld, StorageError
+from hpsearch.storage.events import add_event
+from hpsearch.storage.leases import TTL, Lease, Owner, hold, stop_trials
+from hpsearch.storage.provenance import Provenance
+from hpsearch.storage.records import ENDED, SearchRecord, SearchState
+from hpsearch.storage.tables import EventRow, SearchRow, TrialRow
+
+CHANNEL = "hpsearch_queue"  # PostgreSQL's, on which a change of the queue is told
+MOST_TRIES = 5
+CLAIMED = "claimed"  # the event
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Claim:
+    """A search that was claimed; ``tries`` counts the claims in which nothing new was stored."""
+
+    name: str
+    lease: Lease
+    tries: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Running:
+    """A search of the service that somebody carries out, or did until it died.
+
+    ``token`` is that of its lease, ``has_expired`` whether that is over. ``cancel_age_s`` counts
+    since its cancelling was asked for; None if it was not.
+    """
+
+    id: int
+    name: str
+    priority: int
+    resources: Resources
+    token: int
+    owner: Owner | None
+    has_expired: bool
+    job: str | None
+    workers: int | None
+    cancel_age_s: float | None
+
+
+class Queue:
+    """Those of ``database``; methods raise StorageError when it cannot be used."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    def submit(self, spec: Search, provenance: Provenance, priority: int = 0) -> SearchRecord:
+        """Store a request for the service; of several that wait, the highest priority is first."""
+        with self.database.write() as connection:
+            record = searches.create(connection, spec, provenance, priority, served=True)
+            _tell(connection)
+            return record
+
+    def submit_again(self, search_id: int) -> None:
+        """Give the service a search that was stopped or cancelled, or failed.
+
+        Raises StorageError for one that is complete, LeaseHeld while somebody carries it out.
+        """
+        with self.database.write() as connection:
+            row, now = _unheld(connection, search_id)
+            if row.state == "complete":
+                raise StorageError(
+                    f"search {search_id} is complete: there is nothing to go on with"
+                )
+            values = {"served": True, "cancel_requested_at": None, "workers": None}
+            _set(connection, row, "submitted", now, **values)
+            _tell(connection)
+
+    def cancel(self, search_id: int) -> Literal["asked", "cancelled"]:
+        """End a search: at once if nobody carries it out, else by asking who does.
+
+        Raises StorageError for one that has ended.
+        """
+        with self.database.write() as connection:
+            row, now = _locked(connection, search_id)
+            if row.state in ENDED:
+                raise StorageError(f"search {search_id} is {row.state}: there is nothing to cancel")
+            if not _is_held(row, now):
+                _set(connection, row, "cancelled", now)
+                return "cancelled"
+            asked_at = row.cancel_requested_at or now
+            connection.execute(_of(search_id).values(cancel_requested_at=asked_at))
+            _tell(connection)
+            return "asked"
+
+    def retry_failed(self, search_id: int) -> int:
+        """Let its failed trials wait again, but for those that diverged; how many. It is stopped.
+
+        Raises LeaseHeld while somebody carries it out.
+        """
+        with self.database.write() as connection:
+            row, now = _unheld(connection, search_id)
+            count = upkeep.retry_failed(connection, search_id)
+            if count:
+                _set(connection, row, "stopped", now)
+            return count
+
+    def delete(self, search_id: int) -> None:
+        """Forget a search and all its results. Raises LeaseHeld while somebody carries it out."""
+        with self.database.write() as connection:
+            _unheld(connection, search_id)
+            upkeep.delete_search(connection, search_id)
+
+    def claim(self, owner: Owner) -> Claim | None:
+        """Take the lease of the search that is next: submitted, or left by who is gone.
+
+        Two who claim at once get two searches.
+        """
+        with self.database.write() as connection:
+            row = connection.execute(_claim(connection.dialect.name, owner)).first()
+            if row is None:
+                return None
+            lease = Lease(search_id=row.id, token=row.lease_token, owner=owner)
+            now = row.lease_expires_at - TTL
+            return Claim(name=row.name, lease=lease, tries=_note_claim(connection, lease, now))
+
+    def set_job(self, lease: Lease, job: str) -> None:
+        """Note what carries the claimed search out."""
+        with self.database.write() as connection:
+            hold(connection, lease)
+            connection.execute(_of(lease.search_id).values(job=job))
+
+    def running(self) -> list[Running]:
+        """The service's searches that have been claimed and have not ended, by id."""
+        with self.database.read() as connection:
+            now = connection.execute(select(clock(connection.dialect.name))).scalar_one()
+            rows = connection.execute(
+                select(SearchRow.__table__)
+                .where(SearchRow.served, SearchRow.state == "running")
+                .order_by(SearchRow.id)
+            )
+            return [_running(row, now) for row in rows]
+
+    def allot(self, workers: Mapping[int, int]) -> None:
+        """How many workers searches may have, by id."""
+        with self.database.write() as connection:
+            for search_id, number in workers.items():
+                connection.execute(_of(search_id).values(workers=number))
+
+
+def _tell(connection: Connection) -> None:
+    """Wake who waits for the queue to change; on SQLite they look often enough."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text(f"NOTIFY {CHANNEL}"))
+
+
+def _locked(connection: Connection, search_id: int) -> tuple[Row[Any], datetime]:
+    """The search's row, which nobody else changes before the end of the transaction."""
+    row = connection.execute(
+        select(SearchRow.__table__).where(SearchRow.id == search_id).with_for_update()
+    ).first()
+    if row is None:
+        raise StorageError(f"there is no search {search_id}: `hpsearch list` shows all")
+    return row, connection.execute(select(clock(connection.dialect.name))).scalar_one()
+
+
+def _unheld(connection: Connection, search_id: int) -> tuple[Row[Any], datetime]:
+    """As :func:`_locked`; raises LeaseHeld if somebody carries it out."""
+    row, now = _locked(connection, search_id)
+    if _is_held(row, now):
+        holder = Owner.from_json(row.lease_owner)
+        raise LeaseHeld(
+            f"search {search_id} is being carried out by {holder}: end it with `hpsearch cancel "
+            f"{search_id}` first"
+        )
+    return row, now
+
+
+def _is_held(row: Row[Any], now: datetime) -> bool:
+    if row.lease_owner is None or row.lease_expires_at <= now:
+        return False
+    return not Owner.from_json(row.lease_owner).is_dead()
+
+
+def _set(
+    connection: Connection, row: Row[Any], state: SearchState, now: datetime, **values: Any
+) -> None:
+    """Put a search that nobody carries out into ``state``; a lease of before is of no use."""
+    free = {"lease_owner": None, "lease_expires_at": None, "lease_token": row.lease_token + 1}
+    finished_at = now if state in ENDED else None
+    change = {"state": state, "finished_at": finished_at, "message": None, **free, **values}
+    connection.execute(_of(row.id).values(**change))
+    stop_trials(connection, row.id)
+    add_event(connection, row.id, state, {}, now)
+
+
+def _of(search_id: int) -> Update:
+    return update(SearchRow).where(SearchRow.id == search_id)
+
+
+def _claim(dialect: str, owner: Owner) -> ReturningUpdate[Any, Any, Any, Any]:
+    """One statement, so that two at once never take the same row (SKIP LOCKED on PostgreSQL)."""
+    was_left = and_(SearchRow.state == "running", SearchRow.lease_expires_at < clock(dialect))
+    next_one = (
+        select(SearchRow.id)
+        .where(SearchRow.served, SearchRow.cancel_requested_at.is_(None))
+        .where(or_(SearchRow.state == "submitted", was_left))
+        .order_by(SearchRow.priority.desc(), SearchRow.id)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+    )
+    return (
+        update(SearchRow)
+        .where(SearchRow.id == next_one.scalar_subquery())
+        .values(
+            state="running",
+            lease_owner=owner,
+            lease_token=SearchRow.lease_token + 1,
+            lease_expires_at=clock(dialect, ahead=TTL),
+            job=None,
+            workers=None,
+        )
+        .returning(SearchRow.id, SearchRow.name, SearchRow.lease_token, SearchRow.lease_expires_at)
+    )
+
+
+def _note_claim(connection: Connection, lease: Lease, now: datetime) -> int:
+    """Log the claim; which one it is since an epoch was stored last, from 1."""
+    of_search = TrialRow.search_id == lease.search_id
+    total = select(func.coalesce(func.sum(TrialRow.epochs), 0)).where(of_search)
+    epochs = connection.execute(total).scalar_one()
+    earlier = connection.scalars(
+        select(EventRow.data)
+        .where(EventRow.search_id == lease.search_id, EventRow.kind == CLAIMED)
+        .order_by(EventRow.id.desc())
+        .limit(MOST_TRIES)
+    ).all()
+    data = {"owner": lease.owner, "token": lease.token, "epochs": epochs}
+    add_event(connection, lease.search_id, CLAIMED, data, now)
+    progressed = (place for place, claim in enumerate(earlier) if claim["epochs"] != epochs)
+    return 1 + next(progressed, len(earlier))
+
+
+def _running(row: Row[Any], now: datetime) -> Running:
+    asked_at = row.cancel_requested_at
+    return Running(
+        id=row.id,
+        name=row.name,
+        priority=row.priority,
+        resources=Search.model_validate(row.spec).resources,
+        token=row.lease_token,
+        owner=None if row.lease_owner is None else Owner.from_json(row.lease_owner),
+        has_expired=row.lease_expires_at is None or row.lease_expires_at <= now,
+        job=row.job,
+        workers=row.workers,
+        cancel_age_s=None if asked_at is None else (now - asked_at).total_seconds(),
+    )
