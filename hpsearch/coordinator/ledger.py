@@ -191,9 +191,13 @@ class Ledger:
             lambda: () if self.is_concluded() else None,
         )
 
+    def read(self, reading: Callable[[], Given]) -> Given:
+        """What ``reading`` gives of the database; waits while that is away."""
+        return self._written(reading)
+
     def is_concluded(self) -> bool:
         """Whether what is found of the whole search is stored; that of the checks is older."""
-        stored = self._written(lambda: self.repository.diagnoses(self.view.search.id))
+        stored = self.read(lambda: self.repository.diagnoses(self.view.search.id))
         return any(not found.kind.startswith(CHECK_KIND) for found in stored)
 
     def _stored_stage(

@@ -292,7 +292,8 @@ class Coordinator:
 
     def _finish(self) -> SearchView:
         if not self._ledger.is_concluded():  # by one that died after that
-            found = final_diagnoses(self._ledger.repository, self._view)
+            repository = self._ledger.repository
+            found = self._ledger.read(lambda: final_diagnoses(repository, self._view))
             self._ledger.conclude([*rungs.nothing_complete(self._view), *found])
         self._observe(Finished(view=self._view))
         return self._view

@@ -20,6 +20,7 @@ from hpsearch.coordinator.events import (
 )
 from hpsearch.coordinator.heartbeat import heartbeat
 from hpsearch.coordinator.loop import Coordinator
+from hpsearch.coordinator.patience import patiently
 from hpsearch.coordinator.resources import check_same_data, prepared_folder
 from hpsearch.errors import Cancelled, HpsearchError
 from hpsearch.executors.connecting import connecting
@@ -91,7 +92,7 @@ def _in_service(repository: Repository, lease: Lease) -> Iterator[Callable[[], O
     except Exception as error:
         repository.release(lease, "submitted", f"{type(error).__name__}: {error}")
         raise
-    repository.release(lease, "complete")
+    patiently(lambda: repository.release(lease, "complete"), LOG.warning)
 
 
 def _allotted(orders: Callable[[], Orders], record: SearchRecord) -> int:
