@@ -47,6 +47,7 @@ def retry_failed(connection: Connection, search_id: int) -> int:
             state="waiting",
             failure_kind=None,
             failure_message=None,
+            epochs=TrialRow.start_epoch,  # those that are stored come out the same, and stay
             attempts=0,
             finished_at=None,
         )
