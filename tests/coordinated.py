@@ -164,7 +164,7 @@ def stop(
     raise AssertionError(f"the search ended before its report {after_reports}")
 
 
-def finished_table(repository: Repository, ref: str = "simulated") -> list[tuple[Any, ...]]:
+def finished_table(repository: Repository, ref: str | int = "simulated") -> list[tuple[Any, ...]]:
     """All that a search found out, without times: what must not depend on how often it died."""
     from hpsearch.analysis.frames import Frames
 

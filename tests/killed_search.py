@@ -11,6 +11,8 @@ import torch
 import yaml
 from training_cases import blobs
 
+from hpsearch.spec import load
+from hpsearch.spec.search import Search
 from hpsearch.storage import groups
 from hpsearch.storage.database import Database
 from hpsearch.storage.records import SpeedRecord
@@ -48,6 +50,13 @@ def write_search(folder: Path) -> Path:
     path = folder / "spec.yaml"
     path.write_text(yaml.safe_dump(SPEC))
     return path
+
+
+def a_search(folder: Path, name: str = "killed", **changes: Any) -> Search:
+    """The search, its data in ``folder`` and its width fixed: no path is in the prepared speeds."""
+    data = {**SPEC["data"], "path": str(folder / "blobs.npz")}
+    resources = {**SPEC["resources"], "width": WIDTH}
+    return load({**SPEC, "name": name, "data": data, "resources": resources, **changes})
 
 
 def num_writes(repository: Repository) -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from coordinated import finished_table
-from killed_search import SPEC, num_writes, prepared, write_search
+from killed_search import a_search, num_writes, write_search
 from ray.job_submission import JobSubmissionClient
 from sqlalchemy import select
 
@@ -18,28 +18,29 @@ from hpsearch.executors.cluster import Cluster
 from hpsearch.service.jobs import ClusterAway, RayJobs
 from hpsearch.service.server import Server
 from hpsearch.service.serving import _environment
-from hpsearch.spec import load
+from hpsearch.storage.database import Database
 from hpsearch.storage.provenance import Provenance
 from hpsearch.storage.queue import Queue
+from hpsearch.storage.repository import Repository
 from hpsearch.storage.tables import SearchRow
 
 PATIENCE_S = 240.0
 
 
 class Service:
-    """A server on the tests' cluster, and a database that knows how wide groups are best."""
+    """A server on the tests' cluster, and a database."""
 
     def __init__(self, url: str, cluster: Cluster, data: Path) -> None:
         assert cluster.dashboard is not None
-        self.repository = prepared(url)
+        self.repository = Repository(Database(url))
+        self.repository.database.upgrade()
         self.queue = Queue(self.repository.database)
         self.jobs = RayJobs(cluster.dashboard, _environment(url))
         self.server = Server(self.queue, self.jobs)
         self._data = data
 
     def submit(self, name: str = "killed", **changes: object) -> int:
-        data = {**SPEC["data"], "path": str(self._data / "blobs.npz")}
-        spec = load({**SPEC, "name": name, "data": data, **changes})
+        spec = a_search(self._data, name, **changes)
         return self.queue.submit(spec, Provenance.collect()).id
 
     def serve_until(self, is_so: Callable[[], bool]) -> None:
