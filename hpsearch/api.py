@@ -21,7 +21,7 @@ from hpsearch.coordinator.resources import check_same_data, prepared_folder
 from hpsearch.coordinator.warm_starts import WarmStarts, resolve_warm_starts
 from hpsearch.errors import Cancelled, Stopped
 from hpsearch.executors.backends import IN_PROCESS, Backend, check_address, starting
-from hpsearch.settings import checkpoint_root, command, database_url
+from hpsearch.settings import DEFAULT_RAY, checkpoint_root, command, database_url
 from hpsearch.spec import load, load_data
 from hpsearch.spec.search import Search
 from hpsearch.spec.warm_start import warm_starts
@@ -116,7 +116,7 @@ def run(
     spec: str | Path | Mapping[str, Any],
     *,
     db: str | None = None,
-    ray: str = "local",
+    ray: str = DEFAULT_RAY,
     overrides: Sequence[str] = (),
     anew: bool = False,
     force: bool = False,
@@ -125,9 +125,10 @@ def run(
 ) -> Result:
     """Carry out the search of ``spec``: a YAML file, the name of a packaged one, or a mapping.
 
-    ``ray`` is "local", the address of a cluster, "processes" for worker processes of this machine
-    without Ray, or "none" for this process. A search of the same name and spec that is in the
-    database is gone on with, or, if it is complete, only read; with ``anew`` it is searched again.
+    ``ray`` is "processes" for worker processes of this machine without Ray, "local" to start Ray
+    here, the address of a cluster, or "none" for this process. A search of the same name and spec
+    that is in the database is gone on with, or, if it is complete, only read; with ``anew`` it is
+    searched again.
     With ``force`` it goes on where a check failed. Raises SpecError for a spec or data that cannot
     be, ChecksFailed, LeaseHeld if another process carries the search out, and Stopped on Ctrl-C;
     all results are stored by then.
@@ -159,7 +160,7 @@ def resume(
     search: str | int,
     *,
     db: str | None = None,
-    ray: str = "local",
+    ray: str = DEFAULT_RAY,
     force: bool = False,
     on_start: Callable[[Started], None] = lambda started: None,
     observer: Observer = lambda event: None,

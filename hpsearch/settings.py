@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 
 DEFAULT_DATABASE = "sqlite:///hpsearch.db"
+DEFAULT_RAY = "processes"  # where a search is carried out that names no cluster
 DATABASE_VARIABLE = "HPSEARCH_DATABASE_URL"
 CHECKPOINTS_VARIABLE = "HPSEARCH_CHECKPOINTS"
 

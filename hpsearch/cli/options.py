@@ -26,11 +26,11 @@ set_option: Decorator = click.option(
 )
 ray_option: Decorator = click.option(
     "--ray",
-    metavar="local|ADDRESS|processes|none",
+    metavar="processes|local|ADDRESS|none",
     default=None,
-    help="Start Ray here (local, the default), join the cluster at ADDRESS (also RAY_ADDRESS; "
-    "auto for one that runs on this machine), train in worker processes of this machine without "
-    "Ray (processes), which start sooner and have no dashboard, or in this process (none).",
+    help="Train in worker processes of this machine (processes, the default), on a Ray that is "
+    "started here for this search, with its dashboard (local), on the Ray cluster at ADDRESS (also "
+    "RAY_ADDRESS; auto for one that runs on this machine), or in this process (none).",
 )
 format_option: Decorator = click.option(
     "--format",

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hpsearch.cli.options import db_option, ray_option, search_argument, set_option, spec_argument
-from hpsearch.settings import command, database_url
+from hpsearch.settings import DEFAULT_RAY, command, database_url
 
 if TYPE_CHECKING:
     from hpsearch.api import Result, Started
@@ -92,7 +92,7 @@ def _with_progress(
 
     with ExitStack() as afterwards, Progress() as progress:
         result = carry_out(
-            ray=(os.environ.get("RAY_ADDRESS") or "local") if ray is None else ray,
+            ray=(os.environ.get("RAY_ADDRESS") or DEFAULT_RAY) if ray is None else ray,
             on_start=partial(_on_start, afterwards, db),
             observer=progress.observe,
         )
