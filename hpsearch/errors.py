@@ -10,6 +10,10 @@ class HpsearchError(Exception):
     """Its text states the rule, the value that broke it, and what to do."""
 
 
+class MayPass(HpsearchError):
+    """What is wrong may be over by itself: the service tries again before it gives up."""
+
+
 class Stopped(HpsearchError):
     """A search was stopped by its user; everything that was reported is stored."""
 

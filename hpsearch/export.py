@@ -67,6 +67,7 @@ def _configuration(record: SearchRecord, trial: TrialRecord) -> dict[str, Any]:
             spec.objective.metric: trial.value,
             "best_epoch": trial.best_epoch,
             "epochs": trial.epochs,
+            "weights_epoch": trial.checkpoint_epoch,
             "seed": trial.seed,
         },
         "data": _plain(spec.data.model_dump()),

@@ -145,11 +145,12 @@ def _peers(records: Sequence[Record]) -> Iterator[str]:
     tools = list(dict.fromkeys(tool for one in found for tool in one.seconds if tool not in OURS))
     yield (
         "One search in each tool: the same trials for the same epochs, but where each tool stops "
-        "some early, by its own successive halving; each tool's process timed whole, from Enter to "
-        "its end. Rows *without Ray* are hpsearch as it comes, in worker processes; the others "
-        "have it start Ray and its dashboard first, `--ray local`. Of two runs of hpsearch the slower "
-        "counts; *times* are how many times as long the others took. *About*: measured on some of "
-        "the trials. *Accuracies*: by how much those that the tools found differ."
+        "some early, by its own successive halving; each tool's process timed whole, from Enter "
+        "to its end. Rows *without Ray* are hpsearch as it comes, in worker processes; the "
+        "others have it start Ray and its dashboard first, `--ray local`. Of two runs of "
+        "hpsearch the slower counts; *times* are how many times as long the others took. "
+        "*About*: measured on some of the trials. *Accuracies*: by how much those that the tools "
+        "found differ."
     )
     heads = ["search", "hpsearch", *tools, "the better of Optuna and Ray Tune reused", "accuracies"]
     yield _table(heads, [contest.row(tools) for contest in found])

@@ -90,6 +90,7 @@ SEARCHES = {
     "user": "string",
     "created_at": TIME,
     "finished_at": TIME,
+    "message": "string",
 }
 STATUS = {
     "stage": "string",
@@ -267,6 +268,6 @@ def _search_row(row: Any) -> tuple[Any, ...]:
     best = row.highest if objective["mode"] == "max" else row.lowest
     counts = (row.trials or 0, row.complete or 0, row.pruned or 0, row.failed or 0)
     made = (row.hpsearch_version, row.git_commit, row.host, row.user)
-    times = (row.created_at, row.finished_at)
+    end = (row.created_at, row.finished_at, row.message)
     about = (row.id, row.name, row.state, objective["metric"], objective["mode"], best)
-    return (*about, *counts, row.seed, *made, *times)
+    return (*about, *counts, row.seed, *made, *end)

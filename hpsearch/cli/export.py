@@ -26,7 +26,7 @@ from hpsearch.cli.options import db_option, search_argument
 def export(search: str, number: int | None, output: Path, db: str | None) -> None:
     """Write the best network of SEARCH: model.safetensors, and model.yaml with its configuration.
 
-    The weights are of the epoch at which the trial ended.
+    The weights are of the trial's last checkpoint, the epoch of which is in model.yaml.
     """
     from hpsearch.export import export as export_model
 

@@ -141,14 +141,16 @@ def delete(search: str, yes: bool, db: str | None) -> None:
 def carry_out(search_id: int, token: int, db: str | None) -> None:
     """What a job of the service does."""
     from hpsearch.cli.logs import log_to_stderr
+    from hpsearch.errors import Cancelled
+    from hpsearch.service.carrying import LOG
     from hpsearch.service.carrying import carry_out as carry_out_search
     from hpsearch.storage.errors import LeaseLost
 
     log_to_stderr()
     try:
         carry_out_search(search_id, token, db)
-    except LeaseLost as lost:
-        click.echo(str(lost), err=True)  # another job has it: nothing went wrong here
+    except (Cancelled, LeaseLost) as ended:  # the latter: another job has it; nothing went wrong
+        LOG.info("%s", ended)
 
 
 def _found(search: str, db: str | None) -> tuple[Queue, SearchRecord]:

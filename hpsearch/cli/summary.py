@@ -39,6 +39,8 @@ def print_summary(result: Result, db: str | None) -> None:
     all_with = command(f"best {result.id} --format csv", database_url(db))
     print_table(found[columns], title, least=LEAST, all_with=all_with)
     click.echo(f"{outcome.line(_trials(result))}\n")
+    if message := result.db.repository.find_search(result.id).message:
+        click.echo(f"It ended early: {message}.\n")
     chosen = _print_repeats(result)
     _print_reasons(result.db.stages(result.id))
     _print_findings(result, int(found["number"].iloc[0]) if chosen is None else chosen, db)

@@ -68,12 +68,15 @@ def all_fail(view: SearchView) -> AllFail | None:
 def carried_out_s(events: Sequence[EventRecord]) -> float:
     """For how long a search was carried out before now, by its log.
 
-    From each time that somebody took it to the last thing that was noted before the next one did.
+    From each time that somebody took it to when it was given back, or, after a death, to the last
+    thing that was noted of it.
     """
     total, begun, last = 0.0, None, None
     for event in events:
-        if event.kind == "acquired":
-            total += (last - begun).total_seconds() if begun and last else 0.0
-            begun = event.created_at
-        last = event.created_at
+        if event.kind in ("acquired", "released"):
+            end = event.created_at if event.kind == "released" else last
+            total += (end - begun).total_seconds() if begun and end else 0.0
+            begun = last = event.created_at if event.kind == "acquired" else None
+        elif event.kind not in ("claimed", "submitted"):  # what others note
+            last = event.created_at
     return total

@@ -1,7 +1,8 @@
 """Heartbeat: keeps a search's lease while its process lives, whatever its loop is waiting for.
 
-Entered by ``hpsearch.api`` around a search; every write renews the lease as well. What it hears
-back is what others ask of the search: to end it, or to have fewer workers.
+Entered by ``hpsearch.api`` and ``hpsearch.service.carrying`` around a search; every write renews
+the lease as well. What it hears back is what others ask of the search: to end it, or to have fewer
+workers.
 """
 
 from __future__ import annotations
@@ -19,15 +20,16 @@ EVERY_S = TTL.total_seconds() / 10  # a search that is cancelled ends soon after
 
 @contextmanager
 def heartbeat(repository: Repository, lease: Lease) -> Iterator[Callable[[], Orders]]:
-    """Renew ``lease`` in a thread until the end; the next write notices if it was lost.
+    """Renew ``lease`` in a thread until the end.
 
-    What is given tells the orders as of the last beat, the first of which was before.
+    What is given tells the orders as of the last beat, the first of which was before; it raises
+    LeaseLost once that is so.
     """
     heart = _Heart(repository, lease)
     thread = threading.Thread(target=heart.beat, daemon=True)
     thread.start()
     try:
-        yield lambda: heart.orders
+        yield heart.orders
     finally:
         heart.ended.set()
         thread.join()
@@ -36,14 +38,21 @@ def heartbeat(repository: Repository, lease: Lease) -> Iterator[Callable[[], Ord
 class _Heart:
     def __init__(self, repository: Repository, lease: Lease) -> None:
         self._repository, self._lease = repository, lease
-        self.orders = repository.renew(lease)
+        self._orders = repository.renew(lease)
+        self._lost: LeaseLost | None = None
         self.ended = threading.Event()
+
+    def orders(self) -> Orders:
+        if self._lost is not None:
+            raise self._lost
+        return self._orders
 
     def beat(self) -> None:
         while not self.ended.wait(EVERY_S):
             try:
-                self.orders = self._repository.renew(self._lease)
-            except LeaseLost:
+                self._orders = self._repository.renew(self._lease)
+            except LeaseLost as lost:
+                self._lost = lost
                 return
             except StorageError:
                 continue  # the database is away; the loop will say so if it stays away

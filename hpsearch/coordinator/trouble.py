@@ -12,7 +12,7 @@ from hpsearch.coordinator.ledger import Ledger
 from hpsearch.coordinator.packing import halve
 from hpsearch.coordinator.view import has_epochs_to_go
 from hpsearch.coordinator.widths import of_part
-from hpsearch.errors import HpsearchError
+from hpsearch.errors import MayPass
 from hpsearch.storage.records import TrialRecord
 
 MAX_LOSSES = 3  # of a group's worker, before the group is parted or given up
@@ -47,7 +47,7 @@ class Trouble:
         unfinished = self._unfinished(number)
         said = headline(traceback)
         if "CheckpointNotWritten" in said:
-            raise HpsearchError(f"a checkpoint could not be stored: {said}; mend it, and resume")
+            raise MayPass(f"a checkpoint could not be stored: {said}; mend it, and resume")
         if "CheckpointError" in said and number not in self.unreadable:
             self.unreadable.add(number)
             return [number]

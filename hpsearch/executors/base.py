@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from hpsearch.errors import HpsearchError
+from hpsearch.errors import MayPass
 from workers.messages import CheckPlan, CheckResult, Report, TrialGroup
 
 
@@ -44,7 +44,7 @@ class Lost:
     message: str
 
 
-class ChecksBroken(HpsearchError):
+class ChecksBroken(MayPass):
     """The checks before a search raised, or lost their worker; nothing is known of the search."""
 
     def __init__(self, why: str) -> None:

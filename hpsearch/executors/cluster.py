@@ -17,9 +17,8 @@ from dataclasses import dataclass
 import ray
 from ray.job_config import JobConfig
 
-from hpsearch.errors import HpsearchError
+from hpsearch.errors import HpsearchError, MayPass
 
-NAMESPACE = "hpsearch"
 PROBE_S = 5.0
 SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -54,7 +53,6 @@ def connect(address: str, title: str) -> Cluster:
         with _own_sigterm():
             context = ray.init(
                 address=address,
-                namespace=NAMESPACE,
                 job_config=JobConfig(metadata={"job_name": title}),
                 ignore_reinit_error=True,
                 log_to_driver=False,
@@ -92,8 +90,8 @@ def _probe(address: str) -> None:
         raise _no_cluster(address, str(error)) from error
 
 
-def _no_cluster(address: str, why: str) -> HpsearchError:
-    return HpsearchError(
+def _no_cluster(address: str, why: str) -> MayPass:
+    return MayPass(
         f"no Ray cluster answers at {address!r} ({why}); "
         "start one with `ray start --head`, or use --ray local"
     )

@@ -13,7 +13,7 @@ import click
 import ray
 from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 
-from hpsearch.errors import HpsearchError
+from hpsearch.errors import HpsearchError, MayPass
 from hpsearch.executors.base import ChecksBroken, Ended, Lost, Raised, Reported, Update
 from hpsearch.executors.cluster import Cluster
 from hpsearch.executors.pool import pool
@@ -147,6 +147,8 @@ class RayExecutor:
         if self._device is not None:
             return self._device
         names = [slot.actor.device_name.remote() for slot in self._slots]
+        if self._patience_s is None:  # the others come when there is room; it goes on without
+            names, _ = ray.wait(names, num_returns=1)
         try:
             self._device = together(ray.get(names, timeout=self._patience_s))
         except GetTimeoutError:
@@ -156,7 +158,7 @@ class RayExecutor:
                 "ended"
             ) from None
         except RayError as error:
-            raise HpsearchError(f"a worker could not start: {_last_line(error)}") from error
+            raise MayPass(f"a worker could not start: {_last_line(error)}") from error
         return self._device
 
     def _new_slot(self) -> _Slot:

@@ -22,16 +22,16 @@ from hpsearch.coordinator.heartbeat import heartbeat
 from hpsearch.coordinator.loop import Coordinator
 from hpsearch.coordinator.patience import patiently
 from hpsearch.coordinator.resources import check_same_data, prepared_folder
-from hpsearch.errors import Cancelled, HpsearchError
+from hpsearch.errors import Cancelled, HpsearchError, MayPass
 from hpsearch.executors.connecting import connecting
 from hpsearch.executors.ray import RayExecutor
 from hpsearch.service.metrics import Metrics
 from hpsearch.settings import checkpoint_root, database_url
 from hpsearch.spec import load_data
 from hpsearch.storage.database import Database
-from hpsearch.storage.errors import LeaseLost, StorageError
+from hpsearch.storage.errors import DatabaseAway, LeaseLost
 from hpsearch.storage.leases import Lease, Orders, Owner
-from hpsearch.storage.records import SearchRecord
+from hpsearch.storage.records import SearchRecord, SearchState
 from hpsearch.storage.repository import Repository
 
 LOG = logging.getLogger("hpsearch.search")
@@ -74,25 +74,34 @@ def carry_out(search_id: int, token: int, db: str | None = None) -> None:
 @contextmanager
 def _in_service(repository: Repository, lease: Lease) -> Iterator[Callable[[], Orders]]:
     """Keep the search; give it back as it ended: for good, or to be gone on with by another job."""
-    orders: Callable[[], Orders] = Orders
     try:
         with heartbeat(repository, lease) as orders:
             yield orders
     except LeaseLost:
         raise
     except (Cancelled, KeyboardInterrupt) as ended:  # the latter is a SIGTERM, of Ray for example
-        is_cancelled = isinstance(ended, Cancelled) or orders().cancelled
-        repository.release(lease, "cancelled" if is_cancelled else "submitted")
+        state: SearchState = "cancelled" if isinstance(ended, Cancelled) else "submitted"
+        repository.release(lease, state)
         raise
-    except StorageError:
+    except DatabaseAway:
         raise  # nor could it be given back; its lease runs out
-    except HpsearchError as error:  # its spec, its data, its checks: nobody could do it
-        repository.release(lease, "failed", str(error))
-        raise
     except Exception as error:
-        repository.release(lease, "submitted", f"{type(error).__name__}: {error}")
+        # Its spec, its data, its checks are wrong for everybody; all else may be over next time.
+        is_final = isinstance(error, HpsearchError) and not isinstance(error, MayPass)
+        said = (
+            str(error) if isinstance(error, HpsearchError) else f"{type(error).__name__}: {error}"
+        )
+        repository.release(lease, "failed" if is_final else "submitted", said)
         raise
-    patiently(lambda: repository.release(lease, "complete"), LOG.warning)
+    patiently(
+        lambda: repository.release(lease, "complete"),
+        LOG.warning,
+        lambda: _is_complete(repository, lease) or None,
+    )
+
+
+def _is_complete(repository: Repository, lease: Lease) -> bool:
+    return repository.find_search(lease.search_id).state == "complete"
 
 
 def _allotted(orders: Callable[[], Orders], record: SearchRecord) -> int:

@@ -97,35 +97,41 @@ def _cluster(address: str) -> str:
 def _nodes(address: str) -> str:
     """That all have the same versions as here; asks a task on each."""
     import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     from hpsearch.executors.cluster import connect, disconnect
 
     cluster = connect(address, "hpsearch doctor")
     try:
-        ask = ray.remote(num_cpus=0)(_versions)
-        nodes = {
-            node["NodeID"]: node["NodeManagerHostname"]
-            for node in ray.nodes()  # type: ignore[no-untyped-call]  # Ray's
-            if node["Alive"]
-        }
-        asked = {
-            host: ask.options(
-                scheduling_strategy=NodeAffinitySchedulingStrategy(id, soft=False)
-            ).remote()
-            for id, host in nodes.items()
-        }
-        found = {host: ray.get(answer, timeout=ANSWER_S) for host, answer in asked.items()}
+        nodes = ray.nodes()  # type: ignore[no-untyped-call]  # Ray's
+        found = [
+            (node["NodeManagerHostname"], _asked(node["NodeID"])) for node in nodes if node["Alive"]
+        ]
     finally:
         if cluster.is_own:
             disconnect()
     here = _versions()
-    others = {host: versions for host, versions in found.items() if versions != here}
+    others = [f"{host} has {versions}" for host, versions in found if versions != here]
     if others:
         raise HpsearchError(
-            f"all nodes must have the versions of this one ({here}), but {others}: install the same"
+            f"all nodes must have the versions of this one ({here}), but {'; '.join(others)}: "
+            "install the same"
         )
     return f"{len(found)} with the same versions: {here}"
+
+
+def _asked(node: str) -> str:
+    """The versions that a node has, or why it does not tell them."""
+    import ray
+    from ray.exceptions import RayError
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    there = NodeAffinitySchedulingStrategy(node, soft=False)
+    task = ray.remote(_versions).options(num_cpus=0, scheduling_strategy=there)
+    try:
+        versions: str = ray.get(task.remote(), timeout=ANSWER_S)
+    except RayError as error:  # it may have no hpsearch
+        return f"no answer ({str(error).strip().splitlines()[-1]})"
+    return versions
 
 
 def _versions() -> str:

@@ -6,6 +6,7 @@ process that submits is no driver of the cluster: it outlives it.
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from collections.abc import Iterator, Mapping
@@ -60,8 +61,15 @@ def dashboard_address(address: str) -> str:
 
     Raises ClusterAway if it does not answer.
     """
+    prefer(address)
     with _reaching(address) as client:
         return client.get_address()
+
+
+def prefer(address: str) -> None:
+    """Have Ray use ``address``, and not that of RAY_ADDRESS, which it lets go before any other."""
+    if "RAY_ADDRESS" in os.environ:
+        os.environ["RAY_ADDRESS"] = address
 
 
 class RayJobs:
@@ -70,6 +78,7 @@ class RayJobs:
     def __init__(self, address: str, environment: Mapping[str, str]) -> None:
         """``environment`` is shown in the dashboard: there must be no secret in it."""
         self._address, self._environment = address, dict(environment)
+        prefer(address)
 
     def submit(self, claim: Claim) -> str:
         lease = claim.lease

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import suppress
 
 from hpsearch.executors.pool import pool
 from hpsearch.service.jobs import Capacity, ClusterAway, Jobs
@@ -16,7 +17,6 @@ from hpsearch.spec.search import Resources
 from hpsearch.storage.errors import DatabaseAway, LeaseLost
 from hpsearch.storage.leases import TTL, Lease, Owner
 from hpsearch.storage.queue import MOST_TRIES, Claim, Queue, Running
-from hpsearch.storage.records import SearchState
 from hpsearch.storage.repository import Repository
 
 LOG = logging.getLogger("hpsearch.service")
@@ -64,13 +64,13 @@ class Server:
 
     def turn(self) -> None:
         """Once over all: end what is over, claim what waits, and share the workers."""
-        running = self._queue.running()
+        capacity = self._jobs.capacity()  # while there is no cluster nothing is claimed
         self._keep_starting()
-        for search in running:
+        for search in self._queue.running():
             self._look_after(search)
         while len(self._queue.running()) < self._most_searches and self._claim():
-            pass
-        self._share()
+            self._keep_starting()
+        self._share(capacity)
 
     def _keep_starting(self) -> None:
         """Hold the leases that are meant for jobs, until those have started and take over."""
@@ -82,8 +82,7 @@ class Server:
 
     def _look_after(self, search: Running) -> None:
         if why := self._why_ended(search):
-            state: SearchState = "submitted" if search.cancel_age_s is None else "cancelled"
-            self._give_back(search, state, why)
+            self._give_back(search, why)
         elif search.job and (search.cancel_age_s or 0.0) > GRACE_S:
             self._stop(search.job)
 
@@ -98,18 +97,19 @@ class Server:
             return f"{search.owner} is gone"
         return None
 
-    def _give_back(self, search: Running, state: SearchState, why: str) -> None:
+    def _give_back(self, search: Running, why: str) -> None:
+        """For another job to go on with, unless it was cancelled."""
         lease = Lease(search_id=search.id, token=search.token, owner=self._owner)
         try:
-            self._repository.release(lease, state, why)
+            self._repository.release(lease, "submitted", why)
         except LeaseLost:
             return  # it lives, or somebody was faster
-        LOG.warning("search %d (%s): %s; it is %s", search.id, search.name, why, state)
+        LOG.warning("%s: %s", search.name, why, extra={"search": search.id})
 
     def _stop(self, job: str) -> None:
         if job not in self._stopped:
-            self._stopped.add(job)
             self._jobs.stop(job)
+            self._stopped.add(job)
 
     def _claim(self) -> bool:
         """Take the next search that waits, and have a job carry it out; False if none does."""
@@ -122,11 +122,14 @@ class Server:
         try:
             job = self._jobs.submit(claim)
         except ClusterAway:
-            self._repository.release(claim.lease, "submitted")
+            with suppress(LeaseLost):  # it took so long that another server has claimed it
+                self._repository.release(claim.lease, "submitted")
             raise
         self._queue.set_job(claim.lease, job)
         self._starting[job] = claim.lease
-        LOG.info("search %d (%s) is carried out by job %s", claim.lease.search_id, claim.name, job)
+        LOG.info(
+            "%s is carried out by job %s", claim.name, job, extra={"search": claim.lease.search_id}
+        )
         return True
 
     def _give_up(self, claim: Claim) -> None:
@@ -134,14 +137,11 @@ class Server:
         last = self._repository.find_search(search_id).message
         why = f"it ended {MOST_TRIES} times before an epoch was stored; the last time: {last}"
         self._repository.release(claim.lease, "failed", why)
-        LOG.error("search %d (%s) failed: %s", search_id, claim.name, why)
+        LOG.error("%s failed: %s", claim.name, why, extra={"search": search_id})
 
-    def _share(self) -> None:
+    def _share(self, capacity: Capacity) -> None:
         """Say how many workers each search may have, where that has changed."""
         running = self._queue.running()
-        if not running:
-            return
-        capacity = self._jobs.capacity()
         demands = [_demand(search, capacity) for search in running]
         total = capacity.num_gpus or capacity.num_cpus
         given = shares(demands, total, turn=int(time.time() / TURN_S))

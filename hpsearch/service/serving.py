@@ -6,13 +6,14 @@ Called by ``hpsearch serve``.
 from __future__ import annotations
 
 import logging
+import os
 
 from hpsearch.service.jobs import RayJobs
 from hpsearch.service.server import LOG, Server
 from hpsearch.settings import CHECKPOINTS_VARIABLE, DATABASE_VARIABLE, checkpoint_root, database_url
 from hpsearch.storage.database import Database
 from hpsearch.storage.queue import Queue
-from hpsearch.storage.urls import has_password, masked_url, parse_url
+from hpsearch.storage.urls import has_password, masked_url, parse_url, sqlite_file
 
 
 def serve(db: str | None, address: str, searches: int) -> None:
@@ -21,17 +22,19 @@ def serve(db: str | None, address: str, searches: int) -> None:
     database = Database(url)
     database.check_revision()
     logging.getLogger("ray").setLevel(logging.ERROR)
-    jobs = RayJobs(address, _environment(url))
+    jobs = RayJobs(address, environment(url))
     LOG.info("serving the searches of %s on the cluster %s", masked_url(url), address)
     Server(Queue(database), jobs, searches).run()
 
 
-def _environment(url: str) -> dict[str, str]:
+def environment(url: str) -> dict[str, str]:
     """What jobs need to find the database, where that is no secret, and the checkpoints.
 
     A URL with a password is left to the cluster's own environment: Ray shows a job's to everybody.
     """
-    found = {CHECKPOINTS_VARIABLE: str(checkpoint_root(url))}
+    found = {}
+    if CHECKPOINTS_VARIABLE in os.environ or sqlite_file(url) is not None:
+        found[CHECKPOINTS_VARIABLE] = str(checkpoint_root(url))
     if has_password(url):
         LOG.info(
             "the database's URL has a password, which is not sent to the cluster: its nodes must "

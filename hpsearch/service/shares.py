@@ -28,6 +28,8 @@ def shares(demands: Sequence[Demand], capacity: float, turn: int) -> dict[int, i
     fairness; Bertsekas and Gallager 1992, 6.5.2). Where searches have equal claims, ``turn``, which
     counts up with time, decides who is first: so each has its time, within one priority.
     """
+    if sum(demand.each for demand in demands) <= capacity:
+        turn = 0  # nobody has to wait: workers stay where they are
     given = dict.fromkeys((demand.search_id for demand in demands), 0)
     places = {d.search_id: (n - turn) % len(demands) for n, d in enumerate(demands)}
     left = capacity

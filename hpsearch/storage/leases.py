@@ -119,7 +119,8 @@ def acquire(connection: Connection, search_id: int, owner: Owner) -> Lease:
     if row.lease_owner is not None and row.lease_expires_at > row.now:
         _refuse_if_alive(search_id, Owner.from_json(row.lease_owner), row.lease_expires_at)
     lease = Lease(search_id=search_id, token=row.lease_token + 1, owner=owner)
-    _take(connection, lease, row.now, cancel_requested_at=None, workers=None)
+    mine = {"served": False, "job": None, "workers": None, "cancel_requested_at": None}
+    _take(connection, lease, row.now, **mine)  # no server is to look after it
     return lease
 
 
@@ -176,7 +177,10 @@ def release(
 
     All of it is in SQLite's own file then, unless somebody is reading: people copy that.
     """
-    now = hold(connection, lease).now
+    held = hold(connection, lease)
+    now = held.now
+    if state == "submitted" and held.orders.cancelled:  # nobody is to go on with it
+        state = "cancelled"
     ended = state in ENDED
     connection.execute(
         update(SearchRow)
@@ -213,8 +217,8 @@ def _refuse_if_alive(search_id: int, holder: Owner, expires_at: datetime) -> Non
         )
 
 
-def _take(connection: Connection, lease: Lease, now: datetime, **values: None) -> bool:
-    """Set it running under ``lease``, if it has the token before; ``values`` are forgotten."""
+def _take(connection: Connection, lease: Lease, now: datetime, **values: Any) -> bool:
+    """Set it running under ``lease``, if it has the token before; ``values`` as well."""
     taken = connection.execute(
         update(SearchRow)
         .where(SearchRow.id == lease.search_id, SearchRow.lease_token == lease.token - 1)

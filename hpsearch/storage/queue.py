@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Row, Update, and_, func, or_, select, text, update
+from sqlalchemy import Connection, Row, Update, and_, func, or_, select, update
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from hpsearch.spec.search import Resources, Search
@@ -20,12 +20,11 @@ from hpsearch.storage import searches, upkeep
 from hpsearch.storage.database import Database, clock
 from hpsearch.storage.errors import LeaseHeld, StorageError
 from hpsearch.storage.events import add_event
-from hpsearch.storage.leases import TTL, Lease, Owner, hold, stop_trials
+from hpsearch.storage.leases import TTL, Lease, Owner, stop_trials
 from hpsearch.storage.provenance import Provenance
 from hpsearch.storage.records import ENDED, SearchRecord, SearchState
 from hpsearch.storage.tables import EventRow, SearchRow, TrialRow
 
-CHANNEL = "hpsearch_queue"  # PostgreSQL's, on which a change of the queue is told
 MOST_TRIES = 5
 CLAIMED = "claimed"  # the event
 
@@ -68,9 +67,7 @@ class Queue:
     def submit(self, spec: Search, provenance: Provenance, priority: int = 0) -> SearchRecord:
         """Store a request for the service; of several that wait, the highest priority is first."""
         with self.database.write() as connection:
-            record = searches.create(connection, spec, provenance, priority, served=True)
-            _tell(connection)
-            return record
+            return searches.create(connection, spec, provenance, priority, served=True)
 
     def submit_again(self, search_id: int) -> None:
         """Give the service a search that was stopped or cancelled, or failed.
@@ -85,7 +82,6 @@ class Queue:
                 )
             values = {"served": True, "cancel_requested_at": None, "workers": None}
             _set(connection, row, "submitted", now, **values)
-            _tell(connection)
 
     def cancel(self, search_id: int) -> Literal["asked", "cancelled"]:
         """End a search: at once if nobody carries it out, else by asking who does.
@@ -101,7 +97,6 @@ class Queue:
                 return "cancelled"
             asked_at = row.cancel_requested_at or now
             connection.execute(_of(search_id).values(cancel_requested_at=asked_at))
-            _tell(connection)
             return "asked"
 
     def retry_failed(self, search_id: int) -> int:
@@ -136,10 +131,12 @@ class Queue:
             return Claim(name=row.name, lease=lease, tries=_note_claim(connection, lease, now))
 
     def set_job(self, lease: Lease, job: str) -> None:
-        """Note what carries the claimed search out."""
+        """Note what carries the claimed search out, or has taken it over by now."""
+        tokens = (lease.token, lease.token + 1)
         with self.database.write() as connection:
-            hold(connection, lease)
-            connection.execute(_of(lease.search_id).values(job=job))
+            connection.execute(
+                _of(lease.search_id).where(SearchRow.lease_token.in_(tokens)).values(job=job)
+            )
 
     def running(self) -> list[Running]:
         """The service's searches that have been claimed and have not ended, by id."""
@@ -157,12 +154,6 @@ class Queue:
         with self.database.write() as connection:
             for search_id, number in workers.items():
                 connection.execute(_of(search_id).values(workers=number))
-
-
-def _tell(connection: Connection) -> None:
-    """Wake who waits for the queue to change; on SQLite they look often enough."""
-    if connection.dialect.name == "postgresql":
-        connection.execute(text(f"NOTIFY {CHANNEL}"))
 
 
 def _locked(connection: Connection, search_id: int) -> tuple[Row[Any], datetime]:
@@ -236,13 +227,16 @@ def _claim(dialect: str, owner: Owner) -> ReturningUpdate[Any, Any, Any, Any]:
 
 
 def _note_claim(connection: Connection, lease: Lease, now: datetime) -> int:
-    """Log the claim; which one it is since an epoch was stored last, from 1."""
+    """Log the claim; which one it is since an epoch was stored, or it was submitted, from 1."""
     of_search = TrialRow.search_id == lease.search_id
     total = select(func.coalesce(func.sum(TrialRow.epochs), 0)).where(of_search)
     epochs = connection.execute(total).scalar_one()
+    of_log = EventRow.search_id == lease.search_id
+    begin = select(func.max(EventRow.id)).where(of_log, EventRow.kind == "submitted")
     earlier = connection.scalars(
         select(EventRow.data)
-        .where(EventRow.search_id == lease.search_id, EventRow.kind == CLAIMED)
+        .where(of_log, EventRow.kind == CLAIMED)
+        .where(EventRow.id > func.coalesce(begin.scalar_subquery(), 0))
         .order_by(EventRow.id.desc())
         .limit(MOST_TRIES)
     ).all()

@@ -21,6 +21,13 @@ from hpsearch.storage.tables import (
 # A trial that diverged would do so again: its results are what its configuration gives.
 RETRIED: tuple[FailureKind, ...] = ("error", "out_of_memory", "worker_lost")
 
+ANEW = {
+    **{"state": "waiting", "failure_kind": None, "failure_message": None, "finished_at": None},
+    **{"attempts": 0, "value": None, "spread": None, "best_epoch": None},
+    **{"checkpoint_file": None, "checkpoint_row": None, "checkpoint_epoch": 0},
+    "epochs": TrialRow.start_epoch,  # those that are stored come out the same, and stay
+}
+
 
 def delete_search(connection: Connection, search_id: int) -> None:
     """Delete it with everything that was stored of it; what was measured of speeds stays."""
@@ -34,27 +41,25 @@ def delete_search(connection: Connection, search_id: int) -> None:
 def retry_failed(connection: Connection, search_id: int) -> int:
     """Let failed trials wait as if they had never begun, but for those that diverged; how many.
 
-    What was concluded of the search is forgotten, and concluded anew at its end.
+    Each is a group of its own, which begins at its first epoch. What was concluded of the search is
+    forgotten, and concluded anew at its end.
     """
-    failed = (TrialRow.search_id == search_id) & TrialRow.failure_kind.in_(RETRIED)
-    count = connection.execute(select(func.count()).where(failed)).scalar_one()
-    if not count:
-        return 0
-    connection.execute(
-        update(TrialRow)
-        .where(failed)
-        .values(
-            state="waiting",
-            failure_kind=None,
-            failure_message=None,
-            epochs=TrialRow.start_epoch,  # those that are stored come out the same, and stay
-            attempts=0,
-            finished_at=None,
-        )
-    )
+    of_search = TrialRow.search_id == search_id
+    failed = connection.execute(
+        select(TrialRow.id, TrialRow.target_epochs, TrialRow.until_epoch, StageRow.state)
+        .join(StageRow, StageRow.id == TrialRow.stage_id)
+        .where(of_search, TrialRow.failure_kind.in_(RETRIED))
+        .order_by(TrialRow.number)
+    ).all()
+    last = connection.execute(select(func.max(TrialRow.group)).where(of_search)).scalar_one()
+    for group, row in enumerate(failed, 1 + (last or 0)):
+        # Where the stage is over, nobody decides at a rung any more.
+        until = row.target_epochs if row.state == "complete" else row.until_epoch
+        change = update(TrialRow).where(TrialRow.id == row.id)
+        connection.execute(change.values(**ANEW, group=group, until_epoch=until))
     connection.execute(
         delete(DiagnosisRow).where(
             DiagnosisRow.search_id == search_id, ~DiagnosisRow.kind.startswith(CHECK_KIND)
         )
     )
-    return count
+    return len(failed)

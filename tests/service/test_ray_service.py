@@ -17,7 +17,7 @@ from sqlalchemy import select
 from hpsearch.executors.cluster import Cluster
 from hpsearch.service.jobs import ClusterAway, RayJobs
 from hpsearch.service.server import Server
-from hpsearch.service.serving import _environment
+from hpsearch.service.serving import environment
 from hpsearch.storage.database import Database
 from hpsearch.storage.provenance import Provenance
 from hpsearch.storage.queue import Queue
@@ -35,7 +35,7 @@ class Service:
         self.repository = Repository(Database(url))
         self.repository.database.upgrade()
         self.queue = Queue(self.repository.database)
-        self.jobs = RayJobs(cluster.dashboard, _environment(url))
+        self.jobs = RayJobs(cluster.dashboard, environment(url))
         self.server = Server(self.queue, self.jobs)
         self._data = data
 
@@ -148,7 +148,7 @@ def test_two_searches_run_side_by_side(service: Service) -> None:
 
 
 def test_a_cluster_that_is_not_there_is_waited_for(sqlite_url: str) -> None:
-    jobs = RayJobs("http://127.0.0.1:9", _environment(sqlite_url))
+    jobs = RayJobs("http://127.0.0.1:9", environment(sqlite_url))
     with pytest.raises(ClusterAway, match=r"cluster at http://127\.0\.0\.1:9 does not answer"):
         jobs.capacity()
     with pytest.raises(ClusterAway):
@@ -156,9 +156,9 @@ def test_a_cluster_that_is_not_there_is_waited_for(sqlite_url: str) -> None:
 
 
 def test_what_the_dashboard_shows_of_a_job_has_no_password() -> None:
-    found = _environment("postgresql://me:secret@host/name")
+    found = environment("postgresql://me:secret@host/name")
     assert "secret" not in str(found)
     assert set(found) == {"HPSEARCH_CHECKPOINTS"}
-    assert _environment("postgresql://me@host/name")["HPSEARCH_DATABASE_URL"] == (
+    assert environment("postgresql://me@host/name")["HPSEARCH_DATABASE_URL"] == (
         "postgresql+psycopg://me@host/name"
     )
