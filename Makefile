@@ -43,6 +43,7 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/limit.py
 	$(BIN)/python benchmarks/scaling.py
 	$(BIN)/python benchmarks/start.py
+	$(BIN)/python benchmarks/service.py
 	$(BIN)/python benchmarks/stacking.py
 	$(BIN)/python benchmarks/layers.py
 	$(BIN)/python benchmarks/parts.py

@@ -16,7 +16,7 @@ from hpsearch.service.shares import Demand, shares
 from hpsearch.spec.search import Resources
 from hpsearch.storage.errors import DatabaseAway, LeaseLost
 from hpsearch.storage.leases import TTL, Lease, Owner
-from hpsearch.storage.queue import MOST_TRIES, Claim, Queue, Running
+from hpsearch.storage.queue import MOST_IN_VAIN, Claim, Queue, Running
 from hpsearch.storage.repository import Repository
 
 LOG = logging.getLogger("hpsearch.service")
@@ -116,7 +116,7 @@ class Server:
         claim = self._queue.claim(self._owner)
         if claim is None:
             return False
-        if claim.tries > MOST_TRIES:
+        if claim.in_vain >= MOST_IN_VAIN:
             self._give_up(claim)
             return True
         try:
@@ -135,7 +135,7 @@ class Server:
     def _give_up(self, claim: Claim) -> None:
         search_id = claim.lease.search_id
         last = self._repository.find_search(search_id).message
-        why = f"it ended {MOST_TRIES} times before an epoch was stored; the last time: {last}"
+        why = f"it ended {MOST_IN_VAIN} times before an epoch was stored; the last time: {last}"
         self._repository.release(claim.lease, "failed", why)
         LOG.error("%s failed: %s", claim.name, why, extra={"search": search_id})
 

@@ -25,17 +25,17 @@ from hpsearch.storage.provenance import Provenance
 from hpsearch.storage.records import ENDED, SearchRecord, SearchState
 from hpsearch.storage.tables import EventRow, SearchRow, TrialRow
 
-MOST_TRIES = 5
-CLAIMED = "claimed"  # the event
+MOST_IN_VAIN = 5
+BEGUN = "begun"  # the event that a job was submitted
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Claim:
-    """A search that was claimed; ``tries`` counts the claims in which nothing new was stored."""
+    """A search that was claimed; ``in_vain`` counts its last jobs that stored no epoch."""
 
     name: str
     lease: Lease
-    tries: int
+    in_vain: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -127,8 +127,7 @@ class Queue:
             if row is None:
                 return None
             lease = Lease(search_id=row.id, token=row.lease_token, owner=owner)
-            now = row.lease_expires_at - TTL
-            return Claim(name=row.name, lease=lease, tries=_note_claim(connection, lease, now))
+            return Claim(name=row.name, lease=lease, in_vain=_num_in_vain(connection, row.id))
 
     def set_job(self, lease: Lease, job: str) -> None:
         """Note what carries the claimed search out, or has taken it over by now."""
@@ -137,6 +136,9 @@ class Queue:
             connection.execute(
                 _of(lease.search_id).where(SearchRow.lease_token.in_(tokens)).values(job=job)
             )
+            now = connection.execute(select(clock(connection.dialect.name))).scalar_one()
+            data = {"job": job, "epochs": _num_epochs(connection, lease.search_id)}
+            add_event(connection, lease.search_id, BEGUN, data, now)
 
     def running(self) -> list[Running]:
         """The service's searches that have been claimed and have not ended, by id."""
@@ -226,24 +228,25 @@ def _claim(dialect: str, owner: Owner) -> ReturningUpdate[Any, Any, Any, Any]:
     )
 
 
-def _note_claim(connection: Connection, lease: Lease, now: datetime) -> int:
-    """Log the claim; which one it is since an epoch was stored, or it was submitted, from 1."""
-    of_search = TrialRow.search_id == lease.search_id
-    total = select(func.coalesce(func.sum(TrialRow.epochs), 0)).where(of_search)
-    epochs = connection.execute(total).scalar_one()
-    of_log = EventRow.search_id == lease.search_id
+def _num_in_vain(connection: Connection, search_id: int) -> int:
+    """How many jobs have begun it since an epoch was stored, or it was submitted; MOST at most."""
+    of_log = EventRow.search_id == search_id
     begin = select(func.max(EventRow.id)).where(of_log, EventRow.kind == "submitted")
-    earlier = connection.scalars(
+    begun = connection.scalars(
         select(EventRow.data)
-        .where(of_log, EventRow.kind == CLAIMED)
+        .where(of_log, EventRow.kind == BEGUN)
         .where(EventRow.id > func.coalesce(begin.scalar_subquery(), 0))
         .order_by(EventRow.id.desc())
-        .limit(MOST_TRIES)
+        .limit(MOST_IN_VAIN)
     ).all()
-    data = {"owner": lease.owner, "token": lease.token, "epochs": epochs}
-    add_event(connection, lease.search_id, CLAIMED, data, now)
-    progressed = (place for place, claim in enumerate(earlier) if claim["epochs"] != epochs)
-    return 1 + next(progressed, len(earlier))
+    epochs = _num_epochs(connection, search_id)
+    progressed = (place for place, job in enumerate(begun) if job["epochs"] != epochs)
+    return next(progressed, len(begun))
+
+
+def _num_epochs(connection: Connection, search_id: int) -> int:
+    total = select(func.coalesce(func.sum(TrialRow.epochs), 0))
+    return int(connection.execute(total.where(TrialRow.search_id == search_id)).scalar_one())
 
 
 def _running(row: Row[Any], now: datetime) -> Running:

@@ -125,9 +125,9 @@ def log(*lines: tuple[str, float]) -> list[EventRecord]:
 def test_the_time_of_earlier_runs_is_read_from_the_log() -> None:
     events = log(
         *(("submitted", 0), ("acquired", 10), ("regrouped", 15), ("released", 20)),
-        *(("submitted", 50), ("claimed", 60)),
+        *(("submitted", 50), ("begun", 60)),
         *(("acquired", 100), ("trouble", 130)),  # and died
-        ("claimed", 900),
+        ("begun", 900),
         ("acquired", 1000),  # the one that asks
     )
     assert carried_out_s(events) == 10 + 30

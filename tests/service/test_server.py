@@ -14,7 +14,7 @@ from hpsearch.service.server import MOST_SEARCHES, Server
 from hpsearch.spec.search import Resources
 from hpsearch.storage.database import Database
 from hpsearch.storage.leases import Lease, Owner
-from hpsearch.storage.queue import MOST_TRIES, Claim, Queue
+from hpsearch.storage.queue import MOST_IN_VAIN, Claim, Queue
 from hpsearch.storage.repository import Repository
 from hpsearch.storage.tables import SearchRow
 
@@ -160,7 +160,7 @@ def test_a_server_elsewhere_keeps_what_it_claimed_until_its_lease_ends(served: S
 
 def test_a_search_that_never_gets_anywhere_fails_with_the_reason(served: Served) -> None:
     search_id = served.submit()
-    for _ in range(MOST_TRIES):
+    for _ in range(MOST_IN_VAIN):
         served.turn()
         newest = list(served.jobs.claims)[-1]
         served.jobs.ended[newest] = "its job failed: no memory"
@@ -168,10 +168,10 @@ def test_a_search_that_never_gets_anywhere_fails_with_the_reason(served: Served)
     record = served.repository.find_search(search_id)
     assert record.state == "failed"
     assert record.message == (
-        f"it ended {MOST_TRIES} times before an epoch was stored; the last time: its job failed: "
+        f"it ended {MOST_IN_VAIN} times before an epoch was stored; the last time: its job failed: "
         "no memory"
     )
-    assert len(served.jobs.claims) == MOST_TRIES
+    assert len(served.jobs.claims) == MOST_IN_VAIN
 
 
 def test_one_that_dies_often_but_gets_on_is_gone_on_with(served: Served) -> None:
@@ -179,12 +179,12 @@ def test_one_that_dies_often_but_gets_on_is_gone_on_with(served: Served) -> None
     served.turn()
     lease = served.take_over()
     _, trials = served.repository.open_stage(lease, a_stage(), [a_trial(0)])
-    for epoch in range(1, MOST_TRIES + 3):
+    for epoch in range(1, MOST_IN_VAIN + 3):
         served.repository.commit_report(lease, a_report(epoch, {trials[0].id: 0.5}))
         served.jobs.ended[list(served.jobs.claims)[-1]] = "its job failed"
         served.turn()
         lease = served.take_over()
-    assert len(served.jobs.claims) == MOST_TRIES + 3
+    assert len(served.jobs.claims) == MOST_IN_VAIN + 3
 
 
 def test_while_the_cluster_is_away_a_claim_is_given_back(served: Served) -> None:

@@ -31,14 +31,15 @@ class Lab:
     def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
         self._folder = folder
         self._environment = {**os.environ, "RAY_AUTH_MODE": "token", **environment}
-        self._ports = [str(_free_port()) for _ in range(3)]
+        self._ports = [str(_free_port()) for _ in range(4)]
         # Ray's sockets have long names, and a path of one has at most 107 bytes.
         self._ray_folder = tempfile.mkdtemp(prefix="lab-")
         self._processes: list[subprocess.Popen[bytes]] = []
 
     def start_cluster(self) -> subprocess.Popen[bytes]:
-        port, dashboard, client = self._ports
+        port, dashboard, client, agent = self._ports  # another cluster may run beside this one
         ports = ["--port", port, "--dashboard-port", dashboard, "--ray-client-server-port", client]
+        ports += ["--dashboard-agent-listen-port", agent]
         start = ["start", "--head", "--block", "--num-cpus", "2", "--temp-dir", self._ray_folder]
         ray = str(Path(sys.executable).with_name("ray"))
         return self._start([ray, *start, *ports], "ray")

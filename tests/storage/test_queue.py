@@ -86,22 +86,35 @@ def test_a_search_whose_lease_ran_out_is_claimed_again_with_a_higher_token(
         Repository(database).renew(first)
 
 
-def test_claims_are_counted_until_an_epoch_is_stored(database: Database) -> None:
-    submit(database)
-    repository = Repository(database)
+def test_jobs_are_counted_until_an_epoch_is_stored(database: Database) -> None:
+    search_id = submit(database)
+    repository, queue = Repository(database), Queue(database)
 
-    def tries() -> int:
-        claim = Queue(database).claim(HERE)
+    def begin() -> int:
+        claim = queue.claim(HERE)
         assert claim is not None
+        queue.set_job(claim.lease, "job")
         expire(database)
-        return claim.tries
+        return claim.in_vain
 
-    assert [tries(), tries(), tries()] == [1, 2, 3]
+    assert [begin(), begin(), begin()] == [0, 1, 2]
     lease = claimed(database, HERE)
     _, trials = repository.open_stage(lease, a_stage(), [a_trial(0)])
     repository.commit_report(lease, a_report(1, {trials[0].id: 0.5}))
     expire(database)
-    assert [tries(), tries()] == [1, 2]
+    assert [begin(), begin(), begin()] == [0, 1, 2]
+    queue.cancel(search_id)
+    queue.submit_again(search_id)
+    assert [begin(), begin()] == [0, 1]
+
+
+def test_a_claim_without_a_job_counts_for_nothing(database: Database) -> None:
+    submit(database)
+    for _ in range(3):
+        claim = Queue(database).claim(HERE)
+        assert claim is not None
+        assert claim.in_vain == 0
+        expire(database)
 
 
 @pytest.mark.parametrize("servers", [4])

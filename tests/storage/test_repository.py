@@ -81,9 +81,11 @@ def test_an_unknown_search_is_told_with_the_closest_name(database: Database) -> 
         repository.find_search("digits")
     repository.create_search(a_spec("digits"), PROVENANCE)
     repository.create_search(a_spec("mnist"), PROVENANCE)
-    for ref in ("digit", 99):
-        with pytest.raises(StorageError, match=rf"no search {ref!r}: did you mean '\w+'"):
-            repository.find_search(ref)
+    with pytest.raises(StorageError, match=r"no search 'digit': did you mean '\w+'"):
+        repository.find_search("digit")
+    for id in (99, "99"):
+        with pytest.raises(StorageError, match=rf"no search {id!r}: `hpsearch list` shows all"):
+            repository.find_search(id)
     with pytest.raises(StorageError, match="did you mean 'digits'"):
         repository.find_search("dgits")
 
