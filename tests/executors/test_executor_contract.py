@@ -16,6 +16,7 @@ from training_cases import blobs, config, group
 
 from hpsearch.errors import HpsearchError
 from hpsearch.executors.base import ChecksBroken, Ended, Executor, Lost, Raised, Reported, Update
+from hpsearch.executors.cluster import Cluster
 from hpsearch.executors.crew import Crew
 from hpsearch.executors.inprocess import InProcessExecutor
 from hpsearch.executors.machine import num_cpus
@@ -104,6 +105,31 @@ def test_reports_come_in_order_and_then_the_end(executor: Executor) -> None:
     assert [update.report.epoch for update in reports] == [1, 2, 3, 4]
     assert all(sorted(update.report.trials) == [0, 1] for update in reports)
     assert end == Ended(group=3)
+
+
+def test_slots_that_are_taken_away_come_back_and_running_groups_end(executor: Executor) -> None:
+    most = executor.num_slots
+    executor.start(1, group(config(), epochs=3))
+    executor.resize(0)
+    assert executor.num_slots == 0
+    *reports, end = _until_free(executor, 1)
+    assert [update.report.epoch for update in reports] == [1, 2, 3]
+    assert end == Ended(group=1)
+    executor.resize(most + 5)
+    assert executor.num_slots == most
+    executor.start(2, group(config(), epochs=1))
+    assert _until_free(executor, 2)[-1] == Ended(group=2)
+
+
+def test_a_worker_on_ray_that_is_too_many_gives_its_place_to_others(
+    make: Make, cluster: Cluster
+) -> None:
+    executor = make("ray", workers=2)
+    assert executor.device
+    executor.resize(1)
+    other = RayExecutor(cluster, blobs(), Resources(workers=1), "other", patience_s=None)
+    assert other.device  # it has a core now
+    other.close()
 
 
 def test_a_segment_starts_after_its_start_epoch(executor: Executor, tmp_path: Path) -> None:
