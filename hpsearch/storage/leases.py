@@ -130,8 +130,9 @@ def take_over(connection: Connection, search_id: int, token: int, owner: Owner) 
     Raises LeaseLost if somebody else has it by now.
     """
     now = connection.execute(select(clock(connection.dialect.name))).scalar_one()
+    served = connection.scalar(select(SearchRow.served).where(SearchRow.id == search_id))
     lease = Lease(search_id=search_id, token=token + 1, owner=owner)
-    if not _take(connection, lease, now):
+    if not served or not _take(connection, lease, now):  # what is run here is meant for nobody
         raise LeaseLost(
             f"search {search_id} was to be carried out here, but somebody else has it by now: "
             "nothing is to be done"

@@ -167,6 +167,15 @@ def test_a_job_that_comes_too_late_does_nothing(database: Database) -> None:
     Repository(database).renew(again)
 
 
+def test_nobody_takes_over_what_is_carried_out_here(database: Database) -> None:
+    repository = Repository(database)
+    search = repository.create_search(a_spec(), PROVENANCE)
+    lease = repository.acquire(search.id, HERE)
+    with pytest.raises(LeaseLost, match="nothing is to be done"):
+        repository.take_over(search.id, lease.token, DEAD)
+    repository.renew(lease)
+
+
 def test_what_is_running_is_told_with_its_job_and_its_workers(database: Database) -> None:
     search_id = submit(database, priority=3)
     submit(database, "waits")
