@@ -10,6 +10,7 @@ from pathlib import Path
 
 DEFAULT_DATABASE = "sqlite:///hpsearch.db"
 DEFAULT_RAY = "processes"  # where a search is carried out that names no cluster
+MOST_SEARCHES = 16  # that the service carries out side by side, unless told otherwise
 DATABASE_VARIABLE = "HPSEARCH_DATABASE_URL"
 CHECKPOINTS_VARIABLE = "HPSEARCH_CHECKPOINTS"
 

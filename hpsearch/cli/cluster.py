@@ -9,17 +9,7 @@ import sys
 
 import click
 
-from hpsearch.cli.options import db_option
-
-address_option = click.option(
-    "--ray",
-    "address",
-    metavar="ADDRESS",
-    envvar="RAY_ADDRESS",
-    default="auto",
-    show_default=True,
-    help="The cluster: HOST:PORT, or the one that runs here.",
-)
+from hpsearch.cli.options import address_option, db_option
 
 
 @click.command()

@@ -32,6 +32,15 @@ ray_option: Decorator = click.option(
     "started here for this search, with its dashboard (local), on the Ray cluster at ADDRESS (also "
     "RAY_ADDRESS; auto for one that runs on this machine), or in this process (none).",
 )
+address_option: Decorator = click.option(
+    "--ray",
+    "address",
+    metavar="ADDRESS",
+    envvar="RAY_ADDRESS",
+    default="auto",
+    show_default=True,
+    help="The cluster: HOST:PORT, its dashboard's http://HOST:PORT, or the one that runs here.",
+)
 format_option: Decorator = click.option(
     "--format",
     "form",

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hpsearch.cli.options import db_option, search_argument, set_option, spec_argument
+from hpsearch.cli.options import (
+    address_option,
+    db_option,
+    search_argument,
+    set_option,
+    spec_argument,
+)
+from hpsearch.settings import MOST_SEARCHES
 
 if TYPE_CHECKING:
     from hpsearch.storage.queue import Queue
@@ -49,19 +56,11 @@ def submit(spec: str, db: str | None, overrides: tuple[str, ...], priority: int)
 
 @click.command()
 @db_option
-@click.option(
-    "--ray",
-    "address",
-    metavar="ADDRESS",
-    envvar="RAY_ADDRESS",
-    default="auto",
-    show_default=True,
-    help="The cluster: HOST:PORT, its dashboard's http://HOST:PORT, or the one that runs here.",
-)
+@address_option
 @click.option(
     "--searches",
     type=click.IntRange(1, 1000),
-    default=16,
+    default=MOST_SEARCHES,
     show_default=True,
     help="How many searches run side by side at most.",
 )

@@ -1,6 +1,6 @@
 """What a search needs from outside its database: its data as they were, and a folder to write.
 
-Checked by ``hpsearch.api`` before the coordinator starts.
+Checked by ``hpsearch.api`` and ``hpsearch.service`` before the coordinator starts.
 """
 
 from __future__ import annotations
@@ -28,6 +28,15 @@ def prepared_folder(root: Path, record: SearchRecord) -> Path:
     Raises HpsearchError if it cannot be written.
     """
     folder = checkpoint_folder(root, record)
+    prepare(folder)
+    return folder
+
+
+def prepare(folder: Path) -> None:
+    """Make and try a folder for checkpoints, and clear it of what killed workers left.
+
+    Raises HpsearchError if it cannot be written.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "probe.tmp").write_bytes(b"x")
@@ -38,7 +47,6 @@ def prepared_folder(root: Path, record: SearchRecord) -> Path:
             f"checkpoints must be written to {str(folder)!r}, but that fails ({error.strerror}): "
             "mend it, or name another folder in HPSEARCH_CHECKPOINTS"
         ) from error
-    return folder
 
 
 def check_same_data(repository: Repository, lease: Lease, dataset: Dataset) -> None:

@@ -14,6 +14,7 @@ from functools import partial
 from importlib import metadata
 from pathlib import Path
 
+from hpsearch.coordinator.resources import prepare
 from hpsearch.errors import HpsearchError
 from hpsearch.settings import checkpoint_root, database_url
 from hpsearch.storage.database import Database
@@ -58,16 +59,7 @@ def _database(url: str) -> str:
 
 def _checkpoints(url: str) -> str:
     folder = checkpoint_root(url)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / "probe.tmp"
-        probe.write_bytes(b"x")
-        probe.unlink()
-    except OSError as error:
-        raise HpsearchError(
-            f"checkpoints must be written to {str(folder)!r}, but that fails ({error.strerror}): "
-            "mend it, or name another folder in HPSEARCH_CHECKPOINTS"
-        ) from error
+    prepare(folder)
     return f"{folder} can be written, {_free(folder)} are free"
 
 

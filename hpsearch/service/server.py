@@ -13,6 +13,7 @@ from contextlib import suppress
 from hpsearch.executors.pool import pool
 from hpsearch.service.jobs import Capacity, ClusterAway, Jobs
 from hpsearch.service.shares import Demand, shares
+from hpsearch.settings import MOST_SEARCHES
 from hpsearch.spec.search import Resources
 from hpsearch.storage.errors import DatabaseAway, LeaseLost
 from hpsearch.storage.leases import TTL, Lease, Owner
@@ -20,7 +21,6 @@ from hpsearch.storage.queue import MOST_IN_VAIN, Claim, Queue, Running
 from hpsearch.storage.repository import Repository
 
 LOG = logging.getLogger("hpsearch.service")
-MOST_SEARCHES = 16
 TURN_S = 30.0  # of searches that have to take turns, as there are more of them than workers
 GRACE_S = 10.0  # for a search that was cancelled to end by itself, before its job is killed
 PATIENCE_S = 5.0  # between two tries while the cluster or the database is away

@@ -29,7 +29,16 @@ from hpsearch.spec.rules import (
     read_fields,
     seconds,
 )
-from hpsearch.spec.search import SAMPLERS, Budget, Data, Objective, Resources, Search, Stage
+from hpsearch.spec.search import (
+    MAX_FAILURES,
+    SAMPLERS,
+    Budget,
+    Data,
+    Objective,
+    Resources,
+    Search,
+    Stage,
+)
 from hpsearch.spec.space import Space
 from hpsearch.spec.space_section import read_space
 from hpsearch.spec.stages_section import (
@@ -75,7 +84,6 @@ DATA: dict[str, Rule] = {
     "task": Domain(names=TASKS),
 }
 VALIDATION: dict[str, Rule] = {"folds": Domain(low=2, integer=True)}
-MAX_FAILURES = 20
 # How long a training lasts is said here or with a stage; it is no field of TrainConfig.
 TRAIN: dict[str, Rule] = {**DOMAINS, "epochs": POSITIVE}
 BUDGET: dict[str, Rule] = {

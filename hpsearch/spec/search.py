@@ -22,6 +22,7 @@ PrunerName = Literal[
     "threshold",
     "wilcoxon",
 ]
+MAX_FAILURES = 20
 SAMPLERS: tuple[SamplerName, ...] = get_args(SamplerName)
 PRUNERS: tuple[PrunerName, ...] = get_args(PrunerName)
 
@@ -132,7 +133,7 @@ class Search(Frozen):
     resources: Resources = Resources()
     seed: int = 0
     budget: Budget = Budget()
-    max_failures: int = 20
+    max_failures: int = MAX_FAILURES
 
     def to_json(self) -> dict[str, Any]:
         """What JSON can hold of it, which is all; order matters in it: branches follow it."""

@@ -16,7 +16,7 @@ from functools import cache
 from typing import Any
 
 import psutil
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, Row, bindparam, select, update
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from hpsearch.storage.database import clock, fold_log_after
@@ -116,12 +116,23 @@ def acquire(connection: Connection, search_id: int, owner: Owner) -> Lease:
             f"a search must exist to be carried out, but there is none with id {search_id}: "
             "`hpsearch list` shows all"
         )
-    if row.lease_owner is not None and row.lease_expires_at > row.now:
-        _refuse_if_alive(search_id, Owner.from_json(row.lease_owner), row.lease_expires_at)
+    if (holder := holder_of(row, row.now)) is not None:
+        raise LeaseHeld(
+            f"search {search_id} is being carried out by {holder}: stop that one, or, if it is "
+            f"dead, try again when its lease has expired at {row.lease_expires_at:%H:%M:%S} UTC"
+        )
     lease = Lease(search_id=search_id, token=row.lease_token + 1, owner=owner)
     mine = {"served": False, "job": None, "workers": None, "cancel_requested_at": None}
     _take(connection, lease, row.now, **mine)  # no server is to look after it
     return lease
+
+
+def holder_of(row: Row[Any], now: datetime) -> Owner | None:
+    """Who carries out the search of ``row``; None if nobody does, or who did is dead."""
+    if row.lease_owner is None or row.lease_expires_at <= now:
+        return None
+    owner = Owner.from_json(row.lease_owner)
+    return None if owner.is_dead() else owner
 
 
 def take_over(connection: Connection, search_id: int, token: int, owner: Owner) -> Lease:
@@ -208,14 +219,6 @@ def stop_trials(connection: Connection, search_id: int) -> None:
         .where(TrialRow.search_id == search_id, TrialRow.state == "running")
         .values(state="waiting")
     )
-
-
-def _refuse_if_alive(search_id: int, holder: Owner, expires_at: datetime) -> None:
-    if not holder.is_dead():
-        raise LeaseHeld(
-            f"search {search_id} is being carried out by {holder}: stop that one, or, if it is "
-            f"dead, try again when its lease has expired at {expires_at:%H:%M:%S} UTC"
-        )
 
 
 def _take(connection: Connection, lease: Lease, now: datetime, **values: Any) -> bool:

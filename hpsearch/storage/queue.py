@@ -20,7 +20,7 @@ from hpsearch.storage import searches, upkeep
 from hpsearch.storage.database import Database, clock
 from hpsearch.storage.errors import LeaseHeld, StorageError
 from hpsearch.storage.events import add_event
-from hpsearch.storage.leases import TTL, Lease, Owner, stop_trials
+from hpsearch.storage.leases import TTL, Lease, Owner, holder_of, stop_trials
 from hpsearch.storage.provenance import Provenance
 from hpsearch.storage.records import ENDED, SearchRecord, SearchState
 from hpsearch.storage.tables import EventRow, SearchRow, TrialRow
@@ -92,7 +92,7 @@ class Queue:
             row, now = _locked(connection, search_id)
             if row.state in ENDED:
                 raise StorageError(f"search {search_id} is {row.state}: there is nothing to cancel")
-            if not _is_held(row, now):
+            if holder_of(row, now) is None:
                 _set(connection, row, "cancelled", now)
                 return "cancelled"
             asked_at = row.cancel_requested_at or now
@@ -171,19 +171,12 @@ def _locked(connection: Connection, search_id: int) -> tuple[Row[Any], datetime]
 def _unheld(connection: Connection, search_id: int) -> tuple[Row[Any], datetime]:
     """As :func:`_locked`; raises LeaseHeld if somebody carries it out."""
     row, now = _locked(connection, search_id)
-    if _is_held(row, now):
-        holder = Owner.from_json(row.lease_owner)
+    if (holder := holder_of(row, now)) is not None:
         raise LeaseHeld(
             f"search {search_id} is being carried out by {holder}: end it with `hpsearch cancel "
             f"{search_id}` first"
         )
     return row, now
-
-
-def _is_held(row: Row[Any], now: datetime) -> bool:
-    if row.lease_owner is None or row.lease_expires_at <= now:
-        return False
-    return not Owner.from_json(row.lease_owner).is_dead()
 
 
 def _set(
@@ -229,7 +222,7 @@ def _claim(dialect: str, owner: Owner) -> ReturningUpdate[Any, Any, Any, Any]:
 
 
 def _num_in_vain(connection: Connection, search_id: int) -> int:
-    """How many jobs have begun it since an epoch was stored, or it was submitted; MOST at most."""
+    """How many jobs have begun it since an epoch was stored, or it was submitted."""
     of_log = EventRow.search_id == search_id
     begin = select(func.max(EventRow.id)).where(of_log, EventRow.kind == "submitted")
     begun = connection.scalars(
@@ -255,7 +248,7 @@ def _running(row: Row[Any], now: datetime) -> Running:
         id=row.id,
         name=row.name,
         priority=row.priority,
-        resources=Search.model_validate(row.spec).resources,
+        resources=Resources.model_validate(row.spec["resources"]),
         token=row.lease_token,
         owner=None if row.lease_owner is None else Owner.from_json(row.lease_owner),
         has_expired=row.lease_expires_at is None or row.lease_expires_at <= now,

@@ -10,7 +10,8 @@ from stored_searches import ELSEWHERE, PROVENANCE, a_report, a_spec, a_stage, a_
 
 from hpsearch.service import server as server_module
 from hpsearch.service.jobs import Capacity, ClusterAway
-from hpsearch.service.server import MOST_SEARCHES, Server
+from hpsearch.service.server import Server
+from hpsearch.settings import MOST_SEARCHES
 from hpsearch.spec.search import Resources
 from hpsearch.storage.database import Database
 from hpsearch.storage.leases import Lease, Owner
