@@ -202,7 +202,8 @@ class Frames:
         """One row per kind of group, device and width that was measured, in any search.
 
         ``seconds`` is what a step of ``width`` rows together took, ``bytes`` the memory beyond the
-        rows' own; the ``best`` width of a kind on a device has the least ``seconds_per_row``.
+        rows' own; the ``best`` width of a kind on a device has the least ``seconds_per_row``. Where
+        a group of so many rows found no memory, there are no seconds.
         """
         with self.repository.database.read() as connection:
             return to_frame(queries.widths(connection), WIDTHS)

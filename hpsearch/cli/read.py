@@ -164,16 +164,24 @@ def diagnose(search: str, number: int | None, db: str | None, form: str) -> None
 @click.command()
 @db_option
 @format_option
-def widths(db: str | None, form: str) -> None:
+@click.option("--forget", is_flag=True, help="Forget what was measured, of all kinds and devices.")
+def widths(db: str | None, form: str, forget: bool) -> None:
     """How long a step of several rows at once took, by kind of trial and by device.
 
     Measured in the first steps of the first trials of a kind; the best width, with the least
     time a row, is what later searches of the database train it with. MB is the memory beyond the
-    rows' own, 0 where none could be told. In csv and json all is in seconds and bytes.
+    rows' own, 0 where none could be told. In csv and json all is in seconds and bytes. "no
+    memory" stands where a group of so many rows found none: groups of the kind have fewer now,
+    until --forget has all be measured again.
     """
     from hpsearch.cli.widths import widths_shown
 
-    frame = _open(db).widths()
+    frames = _open(db)
+    if forget:
+        number = frames.repository.forget_speeds()
+        click.echo(f"forgot {number} measurements; what is trained next measures again")
+        return
+    frame = frames.widths()
     if form != "table" or frame.empty:
         _echo(frame, form)
         return

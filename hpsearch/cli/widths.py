@@ -20,8 +20,9 @@ MANY = 10_000  # from which on four digits would be written as 1.234e+04
 
 def widths_shown(frame: DataFrame) -> DataFrame:
     """``db.widths()`` as a person reads it: microseconds, megabytes, and the best marked."""
+    fits = frame["seconds"].notna()
     return frame.assign(
-        best=frame["best"].map({True: "best", False: ""}),
+        best=frame["best"].map({True: "best", False: ""}).where(fits, "no memory"),
         **{
             "µs a row and step": _readable(1e6 * frame["seconds_per_row"]),
             "µs a step": _readable(1e6 * frame["seconds"]),
@@ -48,12 +49,12 @@ def widths_known(result: Result) -> list[dict[str, Any]]:
     """
     repository, auto = result.db.repository, is_auto(result)
     used = {(group.kind, group.device): group.width for group in repository.groups(result.id)}
-    tried = result.db.widths().groupby(["kind", "device"])
+    measured = result.db.widths()
     found = []
     for (kind, device), width in used.items():
         known: dict[str, Any] = {"width": width, "seconds_per_row": None, "tried": 0}
-        if auto and (kind, device) in tried.groups:
-            of_kind = tried.get_group((kind, device))
+        of_kind = measured[(measured["kind"] == kind) & (measured["device"] == device)]
+        if auto and of_kind["best"].any():
             best = of_kind[of_kind["best"]].iloc[0]
             known = {
                 "width": int(best["width"]),

@@ -18,7 +18,12 @@ def headline(traceback: str) -> str:
 
 
 def failure_kind(traceback: str) -> FailureKind:
-    """Out of memory as PyTorch says it, on a GPU and on the CPU; else an error."""
+    """Out of memory as PyTorch says it, on a GPU and on the CPU, and Python; else an error."""
     said = headline(traceback)
-    is_memory = "OutOfMemoryError" in said or "can't allocate memory" in said
+    is_memory = "MemoryError" in said or "can't allocate memory" in said
     return "out_of_memory" if is_memory else "error"
+
+
+def is_out_of_memory(loss: str) -> bool:
+    """Whether Ray ended a worker because its machine ran out of memory."""
+    return "low on memory" in loss

@@ -27,6 +27,7 @@ from hpsearch.storage.records import (
     ReportCommit,
     RungCommit,
     SearchRecord,
+    SpeedRecord,
     StageRecord,
     TrialRecord,
 )
@@ -157,11 +158,20 @@ class Ledger:
             if file is not None and not self.view.needs(file):
                 (self._folder / file).unlink(missing_ok=True)
 
-    def regroup(self, groups: Mapping[int, int], records: Sequence[GroupRecord]) -> None:
-        """Trials have other groups, by id, which are trained in the way that ``records`` say."""
-        self._written(lambda: self.repository.regroup(self._lease, groups, records))
+    def regroup(
+        self,
+        groups: Mapping[int, int],
+        records: Sequence[GroupRecord],
+        speeds: Sequence[SpeedRecord] = (),
+    ) -> None:
+        """Trials have other groups, by id, which are trained in the way that ``records`` say.
+
+        ``speeds`` are what was found out about the group that they had.
+        """
+        self._written(lambda: self.repository.regroup(self._lease, groups, records, speeds))
         self._move(groups)
         self.view.groups.update({record.number: record for record in records})
+        self.view.speeds.add(speeds)
 
     def _move(self, groups: Mapping[int, int]) -> None:
         trials = self.view.trials

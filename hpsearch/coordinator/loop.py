@@ -118,6 +118,9 @@ class Coordinator:
     def _start_groups(self) -> None:
         while self._queue and len(self._running) < self._executor.num_slots:
             number = self._queue.pop(0)
+            if self._is_too_wide(number):
+                self._adopt(self._trouble.too_wide(number))
+                continue
             members = self._members(number)
             config = train_config(self._spec.train, members[0].params)
             start_epoch, device = members[0].checkpoint_epoch, self._executor.device
@@ -133,6 +136,13 @@ class Coordinator:
             )
             self._ledger.start(members, self._executor.start(number, group), record)
             self._running.add(number)
+
+    def _is_too_wide(self, number: int) -> bool:
+        """Whether it was packed before a group of so many rows was seen to find no memory."""
+        trials = self._view.of_group(number)
+        room = self._view.speeds.most(self._kind(trials[0].params), self._executor.device)
+        is_new = number not in self._view.groups
+        return is_new and len(trials) > 1 and len(trials) * self._spec.data.rows_per_trial > room
 
     def _members(self, number: int) -> list[TrialRecord]:
         """The group's members, from its checkpoint if that can be had, else from the start."""
@@ -268,8 +278,8 @@ class Coordinator:
         )
 
     def _rows(self, speeds: Speeds, config: TrainConfig) -> Rows:
-        best = speeds.best(widths.kind(self._spec, config), self._executor.device)
-        return rows_of(self._spec.resources.width, best)
+        place = widths.kind(self._spec, config), self._executor.device
+        return rows_of(self._spec.resources.width, speeds.best(*place), speeds.most(*place))
 
     def _kind(self, params: Params) -> str:
         return widths.kind(self._spec, train_config(self._spec.train, params))

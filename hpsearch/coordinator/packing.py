@@ -37,8 +37,19 @@ class Rows:
     block: int = 1
 
 
-def rows_of(width: int | Literal["auto"], best: SpeedRecord | None = None) -> Rows:
-    """The rows of a group, by what is asked for and by the best width that was measured, if any."""
+def rows_of(
+    width: int | Literal["auto"], best: SpeedRecord | None = None, room: float = math.inf
+) -> Rows:
+    """The rows of a group, by what is asked for, by the best width that was measured, if any.
+
+    There is memory for ``room`` of them.
+    """
+    rows = _rows_by_speed(width, best)
+    most = int(min(rows.most, room))
+    return Rows(least=min(rows.least, most), most=most, block=min(rows.block, most))
+
+
+def _rows_by_speed(width: int | Literal["auto"], best: SpeedRecord | None) -> Rows:
     if width != "auto":
         return Rows(most=width)
     if best is None:

@@ -5,6 +5,7 @@ Kept in the view, filled from the database and from reports; groups are packed a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 from hpsearch.storage.records import SpeedRecord
@@ -30,12 +31,22 @@ class Speeds:
 
     def best(self, kind: str, device: str) -> SpeedRecord | None:
         """The one with the least seconds a row, the wider of equals; None if none is known."""
-        known = self._measured.get((kind, device), {}).values()
-        return min(known, key=lambda speed: (row_s(speed), -speed.width), default=None)
+        fitting = (speed for speed in self._known(kind, device) if fits(speed))
+        return min(fitting, key=lambda speed: (row_s(speed), -speed.width), default=None)
+
+    def most(self, kind: str, device: str) -> float:
+        """The most rows that a group may have; infinite where none was too many.
+
+        Half of what found no memory, or, if more than that were measured, so many.
+        """
+        known = self._known(kind, device)
+        least = min((speed.width for speed in known if not fits(speed)), default=math.inf)
+        fitting = [speed.width for speed in known if speed.width < least]
+        return max([least // 2, *fitting]) if math.isfinite(least) else least
 
     def widest(self, kind: str, device: str) -> int:
         """The most rows that were tried at once; 0 if none were."""
-        return max(self._measured.get((kind, device), {}), default=0)
+        return max((speed.width for speed in self._known(kind, device)), default=0)
 
     def row_step_s(self, kind: str, device: str) -> float:
         """The seconds of a row's step at its best; of an unknown kind, the mean of the known ones.
@@ -48,6 +59,19 @@ class Speeds:
         others = [self.best(*place) for place in self._measured if place[1] == device]
         known = [row_s(speed) for speed in others if speed is not None]
         return sum(known) / len(known) if known else 1.0
+
+    def _known(self, kind: str, device: str) -> list[SpeedRecord]:
+        return [*self._measured.get((kind, device), {}).values()]
+
+
+def no_room(kind: str, device: str, width: int) -> SpeedRecord:
+    """That a group of so many rows found no memory."""
+    return SpeedRecord(kind=kind, device=device, width=width, seconds=math.inf, bytes=0)
+
+
+def fits(speed: SpeedRecord) -> bool:
+    """Whether there was memory for so many rows."""
+    return math.isfinite(speed.seconds)
 
 
 def row_s(speed: SpeedRecord) -> float:

@@ -7,15 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hpsearch.coordinator.failures import failure_kind, headline
+from hpsearch.coordinator.failures import failure_kind, headline, is_out_of_memory
+from hpsearch.coordinator.groups import to_train
 from hpsearch.coordinator.ledger import Ledger
 from hpsearch.coordinator.packing import halve
+from hpsearch.coordinator.speeds import no_room
 from hpsearch.coordinator.view import has_epochs_to_go
 from hpsearch.coordinator.widths import of_part
 from hpsearch.errors import MayPass
-from hpsearch.storage.records import TrialRecord
+from hpsearch.storage.records import SpeedRecord, TrialRecord
 
 MAX_LOSSES = 3  # of a group's worker, before the group is parted or given up
+SEARCHED = "; it is parted in two to find the trial that does it"
 
 
 class Trouble:
@@ -31,6 +34,8 @@ class Trouble:
         unfinished = self._unfinished(number)
         if not unfinished:
             return []  # it had sent its last report
+        if is_out_of_memory(message) and (parts := self._smaller(number, unfinished, message)):
+            return parts
         losses = self._losses[number] = self._losses.get(number, 0) + 1
         if losses < MAX_LOSSES:
             self._ledger.tell(f"group {number} lost its worker ({message}); it is trained again")
@@ -38,7 +43,8 @@ class Trouble:
         if len(unfinished) == 1:
             self._ledger.fail(unfinished[0], "worker_lost", message)
             return []
-        parts = self._part(number, unfinished, f"lost its worker {losses} times ({message})")
+        what = f"lost its worker {losses} times ({message}){SEARCHED}"
+        parts = self._part(number, unfinished, what)
         self._losses |= dict.fromkeys(parts, MAX_LOSSES - 1)
         return parts
 
@@ -51,21 +57,54 @@ class Trouble:
         if "CheckpointError" in said and number not in self.unreadable:
             self.unreadable.add(number)
             return [number]
+        kind = failure_kind(traceback)
+        if kind == "out_of_memory" and (parts := self._smaller(number, unfinished, said)):
+            return parts
         if len(unfinished) > 1:
-            return self._part(number, unfinished, f"raised {said}")
+            return self._part(number, unfinished, f"raised {said}{SEARCHED}")
         if unfinished:
-            self._ledger.fail(unfinished[0], failure_kind(traceback), traceback)
+            self._ledger.fail(unfinished[0], kind, traceback)
         return []
+
+    def too_wide(self, number: int) -> list[int]:
+        """Part a group that has not begun, and for which there is surely not the memory."""
+        trials = self._ledger.view.of_group(number)
+        groups = halve([trial.id for trial in trials], self._ledger.view.next_group)
+        self._ledger.regroup(groups, [])
+        return sorted(set(groups.values()))
+
+    def _smaller(self, number: int, unfinished: Sequence[TrialRecord], said: str) -> list[int]:
+        """Parts for which there may be memory; none if not even for a trial, a row at a time.
+
+        Remembered, so that no group of the kind has so many rows again.
+        """
+        view = self._ledger.view
+        record, each = view.groups[number], view.search.spec.data.rows_per_trial
+        rows = each * len(to_train(view.of_group(number)))
+        width = record.width
+        if rows == each:  # one trial: with folds it may fit fold by fold
+            width = min(width or rows, rows) // 2
+            if not width:
+                return []
+        found = no_room(record.kind, record.device, rows)
+        what = f"of {rows} rows found no memory ({said}); it is trained in smaller parts"
+        return self._part(number, unfinished, what, width, [found])
 
     def _unfinished(self, number: int) -> list[TrialRecord]:
         return [trial for trial in self._ledger.view.of_group(number) if has_epochs_to_go(trial)]
 
-    def _part(self, number: int, members: Sequence[TrialRecord], what: str) -> list[int]:
+    def _part(
+        self,
+        number: int,
+        members: Sequence[TrialRecord],
+        what: str,
+        width: int | None = None,
+        found: Sequence[SpeedRecord] = (),
+    ) -> list[int]:
         view = self._ledger.view
         groups = halve([trial.id for trial in members], view.next_group)
         parts = sorted(set(groups.values()))
-        self._ledger.regroup(groups, [of_part(view.groups[number], part) for part in parts])
-        self._ledger.tell(
-            f"group {number} {what}; it is parted in two to find the trial that does it"
-        )
+        records = [of_part(view.groups[number], part, width) for part in parts]
+        self._ledger.regroup(groups, records, found)
+        self._ledger.tell(f"group {number} {what}")
         return parts

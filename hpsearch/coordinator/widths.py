@@ -76,6 +76,9 @@ def as_started(
     name, given = kind(spec, config), spec.resources.width
     num_rows = len(members) * spec.data.rows_per_trial
     width = _known_width(view, name, device, num_rows) if given == "auto" else given
+    room = view.speeds.most(name, device)
+    if room < min(width or num_rows, num_rows):
+        width = max(1, int(room))
     return GroupRecord(
         number=number,
         kind=name,
@@ -93,12 +96,13 @@ def _as_before(stored: GroupRecord, start_epoch: int) -> GroupRecord:
     return replace(stored, measures=stored.measures and stored.start_epoch == start_epoch)
 
 
-def of_part(whole: GroupRecord, number: int) -> GroupRecord:
+def of_part(whole: GroupRecord, number: int, width: int | None = None) -> GroupRecord:
     """How a part of a group is trained: with its width, or measuring, if the whole had not come to.
 
-    ``number`` is the part's.
+    ``number`` is the part's, and ``width`` what it is to have if not that of the whole.
     """
-    return replace(whole, number=number, measures=whole.measures and whole.width is None)
+    width = width or whole.width
+    return replace(whole, number=number, width=width, measures=whole.measures and width is None)
 
 
 def _known_width(view: SearchView, kind: str, device: str, num_rows: int) -> int | None:

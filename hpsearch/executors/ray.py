@@ -175,4 +175,6 @@ def _last_line(error: RayError) -> str:
 
 
 def _first_line(error: RayError) -> str:
-    return str(error).strip().splitlines()[0]
+    """Of what killed a worker, the line that tells that it was memory, if one does."""
+    lines = str(error).strip().splitlines()
+    return next((line for line in lines if "low on memory" in line), lines[0])

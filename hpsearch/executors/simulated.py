@@ -46,10 +46,11 @@ class SimulatedExecutor:
     ``curve(member, epoch)`` gives a member's metrics at an epoch (from 1); a NaN among them ends
     the member as diverged. ``stops(member, epoch)`` says whether it ends early there in good
     health, and ``refuses(member)`` may answer why it cannot be trained at all. ``fault(group,
-    epoch, attempt)`` may answer "lost" or "raise" to let the group's worker die, or its training
-    raise, instead of reporting that epoch (attempts count the group's starts from 1). ``epoch_s``
-    is the virtual time of one epoch; ``now_s`` the clock. ``checks`` is what checking finds.
-    ``step_s(width)`` is what a step of so many rows takes: a group that measures tries widths of 1,
+    epoch, attempt)`` may answer "lost" to let the group's worker die, or "raise" or "memory" to let
+    its training raise (the latter for want of memory), instead of reporting that epoch (attempts
+    count the group's starts from 1). ``epoch_s`` is the virtual time of one epoch; ``now_s`` the
+    clock. ``checks`` is what checking finds. ``step_s(width)`` is what a step of so many rows
+    takes: a group that measures tries widths of 1,
     4, 16, ... and its own, and takes the least time a row, the wider of equals, as training does.
     """
 
@@ -178,6 +179,10 @@ def _has_nan(metrics: dict[str, Metric]) -> bool:
 def _fail(number: int, fault: str) -> Update:
     if fault == "lost":
         return Lost(group=number, message="the simulated worker died")
+    if fault == "memory":
+        return Raised(
+            group=number, traceback="torch.OutOfMemoryError: the simulated memory is full"
+        )
     return Raised(group=number, traceback="RuntimeError: the simulated training raised")
 
 

@@ -10,7 +10,7 @@ from dataclasses import asdict, fields
 from datetime import datetime
 from functools import cache
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, delete, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from hpsearch.storage.records import GroupRecord, SpeedRecord
@@ -75,6 +75,11 @@ def add_speeds(connection: Connection, measured: Sequence[SpeedRecord], now: dat
         statement.on_conflict_do_update(index_elements=["kind", "device", "width"], set_=new),
         [{**asdict(speed), "measured_at": now} for speed in ordered],
     )
+
+
+def forget_speeds(connection: Connection) -> int:
+    """Delete all measurements; how many there were."""
+    return connection.execute(delete(SpeedRow)).rowcount
 
 
 def speeds(connection: Connection, device: str | None = None) -> list[SpeedRecord]:

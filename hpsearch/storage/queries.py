@@ -6,6 +6,7 @@ Called by ``hpsearch.analysis.frames``; each gives rows whose labels are the col
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -20,6 +21,7 @@ from sqlalchemy import (
     Select,
     Text,
     and_,
+    case,
     cast,
     exists,
     func,
@@ -157,9 +159,11 @@ def status(
 def widths(connection: Connection) -> Sequence[Row[Any]]:
     """What was measured of each kind, device and width.
 
-    The best takes the least time a row, the wider of equals: as the coordinator chooses.
+    The best takes the least time a row, the wider of equals: as the coordinator chooses. What found
+    no memory has no time.
     """
     seconds_per_row = SpeedRow.seconds / SpeedRow.width
+    fits = SpeedRow.seconds < sys.float_info.max
     place = func.row_number().over(
         partition_by=(SpeedRow.kind, SpeedRow.device),
         order_by=(seconds_per_row, SpeedRow.width.desc()),
@@ -168,10 +172,10 @@ def widths(connection: Connection) -> Sequence[Row[Any]]:
         SpeedRow.kind,
         SpeedRow.device,
         SpeedRow.width,
-        SpeedRow.seconds,
-        seconds_per_row.label("seconds_per_row"),
+        case((fits, SpeedRow.seconds)).label("seconds"),
+        case((fits, seconds_per_row)).label("seconds_per_row"),
         SpeedRow.bytes,
-        (place == 1).label("best"),
+        ((place == 1) & fits).label("best"),
         SpeedRow.measured_at,
     )
     order = (SpeedRow.kind, SpeedRow.device, SpeedRow.width)

@@ -189,7 +189,10 @@ class GroupRecord:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SpeedRecord:
-    """What a step of ``width`` rows of a kind took on a device: seconds, and bytes of memory."""
+    """What a step of ``width`` rows of a kind took on a device: seconds, and bytes of memory.
+
+    ``seconds`` are infinite where a group of so many rows found no memory.
+    """
 
     kind: str
     device: str

@@ -186,13 +186,21 @@ class Repository:
             reports.fail_trials(connection, lease.search_id, failures, now)
 
     def regroup(
-        self, lease: Lease, numbers: Mapping[int, int], records: Sequence[GroupRecord] = ()
+        self,
+        lease: Lease,
+        numbers: Mapping[int, int],
+        records: Sequence[GroupRecord] = (),
+        speeds: Sequence[SpeedRecord] = (),
     ) -> None:
-        """Give trials other group numbers, by id; ``records`` say how those groups are trained."""
+        """Give trials other group numbers, by id; ``records`` say how those groups are trained.
+
+        ``speeds`` are what was found out about the group that they had.
+        """
         with self._writing(lease) as (connection, now):
             reports.regroup(connection, lease.search_id, numbers, now)
             for record in records:
                 groups.keep_group(connection, lease.search_id, record, now)
+            groups.add_speeds(connection, speeds, now)
 
     def groups(self, search_id: int) -> list[GroupRecord]:
         """How the groups of a search that have begun are trained, by number."""
@@ -203,6 +211,11 @@ class Repository:
         """What all searches measured on ``device``, or on any, by kind, device and width."""
         with self.database.read() as connection:
             return groups.speeds(connection, device)
+
+    def forget_speeds(self) -> int:
+        """Forget what was measured of all kinds and devices; how many measurements there were."""
+        with self.database.write() as connection:
+            return groups.forget_speeds(connection)
 
     def curves(self, search_id: int, metric: str) -> dict[int, dict[int, float]]:
         """``metric``, which can be an objective, by trial id and epoch.
