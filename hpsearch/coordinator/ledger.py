@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from hpsearch.coordinator.collecting import needed
 from hpsearch.coordinator.curves import Curves
 from hpsearch.coordinator.events import Observer, RungDecided, Troubled
 from hpsearch.coordinator.patience import Given, patiently
@@ -47,6 +48,7 @@ class Ledger:
     ) -> None:
         self.repository, self.observe = repository, observer
         self._lease, self._folder = lease, checkpoints
+        self._num_needed = 0  # files, when they were last collected
         self.view = SearchView(search)
         stages, trials = repository.load(search.id)
         self.view.stages.extend(stages)
@@ -157,6 +159,26 @@ class Ledger:
         for file in set(files):
             if file is not None and not self.view.needs(file):
                 (self._folder / file).unlink(missing_ok=True)
+
+    def sweep(self) -> None:
+        """Delete checkpoints that nothing stored names: of one that died before it told of them."""
+        known = self.view.files()
+        for file in self._folder.glob("*.safetensors"):
+            if file.name not in known:
+                file.unlink(missing_ok=True)
+
+    def collect(self, least: int = 0) -> None:
+        """Delete checkpoints that nothing can need any more, if there are ``least`` more files.
+
+        More, that is, than there were needed the last time.
+        """
+        if not self.view.stages or len(self.view.files()) < self._num_needed + least:
+            return
+        wanted = needed(self.view)
+        self._num_needed = len(wanted)
+        for file in self.view.files() - wanted:
+            (self._folder / file).unlink(missing_ok=True)
+            self.view.forget_file(file)
 
     def regroup(
         self,

@@ -16,6 +16,7 @@ from hpsearch.coordinator import progress, rungs, widths
 from hpsearch.coordinator.allowance import Allowance, all_fail
 from hpsearch.coordinator.asking import Asker
 from hpsearch.coordinator.checking import ChecksFailed, checked, diagnoses, failed
+from hpsearch.coordinator.collecting import LEAST
 from hpsearch.coordinator.events import Advanced, Checked, Finished, Observer, StageOpened
 from hpsearch.coordinator.groups import (
     build_group,
@@ -81,6 +82,7 @@ class Coordinator:
 
         Raises Cancelled once that is ordered.
         """
+        self._ledger.sweep()
         self._end_if_all_fail()  # one that died may have had it happen
         self._ask()  # or have opened a stage and not asked for its trials
         self._decide_rungs()
@@ -163,6 +165,7 @@ class Coordinator:
         self._adopt(self._again(update))
         self._end_if_all_fail()
         self._decide_rungs()
+        self._ledger.collect(LEAST)
 
     def _end_if_all_fail(self) -> None:
         if (found := all_fail(self._view)) is not None:
@@ -256,6 +259,7 @@ class Coordinator:
             self._check()
         else:
             self._ledger.finish_stage()
+            self._ledger.collect()
 
     def _check(self) -> None:
         """Make the checks, store them, and close the stage; ChecksFailed if one failed."""
@@ -305,6 +309,7 @@ class Coordinator:
             repository = self._ledger.repository
             found = self._ledger.read(lambda: final_diagnoses(repository, self._view))
             self._ledger.conclude([*rungs.nothing_complete(self._view), *found])
+        self._ledger.collect()
         self._observe(Finished(view=self._view))
         return self._view
 

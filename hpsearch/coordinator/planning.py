@@ -128,7 +128,7 @@ def _expansion(view: SearchView, planned: int) -> StagePlan | None:
 def _refined(view: SearchView, planned: int, stage: Stage) -> StagePlan:
     before = view.stages_of(planned - 1)
     trials = view.of_stage(*before)
-    parents = _to_continue(view, trials, stage)
+    parents = to_continue(trials, stage, view.search.spec.objective.mode)
     refinement = refine(
         explored(view, planned - 1),
         observe(trials),
@@ -144,12 +144,10 @@ def _refined(view: SearchView, planned: int, stage: Stage) -> StagePlan:
     return StagePlan(stage=new, trials=tuple(numbered(view, drafts, new)))
 
 
-def _to_continue(
-    view: SearchView, trials: Sequence[TrialRecord], stage: Stage
-) -> list[TrialRecord]:
-    """The best trials that have epochs to go; one that stopped early has not."""
+def to_continue(trials: Sequence[TrialRecord], stage: Stage, mode: str) -> list[TrialRecord]:
+    """The best that have epochs to go in ``stage``; one that stopped early has not."""
     able = [trial for trial in trials if not trial.stopped_early and trial.epochs < stage.epochs]
-    return rank(able, view.search.spec.objective.mode)[: stage.continued]
+    return rank(able, mode)[: stage.continued]
 
 
 def _confirm(view: SearchView, planned: int, stage: Stage) -> StagePlan | None:

@@ -70,6 +70,14 @@ class SearchView:
         """Whether a trial that goes on, or is complete, has its weights in this checkpoint."""
         return self._files[file] > 0
 
+    def files(self) -> set[str]:
+        """The checkpoints of trials that go on or are complete, but for the forgotten ones."""
+        return {file for file, count in self._files.items() if count > 0}
+
+    def forget_file(self, file: str) -> None:
+        """No trial has its weights in this checkpoint any more."""
+        del self._files[file]
+
     def of_stage(self, *stages: StageRecord) -> list[TrialRecord]:
         """The stages' trials by number."""
         ids = (id for stage in stages for id in self._by_stage.get(stage.id, ()))

@@ -90,7 +90,9 @@ def _of_trial(record: SearchRecord, trial: TrialRecord, root: Path) -> Checkpoin
     name, row = trial.checkpoint_file, trial.checkpoint_row
     path = None if name is None else checkpoint_folder(root, record) / name
     if path is None or row is None or not path.is_file():
-        missing = "none was written" if path is None else f"{path} is gone"
+        kept = record.spec.resources.keep_checkpoints
+        gone = f"{path} is gone; resources.keep_checkpoints, of the best trials, is {kept} there"
+        missing = "none was written" if path is None else gone
         raise ValueError(
             f"must name a trial with a checkpoint, but number {trial.number} of search {record.id} "
             f"has none ({missing}); choose another one"

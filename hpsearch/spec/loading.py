@@ -103,6 +103,7 @@ RESOURCES: dict[str, Rule] = {
     "gpus_per_worker": OrAuto(Domain(low=0)),
     "width": OrAuto(POSITIVE),
     "checkpoint_every": POSITIVE,
+    "keep_checkpoints": Domain(low=0, integer=True),
 }
 
 

@@ -74,13 +74,15 @@ class Stage(Frozen):
 class Resources(Frozen):
     """What a search may use: how many workers, and how many rows are trained at once.
 
-    A trial is a row, or with k folds k rows. With ``width`` auto that is measured.
+    A trial is a row, or with k folds k rows. With ``width`` auto that is measured. The checkpoints
+    of as many of the best trials as ``keep_checkpoints`` says are kept.
     """
 
     workers: int | Literal["auto"] = "auto"
     gpus_per_worker: float | Literal["auto"] = "auto"
     width: int | Literal["auto"] = "auto"
     checkpoint_every: int = 10
+    keep_checkpoints: int = 10
 
 
 class Data(Frozen):

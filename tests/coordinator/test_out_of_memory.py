@@ -170,15 +170,15 @@ def test_memory_is_told_from_other_errors(headline: str, kind: str) -> None:
 def test_a_worker_with_too_little_memory_for_a_group_trains_its_parts(
     repository: Repository,
 ) -> None:
-    """For real: the worker may have 400 MB more, and the activations of 32 trials take more."""
+    """For real: the worker may have 400 MB more, and the activations of 16 trials take more."""
     search = load(
         {
             "name": "tight",
             "data": {"source": "digits"},
-            "train": {"hidden_units": [4000], "batch_size": 512},
+            "train": {"hidden_units": [4000], "batch_size": 1024},
             "space": SPACE,
-            "stages": [{"name": "coarse", "trials": 32, "epochs": 1}],
-            "resources": {"width": 32, "workers": 1},
+            "stages": [{"name": "coarse", "trials": 16, "epochs": 1, "expand": 0}],
+            "resources": {"width": 16, "workers": 1},
         }
     )
     crew = Crew(search.resources)
@@ -190,5 +190,5 @@ def test_a_worker_with_too_little_memory_for_a_group_trains_its_parts(
         view = coordinate(repository, search, executor)
     assert {trial.state for trial in view.trials.values()} == {"complete"}
     tried = [speed.width for speed in repository.speeds() if speed.seconds == float("inf")]
-    assert 32 in tried
+    assert 16 in tried
     assert len(view.groups) > 1

@@ -1,0 +1,48 @@
+"""Collecting: which checkpoints of a search can still be needed; the others are deleted.
+
+Asked by the ledger when a group has ended, and when a stage or the search has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from hpsearch.coordinator.planning import to_continue
+from hpsearch.coordinator.view import SearchView, rank
+from hpsearch.spec.search import Stage
+from hpsearch.storage.records import FINISHED, TrialRecord
+
+LEAST = 32  # files more than are needed, before it is worth a look at all trials
+
+
+def needed(view: SearchView) -> set[str]:
+    """The files from which a trial goes on, may be continued, or is one of the best.
+
+    Trials that come later only push others down, so what is not needed now never is.
+    """
+    trials = (*_unfinished(view), *_may_be_continued(view), *_best(view))
+    return {trial.checkpoint_file for trial in trials if trial.checkpoint_file is not None}
+
+
+def _unfinished(view: SearchView) -> Iterator[TrialRecord]:
+    return (trial for trial in view.trials.values() if trial.state not in FINISHED)
+
+
+def _may_be_continued(view: SearchView) -> list[TrialRecord]:
+    stage = _next(view)
+    trials = view.of_stage(*view.stages_of(view.stages[-1].planned))
+    return to_continue(trials, stage, view.search.spec.objective.mode) if stage else []
+
+
+def _best(view: SearchView) -> list[TrialRecord]:
+    """Of the whole search; a trial that is continued makes room for one more."""
+    spec, stage, gone = view.search.spec, _next(view), view.superseded()
+    most = spec.resources.keep_checkpoints + (stage.continued if stage else 0)
+    results = (trial for trial in view.trials.values() if trial.id not in gone)
+    return rank(results, spec.objective.mode)[:most]
+
+
+def _next(view: SearchView) -> Stage | None:
+    """The spec's stage after the one that is open."""
+    stages, following = view.search.spec.stages, view.stages[-1].planned + 1
+    return stages[following] if following < len(stages) else None

@@ -1,0 +1,115 @@
+"""Which checkpoints are deleted while a search runs, and that nothing ever misses one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from coordinated import a_search, coordinate, crash, curve, finished_table, stop
+
+from hpsearch.coordinator.events import Event, Troubled
+from hpsearch.coordinator.view import SearchView, rank
+from hpsearch.executors.simulated import SimulatedExecutor
+from hpsearch.spec.search import Search
+from hpsearch.storage.database import Database
+from hpsearch.storage.repository import Repository
+from workers.messages import Member, TrialGroup
+
+ALL = 10_000
+
+
+def _search(keep: int, **changes: Any) -> Search:
+    resources = {"width": 4, "checkpoint_every": 2, "keep_checkpoints": keep}
+    return a_search(resources=resources, **changes)
+
+
+def _carried_out(folder: Path, search: Search, **more: Any) -> tuple[SearchView, Repository]:
+    folder.mkdir()
+    repository = Repository(Database(f"sqlite:///{folder / 'h.db'}"))
+    return coordinate(repository, search, folder=folder, **more), repository
+
+
+def _files(folder: Path) -> set[str]:
+    return {file.name for file in folder.glob("*.safetensors")}
+
+
+def _best(view: SearchView, number: int) -> list[str]:
+    gone = view.superseded()
+    ranked = rank((t for t in view.trials.values() if t.id not in gone), "max")
+    return [str(trial.checkpoint_file) for trial in ranked[:number]]
+
+
+@pytest.mark.parametrize("keep", [0, 1, 3, 10])
+def test_the_best_keep_theirs_few_others_do_and_no_trial_misses_one(
+    keep: int, tmp_path: Path
+) -> None:
+    told: list[Event] = []
+    view, repository = _carried_out(tmp_path / "few", _search(keep), observer=told.append)
+    _, undisturbed = _carried_out(tmp_path / "all", _search(ALL))
+    assert finished_table(repository) == finished_table(undisturbed)
+    assert not [event for event in told if isinstance(event, Troubled)]
+    assert _files(tmp_path / "few") == set(_best(view, keep))
+    assert len(_files(tmp_path / "all")) > 10
+
+
+def test_while_it_runs_there_are_never_many_more_than_are_needed(tmp_path: Path) -> None:
+    stages = [{"name": "coarse", "trials": 400, "epochs": 2, "expand": 0, "sampler": "random"}]
+    most = 0
+
+    def look(event: Event) -> None:
+        nonlocal most
+        most = max(most, len(_files(tmp_path / "long")))
+
+    view, _ = _carried_out(tmp_path / "long", _search(2, stages=stages), observer=look)
+    assert len(view.groups) >= 100
+    assert 32 <= most <= 2 + 32 + 2  # needed, before it looks, and of two workers
+
+
+def test_a_parent_whose_child_fails_gives_its_place_to_the_next_best(tmp_path: Path) -> None:
+    stages = [
+        {"name": "coarse", "trials": 24, "epochs": 3, "expand": 0, "sampler": "qmc"},
+        {"name": "fine", "trials": 3, "epochs": 9, "continue": 3},
+    ]
+
+    def fault(group: TrialGroup, epoch: int, attempt: int) -> str | None:
+        return "raise" if epoch > 3 else None
+
+    executor = SimulatedExecutor(curve, fault=fault)
+    view, _ = _carried_out(tmp_path / "h", _search(5, stages=stages), executor=executor)
+    assert [trial.state for trial in view.of_stage(view.stages[-1])] == ["failed"] * 3
+    assert _files(tmp_path / "h") == set(_best(view, 5))
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_one_that_dies_at_any_time_has_what_it_goes_on_from(before: bool, tmp_path: Path) -> None:
+    _, undisturbed = _carried_out(tmp_path / "all", _search(ALL))
+    for after in range(5, 130, 20):
+        folder = tmp_path / str(after)
+        folder.mkdir()
+        database = Database(f"sqlite:///{folder / 'h.db'}")
+        assert crash(database, folder, after, before, _search(1), SimulatedExecutor(curve))
+        told: list[Event] = []
+        view = coordinate(Repository(database), _search(1), folder=folder, observer=told.append)
+        assert not [event for event in told if isinstance(event, Troubled)]
+        assert finished_table(Repository(database)) == finished_table(undisturbed)
+        assert _files(folder) == set(_best(view, 1))
+
+
+def test_what_one_that_died_had_not_told_of_is_swept_away(tmp_path: Path) -> None:
+    repository = Repository(Database(f"sqlite:///{tmp_path / 'h.db'}"))
+    stop(repository, _search(1), SimulatedExecutor(curve), tmp_path, after_reports=20)
+    (tmp_path / "group-77-2.safetensors").touch()
+    (tmp_path / "notes.txt").touch()
+    view = coordinate(repository, _search(1), folder=tmp_path)
+    assert _files(tmp_path) == set(_best(view, 1))
+    assert (tmp_path / "notes.txt").exists()
+
+
+def test_a_trial_that_stopped_early_is_kept_like_others(tmp_path: Path) -> None:
+    def stops(member: Member, epoch: int) -> bool:
+        return member.trial % 2 == 0 and epoch == 2
+
+    executor = SimulatedExecutor(curve, stops=stops)
+    view, _ = _carried_out(tmp_path / "h", _search(4), executor=executor)
+    assert _files(tmp_path / "h") == set(_best(view, 4))
