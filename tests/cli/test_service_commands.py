@@ -26,6 +26,7 @@ from hpsearch.settings import checkpoint_root, database_url
 from hpsearch.storage.leases import Owner
 from hpsearch.storage.queue import Queue
 from hpsearch.storage.repository import Repository
+from hpsearch.storage.revisions import HEAD
 from hpsearch.storage.tables import Base, SearchRow, TrialRow
 
 SPEC = {
@@ -281,7 +282,7 @@ def test_the_doctor_finds_all_well_without_a_cluster(hpsearch: Hpsearch) -> None
     assert code == 0
     lines = out.splitlines()
     assert [line.split(":")[0] for line in lines] == ["ok   database", "ok   checkpoints"]
-    assert lines[0].endswith("has schema 0004")
+    assert lines[0].endswith(f"has schema {HEAD}")
 
 
 def test_the_doctor_says_how_to_mend(hpsearch: Hpsearch, monkeypatch: pytest.MonkeyPatch) -> None:
