@@ -22,6 +22,7 @@ from sqlalchemy import (
     event,
     func,
     literal,
+    text,
     type_coerce,
 )
 from sqlalchemy.engine import URL
@@ -86,6 +87,25 @@ class Database:
         """The revision of the schema in the database; None while it has none of our tables."""
         with self._transaction(self._reader) as connection:
             return revisions.current(connection)
+
+    def is_empty(self) -> bool:
+        """Whether it has no tables yet; this makes none."""
+        with self._transaction(self._reader) as connection:
+            return revisions.is_empty(connection)
+
+    def check_sound(self) -> None:
+        """Raises StorageError if it can only be read, or its file is damaged; reads all of that."""
+        with self.write() as connection:
+            connection.execute(text("DELETE FROM searches WHERE 1 = 0"))  # none, if that may be
+        with self._sqlite_cursor() as cursor:
+            found = (
+                "ok" if cursor is None else cursor.execute("PRAGMA quick_check(1)").fetchone()[0]
+            )
+        if found != "ok":
+            raise StorageError(
+                f"the file of the database {self.url} must be whole, but is damaged ("
+                f"{' '.join(found.split())}): put a copy of it in its place, or give another one"
+            )
 
     def upgrade(self) -> None:
         """Bring the schema to the revision of this version of hpsearch; keeps all data."""
