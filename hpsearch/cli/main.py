@@ -5,6 +5,7 @@ The console script of the distribution.
 
 from __future__ import annotations
 
+import errno
 import gc
 import signal
 import sys
@@ -52,6 +53,7 @@ def main(arguments: list[str] | None = None) -> Any:
     gc.set_threshold(GARBAGE)
     signal.signal(signal.SIGTERM, _interrupt)
     try:
+        _check_text(arguments)
         cli.main(args=arguments, prog_name="hpsearch", standalone_mode=False)
     except click.ClickException as error:
         error.show()
@@ -62,6 +64,9 @@ def main(arguments: list[str] | None = None) -> Any:
     except BrokenPipeError:  # the reader of a pipe, `head` say, has had enough
         sys.stderr.close()
         sys.exit(0)
+    except OSError as error:
+        _show(_unprinted(error), "--debug" in arguments)
+        sys.exit(1)
     except Exception as error:  # whatever a library raises: one line, a traceback on demand
         _show(error, "--debug" in arguments)
         sys.exit(INTERRUPTED if isinstance(error, Stopped) else 1)
@@ -69,9 +74,29 @@ def main(arguments: list[str] | None = None) -> Any:
         gc.freeze()  # or Python looks through all modules for garbage as it ends: 0.3 s
 
 
+def _check_text(arguments: list[str]) -> None:
+    """Refuse bytes that are no text: neither a database nor a spec can hold them."""
+    for argument in arguments:
+        try:
+            argument.encode()
+        except UnicodeEncodeError as error:
+            got = f"arguments must be text in UTF-8, but got {ascii(argument)}: rename it"
+            raise click.UsageError(got) from error
+
+
 def _interrupt(signum: int, frame: FrameType | None) -> None:
     """A SIGTERM stops a search as cleanly as Ctrl-C does."""
     raise KeyboardInterrupt
+
+
+def _unprinted(error: OSError) -> OSError | HpsearchError:
+    """What an error is that came of printing, as those do that name no file; any other is itself."""
+    if error.errno not in (errno.ENOSPC, errno.EIO, errno.EBADF) or error.filename is not None:
+        return error
+    return HpsearchError(
+        f"what hpsearch says must be written, but that fails ({error.strerror}): give its output "
+        "another place"
+    )
 
 
 def _show(error: Exception, debug: bool) -> None:

@@ -6,6 +6,7 @@ Added to the group in ``cli.main``; the work is done by ``hpsearch.storage.queue
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -17,6 +18,7 @@ from hpsearch.cli.options import (
     set_option,
     spec_argument,
 )
+from hpsearch.errors import HpsearchError
 from hpsearch.settings import MOST_SEARCHES
 
 if TYPE_CHECKING:
@@ -51,7 +53,20 @@ def submit(spec: str, db: str | None, overrides: tuple[str, ...], priority: int)
 
     search = load(spec, overrides)
     queue = Queue(Database(database_url(db)))
-    click.echo(queue.submit(search, Provenance.collect(), priority).id)
+    _echo_id(queue.submit(search, Provenance.collect(), priority))
+
+
+def _echo_id(record: SearchRecord) -> None:
+    """Print the id of a search that is stored, whatever becomes of the printing."""
+    try:
+        click.echo(record.id)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise HpsearchError(
+            f"the id of search {record.name} must be printed, but that fails ({error.strerror}); "
+            f"the search is submitted, its id is {record.id}"
+        ) from error
 
 
 @click.command()
@@ -127,6 +142,10 @@ def delete(search: str, yes: bool, db: str | None) -> None:
     queue, record = _found(search, db)
     what = f"search {record.name} (id {record.id}, {record.state}) with all its results"
     if not yes:
+        if sys.stdin is None or not sys.stdin.isatty():
+            raise click.UsageError(
+                f"delete asks first, and there is no terminal to ask at: give --yes to delete {what}"
+            )
         click.confirm(f"Delete {what} and checkpoints?", abort=True)
     queue.delete(record.id)
     shutil.rmtree(checkpoint_folder(checkpoint_root(database_url(db)), record), ignore_errors=True)
@@ -134,8 +153,8 @@ def delete(search: str, yes: bool, db: str | None) -> None:
 
 
 @click.command("carry-out", hidden=True)
-@click.argument("search_id", type=int)
-@click.argument("token", type=int)
+@click.argument("search_id", type=click.IntRange(0, 2**31 - 1))  # what a database's columns hold
+@click.argument("token", type=click.IntRange(0, 2**62))
 @db_option
 def carry_out(search_id: int, token: int, db: str | None) -> None:
     """What a job of the service does."""

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
@@ -48,26 +50,42 @@ def watch(search: str, every_s: float, db: str | None) -> None:
 
 
 def _until_the_end(frames: Frames, search_id: int, every_s: float) -> SearchRecord:
+    with _screen() as show:
+        while True:
+            record, status = frames.repository.find_search(search_id), frames.status(search_id)
+            show(_line(record, status), status)
+            if record.state not in GOES_ON:
+                return record
+            time.sleep(every_s)
+
+
+@contextmanager
+def _screen() -> Iterator[Callable[[str, DataFrame], None]]:
+    """Shows a line and its table, live on a terminal; elsewhere the line, where it has changed."""
     from rich.console import Group
     from rich.live import Live
     from rich.text import Text
 
     from hpsearch.cli.tables import console, rich_table
 
-    out, last = console(), None
+    out = console()
+    if not out.is_terminal:
+        yield _Changes().show
+        return
     with Live("", console=out, auto_refresh=False) as live:
-        while True:
-            record, status = frames.repository.find_search(search_id), frames.status(search_id)
-            line = _line(record, status)
-            if not out.is_terminal:
-                if line != last:
-                    click.echo(line)
-            else:
-                live.update(Group(Text(line), rich_table(status)), refresh=True)
-            if record.state not in GOES_ON:
-                return record
-            last = line
-            time.sleep(every_s)
+        yield lambda line, status: live.update(Group(Text(line), rich_table(status)), refresh=True)
+
+
+class _Changes:
+    """Prints a line unless it is the last one again."""
+
+    def __init__(self) -> None:
+        self._last = ""
+
+    def show(self, line: str, status: DataFrame) -> None:
+        if line != self._last:
+            click.echo(line)
+        self._last = line
 
 
 def _line(record: SearchRecord, status: DataFrame) -> str:

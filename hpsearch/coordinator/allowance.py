@@ -13,7 +13,7 @@ from hpsearch.coordinator.failures import headline
 from hpsearch.coordinator.view import SearchView
 from hpsearch.errors import HpsearchError
 from hpsearch.spec.search import Budget
-from hpsearch.storage.records import FINISHED, EventRecord
+from hpsearch.storage.records import BEGUN, FINISHED, EventRecord
 from hpsearch.storage.upkeep import RETRIED
 
 
@@ -77,6 +77,6 @@ def carried_out_s(events: Sequence[EventRecord]) -> float:
             end = event.created_at if event.kind == "released" else last
             total += (end - begun).total_seconds() if begun and end else 0.0
             begun = last = event.created_at if event.kind == "acquired" else None
-        elif event.kind not in ("begun", "submitted"):  # what others note
+        elif event.kind not in (BEGUN, "submitted"):  # what others note
             last = event.created_at
     return total

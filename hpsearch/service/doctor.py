@@ -1,7 +1,7 @@
 """``examine``: is everything there that a search needs, and what to do where it is not.
 
 Called by ``hpsearch doctor``. Each check is a function that gives what it found, or raises an
-HpsearchError whose sentence says how to mend it.
+HpsearchError whose sentence says how to mend it; none leaves anything behind.
 """
 
 from __future__ import annotations
@@ -9,16 +9,17 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from importlib import metadata
 from pathlib import Path
+from tempfile import TemporaryFile
 
-from hpsearch.coordinator.resources import prepare
 from hpsearch.errors import HpsearchError
 from hpsearch.settings import checkpoint_root, database_url
 from hpsearch.storage.database import Database
-from hpsearch.storage.urls import masked_url
+from hpsearch.storage.urls import masked_url, sqlite_file
 
 PACKAGES = "hpsearch", "ray", "torch", "numpy"  # what all nodes must have alike
 LEAST_FREE = 2 * 2**30  # bytes
@@ -40,8 +41,10 @@ def examine(db: str | None, address: str | None) -> Iterator[Finding]:
     yield _checked("database", partial(_database, url))
     yield _checked("checkpoints", partial(_checkpoints, url))
     if address is not None:
-        yield _checked("cluster", partial(_cluster, address))
-        yield _checked("nodes", partial(_nodes, address))
+        cluster = _checked("cluster", partial(_cluster, address))
+        yield cluster
+        if cluster.good:
+            yield _checked("nodes", partial(_nodes, address))
 
 
 def _checked(name: str, check: Callable[[], str]) -> Finding:
@@ -52,15 +55,31 @@ def _checked(name: str, check: Callable[[], str]) -> Finding:
 
 
 def _database(url: str) -> str:
-    database = Database(url)
-    database.check_revision()
-    return f"{masked_url(url)} has schema {database.current_revision()}"
+    file, shown = sqlite_file(url), masked_url(url)
+    none_yet = (
+        "the first `hpsearch run` or `hpsearch submit` makes it; if there should be, see --db"
+    )
+    if file is not None and not file.exists():
+        return f"there is none at {shown} yet: {none_yet}"
+    with closing(Database(url)) as database:
+        if database.is_empty():
+            return f"{shown} has no tables yet: {none_yet}"
+        database.check_sound()
+        return f"{shown} has schema {database.current_revision()}"
 
 
 def _checkpoints(url: str) -> str:
     folder = checkpoint_root(url)
-    prepare(folder)
-    return f"{folder} can be written, {_free(folder)} are free"
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    try:
+        TemporaryFile(dir=there).close()
+    except OSError as error:
+        raise HpsearchError(
+            f"checkpoints must be written to {str(folder)!r}, but that fails ({error.strerror}): "
+            "mend it, or name another folder in HPSEARCH_CHECKPOINTS"
+        ) from error
+    what = "can be written" if there == folder else "is made when it is needed"
+    return f"{folder} {what}, {_free(there)} are free"
 
 
 def _free(folder: Path) -> str:

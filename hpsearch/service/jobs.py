@@ -19,6 +19,7 @@ from ray.job_submission import JobStatus, JobSubmissionClient
 from ray.util.state import list_nodes
 
 from hpsearch.errors import HpsearchError
+from hpsearch.service.addresses import check_address, probe
 from hpsearch.storage.queue import Claim
 
 MOST_NODES = 10_000
@@ -123,8 +124,13 @@ class RayJobs:
 
 @contextmanager
 def _reaching(address: str) -> Iterator[JobSubmissionClient]:
-    """A client of the cluster; what it raises, and who uses it, becomes ClusterAway."""
+    """A client of the cluster; what it raises, and who uses it, becomes ClusterAway.
+
+    Raises HpsearchError for an address that cannot be.
+    """
+    check_address(address)
     try:
+        probe(address)
         yield JobSubmissionClient(address)
     except Exception as error:  # whatever HTTP, and Ray's reading of it, can raise
         reason = _last_line(str(error))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from contextlib import suppress
+from datetime import datetime
 
 from hpsearch.executors.pool import pool
 from hpsearch.service.jobs import Capacity, ClusterAway, Jobs
@@ -68,7 +69,7 @@ class Server:
         self._keep_starting()
         for search in self._queue.running():
             self._look_after(search)
-        while len(self._queue.running()) < self._most_searches and self._claim():
+        while self._claim():
             self._keep_starting()
         self._share(capacity)
 
@@ -112,8 +113,8 @@ class Server:
             self._stopped.add(job)
 
     def _claim(self) -> bool:
-        """Take the next search that waits, and have a job carry it out; False if none does."""
-        claim = self._queue.claim(self._owner)
+        """Take the next search that waits, and have a job carry it out; False if none may begin."""
+        claim = self._queue.claim(self._owner, self._most_searches)
         if claim is None:
             return False
         if claim.in_vain >= MOST_IN_VAIN:
@@ -141,14 +142,21 @@ class Server:
 
     def _share(self, capacity: Capacity) -> None:
         """Say how many workers each search may have, where that has changed."""
-        running = self._queue.running()
+        running = self._queue.running()  # those too that were claimed just now
+        if not running:
+            return
         demands = [_demand(search, capacity) for search in running]
         total = capacity.num_gpus or capacity.num_cpus
-        given = shares(demands, total, turn=int(time.time() / TURN_S))
+        given = shares(demands, total, turn=_turn(running[0].seen_at))
         before = {search.id: search.workers for search in running}
         changed = {id: number for id, number in given.items() if number != before[id]}
         if changed:
             self._queue.allot(changed)
+
+
+def _turn(now: datetime) -> int:
+    """Counts up; by the database's clock, since all servers must come to the same."""
+    return int(now.timestamp() / TURN_S)
 
 
 def _demand(search: Running, capacity: Capacity) -> Demand:

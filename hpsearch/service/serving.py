@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 
+from hpsearch.service.addresses import check_address
 from hpsearch.service.jobs import RayJobs
 from hpsearch.service.server import LOG, Server
 from hpsearch.settings import CHECKPOINTS_VARIABLE, DATABASE_VARIABLE, checkpoint_root, database_url
@@ -17,7 +18,12 @@ from hpsearch.storage.urls import has_password, masked_url, parse_url, sqlite_fi
 
 
 def serve(db: str | None, address: str, searches: int) -> None:
-    """Serve until interrupted. Raises StorageError for a database that cannot be used."""
+    """Serve until interrupted; a cluster that does not answer yet is waited for.
+
+    Raises StorageError for a database that cannot be used, HpsearchError for an address that
+    cannot be.
+    """
+    check_address(address)
     url = database_url(db)
     database = Database(url)
     database.check_revision()

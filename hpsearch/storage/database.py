@@ -22,6 +22,7 @@ from sqlalchemy import (
     event,
     func,
     literal,
+    text,
     type_coerce,
 )
 from sqlalchemy.engine import URL
@@ -39,6 +40,7 @@ CONNECT_TIMEOUT_S = 10
 CHECKPOINT_PAGES = 4000  # 16 MB: the log goes to the file, and waits for the disk, so often
 FOLD_TIMEOUT_MS = 1000  # for readers who have not seen the log's end yet
 WRITES = "hpsearch_writes"  # the execution option of a connection that will write
+UPGRADES = "hpsearch_upgrades"  # that of one that will change tables too
 FOLDS = "hpsearch_folds"  # noted of a connection whose commit the log is to be folded after
 
 
@@ -61,6 +63,7 @@ class Database:
             self.engine = _postgresql(parsed)
             self._reader = self.engine.execution_options(isolation_level="REPEATABLE READ")
         self._writer = self.engine.execution_options(**{WRITES: True})
+        self._upgrader = self._writer.execution_options(**{UPGRADES: True})
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -85,10 +88,30 @@ class Database:
         with self._transaction(self._reader) as connection:
             return revisions.current(connection)
 
+    def is_empty(self) -> bool:
+        """Whether it has no tables yet; this makes none."""
+        with self._transaction(self._reader) as connection:
+            return revisions.is_empty(connection)
+
+    def check_sound(self) -> None:
+        """Raises StorageError if it can only be read, or its file is damaged; reads all of that."""
+        with self.write() as connection:
+            connection.execute(text("DELETE FROM searches WHERE 1 = 0"))  # none, if that may be
+        with self._sqlite_cursor() as cursor:
+            found = (
+                "ok" if cursor is None else cursor.execute("PRAGMA quick_check(1)").fetchone()[0]
+            )
+        if found != "ok":
+            raise StorageError(
+                f"the file of the database {self.url} must be whole, but is damaged ("
+                f"{' '.join(found.split())}): put a copy of it in its place, or give another one"
+            )
+
     def upgrade(self) -> None:
         """Bring the schema to the revision of this version of hpsearch; keeps all data."""
-        with self._transaction(self._writer) as connection:
+        with self._transaction(self._upgrader) as connection:
             revisions.upgrade(connection, self.url)
+        self._use_wal()
         self._checked = True
 
     def check_revision(self) -> None:
@@ -101,23 +124,40 @@ class Database:
                 revisions.check(connection, self.url)
         if empty:
             self.upgrade()
+        self._use_wal()  # now that it is known to be ours: another program's is left as it is
         self._checked = True
 
     def close(self) -> None:
         """Close all connections; the next use opens new ones."""
         self.engine.dispose()
 
+    def _use_wal(self) -> None:
+        """Have SQLite's readers and its writer work side by side."""
+        with self._sqlite_cursor() as cursor:
+            if cursor is not None:
+                _switch_to_wal(cursor)
+
     def _fold_log(self) -> None:
         """Empty SQLite's log into the file; while somebody still reads the log it stays."""
-        if self.engine.dialect.name != "sqlite":
-            return
-        connection = self.engine.raw_connection()
-        try:
-            cursor = connection.cursor()
+        with self._sqlite_cursor() as cursor:
+            if cursor is None:
+                return
             cursor.execute(f"PRAGMA busy_timeout = {FOLD_TIMEOUT_MS}")
             with suppress(sqlite3.OperationalError):  # nothing is lost: the next one may fold it
                 cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+
+    @contextmanager
+    def _sqlite_cursor(self) -> Iterator[Any]:
+        """Outside of a transaction, for what SQLite does only there; None on PostgreSQL."""
+        if self.engine.dialect.name != "sqlite":
+            yield None
+            return
+        connection = self.engine.raw_connection()
+        try:
+            yield connection.cursor()
+        except sqlite3.Error as error:
+            raise self._refusal(error) from error
         finally:
             connection.close()
 
@@ -127,11 +167,15 @@ class Database:
             with engine.begin() as connection:
                 yield connection
         except DBAPIError as error:
-            kind = DatabaseAway if _is_away(error) else StorageError
-            raise kind(self._sentence(error)) from error
+            raise self._refusal(error.orig, error.connection_invalidated) from error
 
-    def _sentence(self, error: DBAPIError) -> str:
-        reason = " ".join(str(error.orig).split())
+    def _refusal(self, error: BaseException | None, is_cut_off: bool = False) -> StorageError:
+        """What the driver's ``error`` is to people."""
+        kind = DatabaseAway if is_cut_off or _is_away(error) else StorageError
+        return kind(self._sentence(error))
+
+    def _sentence(self, error: BaseException | None) -> str:
+        reason = " ".join(str(error).split())
         if self._password:
             reason = reason.replace(self._password, "***")
         mend = (
@@ -142,14 +186,12 @@ class Database:
         return f"the database {self.url} cannot be used: {reason}; {mend}"
 
 
-def _is_away(error: DBAPIError) -> bool:
+def _is_away(error: BaseException | None) -> bool:
     """Whether waiting may help: a server that is stopped, a disk that is full, a file in use."""
-    if error.connection_invalidated:
-        return True
-    if isinstance(error.orig, sqlite3.OperationalError):
-        return any(words in str(error.orig) for words in SQLITE_AWAY)
-    state = getattr(error.orig, "sqlstate", None)  # None: there was no answer at all
-    is_refused = state is None and type(error.orig).__name__ == "OperationalError"
+    if isinstance(error, sqlite3.OperationalError):
+        return any(words in str(error) for words in SQLITE_AWAY)
+    state = getattr(error, "sqlstate", None)  # None: there was no answer at all
+    is_refused = state is None and type(error).__name__ == "OperationalError"
     return is_refused or (state or "").startswith(POSTGRESQL_AWAY)
 
 
@@ -195,12 +237,10 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     connection.isolation_level = None
     cursor = connection.cursor()
     cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
-    _switch_to_wal(cursor)
     # In WAL mode NORMAL survives any death of the process; only a power cut can take the last
     # commits back, and the search then goes on from the ones before.
     cursor.execute("PRAGMA synchronous = NORMAL")
     cursor.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
-    cursor.execute("PRAGMA foreign_keys = ON")
     cursor.close()
 
 
@@ -224,5 +264,9 @@ def _switch_to_wal(cursor: sqlite3.Cursor) -> None:
 def _begin_sqlite(connection: Connection) -> None:
     # A writer takes the lock at once: a transaction that read first and wrote then could fail
     # with "database is locked" whatever the timeout.
-    writes = connection.get_execution_options().get(WRITES, False)
+    options = connection.get_execution_options()
+    writes, upgrades = options.get(WRITES, False), options.get(UPGRADES, False)
+    # A table is altered by copying it, and nothing may notice that it is gone meanwhile. Within a
+    # transaction this cannot be set.
+    connection.exec_driver_sql(f"PRAGMA foreign_keys = {'OFF' if upgrades else 'ON'}")
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

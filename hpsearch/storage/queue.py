@@ -12,21 +12,21 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Row, Update, and_, func, or_, select, update
+from sqlalchemy import Connection, Row, Update, and_, func, or_, select, text, update
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from hpsearch.spec.search import Resources, Search
 from hpsearch.storage import searches, upkeep
-from hpsearch.storage.database import Database, clock
+from hpsearch.storage.database import Database, clock, fold_log_after
 from hpsearch.storage.errors import LeaseHeld, StorageError
 from hpsearch.storage.events import add_event
 from hpsearch.storage.leases import TTL, Lease, Owner, holder_of, stop_trials
 from hpsearch.storage.provenance import Provenance
-from hpsearch.storage.records import ENDED, SearchRecord, SearchState
+from hpsearch.storage.records import BEGUN, ENDED, SearchRecord, SearchState
 from hpsearch.storage.tables import EventRow, SearchRow, TrialRow
 
 MOST_IN_VAIN = 5
-BEGUN = "begun"  # the event that a job was submitted
+CLAIM_LOCK = 0x68707363  # "hpsc": PostgreSQL's advisory lock of a claim
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,7 +43,8 @@ class Running:
     """A search of the service that somebody carries out, or did until it died.
 
     ``token`` is that of its lease, ``has_expired`` whether that is over. ``cancel_age_s`` counts
-    since its cancelling was asked for; None if it was not.
+    since its cancelling was asked for; None if it was not. ``seen_at`` is the database's time of
+    all this.
     """
 
     id: int
@@ -56,6 +57,7 @@ class Running:
     job: str | None
     workers: int | None
     cancel_age_s: float | None
+    seen_at: datetime
 
 
 class Queue:
@@ -67,6 +69,7 @@ class Queue:
     def submit(self, spec: Search, provenance: Provenance, priority: int = 0) -> SearchRecord:
         """Store a request for the service; of several that wait, the highest priority is first."""
         with self.database.write() as connection:
+            fold_log_after(connection)  # whoever copies SQLite's file now has the search
             return searches.create(connection, spec, provenance, priority, served=True)
 
     def submit_again(self, search_id: int) -> None:
@@ -117,12 +120,16 @@ class Queue:
             _unheld(connection, search_id)
             upkeep.delete_search(connection, search_id)
 
-    def claim(self, owner: Owner) -> Claim | None:
+    def claim(self, owner: Owner, most: int | None = None) -> Claim | None:
         """Take the lease of the search that is next: submitted, or left by who is gone.
 
-        Two who claim at once get two searches.
+        None if nothing waits, or ``most`` searches are carried out by now. Two who claim at once
+        do it one after the other.
         """
         with self.database.write() as connection:
+            _wait_for_other_claims(connection)
+            if most is not None and _num_held(connection) >= most:
+                return None
             row = connection.execute(_claim(connection.dialect.name, owner)).first()
             if row is None:
                 return None
@@ -130,12 +137,16 @@ class Queue:
             return Claim(name=row.name, lease=lease, in_vain=_num_in_vain(connection, row.id))
 
     def set_job(self, lease: Lease, job: str) -> None:
-        """Note what carries the claimed search out, or has taken it over by now."""
-        tokens = (lease.token, lease.token + 1)
+        """Note what carries the claimed search out, or has taken it over by now.
+
+        Nothing is noted of a claim that was lost.
+        """
+        is_held = SearchRow.lease_token == lease.token
+        was_taken_over = and_(SearchRow.lease_token == lease.token + 1, SearchRow.job.is_(None))
         with self.database.write() as connection:
-            connection.execute(
-                _of(lease.search_id).where(SearchRow.lease_token.in_(tokens)).values(job=job)
-            )
+            noted = _of(lease.search_id).where(or_(is_held, was_taken_over)).values(job=job)
+            if not connection.execute(noted).rowcount:
+                return
             now = connection.execute(select(clock(connection.dialect.name))).scalar_one()
             data = {"job": job, "epochs": _num_epochs(connection, lease.search_id)}
             add_event(connection, lease.search_id, BEGUN, data, now)
@@ -193,6 +204,19 @@ def _set(
 
 def _of(search_id: int) -> Update:
     return update(SearchRow).where(SearchRow.id == search_id)
+
+
+def _wait_for_other_claims(connection: Connection) -> None:
+    """So that what is counted here is so until the claim; SQLite has one writer in any case."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": CLAIM_LOCK})
+
+
+def _num_held(connection: Connection) -> int:
+    """How many of the service's searches somebody carries out, or will as soon as it has begun."""
+    is_held = SearchRow.lease_expires_at >= clock(connection.dialect.name)
+    held = select(func.count()).where(SearchRow.served, SearchRow.state == "running", is_held)
+    return int(connection.execute(held).scalar_one())
 
 
 def _claim(dialect: str, owner: Owner) -> ReturningUpdate[Any, Any, Any, Any]:
@@ -255,4 +279,5 @@ def _running(row: Row[Any], now: datetime) -> Running:
         job=row.job,
         workers=row.workers,
         cancel_age_s=None if asked_at is None else (now - asked_at).total_seconds(),
+        seen_at=now,
     )

@@ -22,13 +22,17 @@ TrialState = Literal["waiting", "running", "complete", "pruned", "failed"]
 FailureKind = Literal["diverged", "error", "out_of_memory", "worker_lost"]
 CHECK_KIND = "check_"  # what the kinds of findings of a check stage begin with
 DATA_READ = "data_read"  # the event that notes which data a search began with
+BEGUN = "begun"  # the event that a job of the service was submitted
 ENDED: tuple[SearchState, ...] = ("complete", "failed", "cancelled")
 FINISHED: tuple[TrialState, ...] = ("complete", "pruned", "failed")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SearchRecord:
-    """A stored search; ``message`` says why it failed, or is where it is otherwise."""
+    """A stored search; ``message`` says why it failed, or is where it is otherwise.
+
+    One that is ``served`` is the service's to carry out, those of the highest priority first.
+    """
 
     id: int
     name: str
@@ -37,6 +41,8 @@ class SearchRecord:
     created_at: datetime
     finished_at: datetime | None = None
     message: str | None = None
+    priority: int = 0
+    served: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

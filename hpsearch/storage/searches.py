@@ -18,8 +18,7 @@ from hpsearch.storage.errors import StorageError
 from hpsearch.storage.provenance import Provenance
 from hpsearch.storage.records import SearchRecord
 from hpsearch.storage.tables import SearchRow
-
-LARGEST_ID = 2**31 - 1  # of an INTEGER column; digits beyond it can only be a name
+from hpsearch.storage.types import LARGEST_INTEGER
 
 
 def create(
@@ -52,7 +51,15 @@ def create(
         )
         .returning(SearchRow.id)
     ).scalar_one()
-    return SearchRecord(id=search_id, name=spec.name, spec=spec, state="submitted", created_at=now)
+    return SearchRecord(
+        id=search_id,
+        name=spec.name,
+        spec=spec,
+        state="submitted",
+        created_at=now,
+        priority=priority,
+        served=served,
+    )
 
 
 def find(connection: Connection, ref: str | int, before: int | None = None) -> SearchRecord:
@@ -63,7 +70,7 @@ def find(connection: Connection, ref: str | int, before: int | None = None) -> S
     found = None
     is_admitted = true() if before is None else SearchRow.id < before
     id = int(ref) if isinstance(ref, int) or (ref.isascii() and ref.isdigit()) else None
-    if id is not None and id <= LARGEST_ID:
+    if id is not None and 0 <= id <= LARGEST_INTEGER:  # other digits can only be a name
         found = _first(connection, _records().where(SearchRow.id == id, is_admitted))
     if found is None and isinstance(ref, str):
         found = _first(connection, _newest((SearchRow.name == ref) & is_admitted))
@@ -108,6 +115,8 @@ def _records() -> Select[Any]:
         SearchRow.created_at,
         SearchRow.finished_at,
         SearchRow.message,
+        SearchRow.priority,
+        SearchRow.served,
     )
 
 

@@ -19,6 +19,7 @@ from hpsearch.storage.bulk import execute_rows
 from hpsearch.storage.events import add_event
 from hpsearch.storage.records import NewStage, NewTrial, StageRecord, TrialRecord
 from hpsearch.storage.tables import StageRow, TrialRow
+from hpsearch.storage.types import LARGEST_INTEGER
 
 _STAGE = [StageRow.__table__.c[field.name] for field in fields(StageRecord)]
 _TRIAL = [TrialRow.__table__.c[field.name] for field in fields(TrialRecord)]
@@ -102,6 +103,8 @@ def load(connection: Connection, search_id: int) -> tuple[list[StageRecord], lis
 
 def find(connection: Connection, search_id: int, number: int) -> TrialRecord | None:
     """The trial of that number."""
+    if not 0 <= number <= LARGEST_INTEGER:
+        return None
     row = connection.execute(
         select(*_TRIAL).where(TrialRow.search_id == search_id, TrialRow.number == number)
     ).first()

@@ -14,6 +14,8 @@ from typing import Any
 from sqlalchemy import DateTime, Dialect, Double, Text
 from sqlalchemy.types import TypeDecorator
 
+LARGEST_INTEGER = 2**31 - 1  # of PostgreSQL's INTEGER; no id and no number is beyond it
+
 
 class Real(TypeDecorator[float]):
     """A double in which NaN and the infinities survive.

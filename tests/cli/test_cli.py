@@ -19,6 +19,7 @@ from command_line import Hpsearch, say
 from training_cases import blobs
 
 from hpsearch.cli.main import cli
+from hpsearch.storage.revisions import HEAD
 
 SPEC = {
     "name": "small",
@@ -260,8 +261,8 @@ def test_debug_shows_the_traceback(hpsearch: Hpsearch) -> None:
 
 
 def test_an_upgraded_database_tells_its_revision(hpsearch: Hpsearch) -> None:
-    assert hpsearch("db", "upgrade")[1].strip().endswith("is at revision 0004")
-    assert hpsearch("db", "current")[1].strip() == "0004"
+    assert hpsearch("db", "upgrade")[1].strip().endswith(f"is at revision {HEAD}")
+    assert hpsearch("db", "current")[1].strip() == HEAD
 
 
 def test_every_packaged_space_can_be_previewed(hpsearch: Hpsearch) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -15,7 +17,7 @@ import pytest
 import yaml
 from command_line import Hpsearch, say
 from safetensors.numpy import load_file
-from sqlalchemy import select, update
+from sqlalchemy import Engine, event, select, update
 from training_cases import blobs
 
 import hpsearch as package
@@ -23,9 +25,11 @@ from hpsearch.api import open_repository
 from hpsearch.cli.main import cli
 from hpsearch.coordinator.resources import checkpoint_folder
 from hpsearch.settings import checkpoint_root, database_url
+from hpsearch.storage.database import Database
 from hpsearch.storage.leases import Owner
 from hpsearch.storage.queue import Queue
 from hpsearch.storage.repository import Repository
+from hpsearch.storage.revisions import HEAD
 from hpsearch.storage.tables import Base, SearchRow, TrialRow
 
 SPEC = {
@@ -89,6 +93,24 @@ def test_submit_loads_nothing_heavy(tmp_path: Path) -> None:
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_a_search_whose_id_cannot_be_printed_is_submitted_and_told(hpsearch: Hpsearch) -> None:
+    with Path("/dev/full").open("w") as full:
+        submit = [sys.executable, "-m", "hpsearch", "submit", "small.yaml"]
+        ended = subprocess.run(submit, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert ended.returncode == 1
+    assert ended.stderr == (
+        "Error: the id of search small must be printed, but that fails (No space left on device); "
+        "the search is submitted, its id is 1\n"
+    )
+    assert open_repository().find_search(1).state == "submitted"
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            [*submit[:3], "list"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("Error: what hpsearch says must be written, but that fails (No ")
 
 
 # resume --submit, cancel
@@ -204,6 +226,7 @@ def test_delete_asks_and_leaves_nothing(
     hpsearch("submit", "digits")
     folder = checkpoint_folder(checkpoint_root(database_url()), searched.find_search(1))
     assert list(folder.iterdir())
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
     monkeypatch.setattr(click, "confirm", _abort)
     assert hpsearch("delete", "small")[0] == 130
     assert searched.find_search(1).state == "complete"
@@ -220,6 +243,14 @@ def test_delete_asks_and_leaves_nothing(
 def _abort(text: str, abort: bool) -> bool:
     assert "Delete search small (id 1, complete) with all its results and checkpoints?" in text
     raise click.Abort
+
+
+def test_delete_needs_a_terminal_to_ask_at(hpsearch: Hpsearch) -> None:
+    hpsearch("submit", "small.yaml")
+    code, _, err = hpsearch("delete", "small")
+    assert code == 2
+    assert "delete asks first, and there is no terminal to ask at: give --yes" in err
+    assert open_repository().find_search(1).state == "submitted"
 
 
 def test_a_search_that_runs_is_not_deleted(hpsearch: Hpsearch) -> None:
@@ -267,21 +298,92 @@ def test_export_refuses_what_it_cannot(hpsearch: Hpsearch, searched: Repository)
 
 
 @pytest.mark.parametrize("command", [("dashboard",), ("doctor",)])
-def test_a_cluster_that_is_not_there_is_said_in_one_line(
-    hpsearch: Hpsearch, command: tuple[str, ...]
+@pytest.mark.parametrize("address", ["http://127.0.0.1:9", "127.0.0.1:9", "ray://127.0.0.1:9"])
+def test_a_cluster_that_is_not_there_is_said_at_once_in_one_line(
+    hpsearch: Hpsearch, command: tuple[str, ...], address: str
 ) -> None:
-    code, out, err = hpsearch(*command, "--ray", "http://127.0.0.1:9")
+    began_s = time.monotonic()
+    code, out, err = hpsearch(*command, "--ray", address)
     assert code == 1
-    assert "the Ray cluster at http://127.0.0.1:9 does not answer" in out + err
-    assert "Traceback" not in err
+    assert (out + err).count(f"the Ray cluster at {address} does not answer (") == 1
+    assert "Connection refused" in out + err
+    assert len((out + err).splitlines()) == (1 if command == ("dashboard",) else 3)
+    assert time.monotonic() - began_s < 15  # Ray alone takes 20 s and more
 
 
-def test_the_doctor_finds_all_well_without_a_cluster(hpsearch: Hpsearch) -> None:
+@pytest.mark.parametrize("command", ["dashboard", "doctor", "serve"])
+@pytest.mark.parametrize(
+    "address", ["foo bar", "", "none", "local", "host", "host:0", "host:99999", "host:6379:1"]
+)
+def test_an_address_that_cannot_be_is_refused_at_once(
+    hpsearch: Hpsearch, command: str, address: str
+) -> None:
+    code, out, err = hpsearch(command, "--ray", address)
+    assert code == 1
+    assert "must be the HOST:PORT of a Ray cluster" in out + err
+    assert f"but got {address!r}" in out + err
+
+
+def test_the_doctor_finds_all_well_without_a_cluster(
+    hpsearch: Hpsearch, searched: Repository
+) -> None:
     code, out, _ = hpsearch("doctor")
     assert code == 0
     lines = out.splitlines()
     assert [line.split(":")[0] for line in lines] == ["ok   database", "ok   checkpoints"]
-    assert lines[0].endswith("has schema 0004")
+    assert lines[0].endswith(f"has schema {HEAD}")
+
+
+def test_the_doctor_makes_nothing(hpsearch: Hpsearch, tmp_path: Path) -> None:
+    before = sorted(tmp_path.iterdir())
+    code, out, _ = hpsearch("doctor")
+    assert code == 0
+    assert "there is none at sqlite:///hpsearch.db yet: the first `hpsearch run` or" in out
+    assert "hpsearch-checkpoints is made when it is needed" in out
+    assert sorted(tmp_path.iterdir()) == before
+    Path("hpsearch.db").touch()
+    assert "has no tables yet" in hpsearch("doctor")[1]
+    assert Path("hpsearch.db").stat().st_size == 0
+
+
+def test_the_doctor_makes_no_tables(hpsearch: Hpsearch, postgresql_url: str) -> None:
+    assert "has no tables yet" in hpsearch("doctor", "--db", postgresql_url)[1]
+    assert Database(postgresql_url).is_empty()
+
+
+def test_the_doctor_finds_what_may_only_be_read(
+    hpsearch: Hpsearch, searched: Repository, postgresql_url: str
+) -> None:
+    @event.listens_for(Engine, "connect")
+    def only_read(connection: Any, _record: object) -> None:
+        if isinstance(connection, sqlite3.Connection):
+            connection.execute("PRAGMA query_only = ON")
+
+    try:
+        code, out, _ = hpsearch("doctor")
+    finally:
+        event.remove(Engine, "connect", only_read)
+    assert code == 1
+    assert "MEND database: the database sqlite:///" in out
+    assert "attempt to write a readonly database" in out
+    Database(postgresql_url).upgrade()
+    standby = f"{postgresql_url}&options=-cdefault_transaction_read_only%3Don"
+    code, out, _ = hpsearch("doctor", "--db", standby)
+    assert code == 1
+    assert "in a read-only transaction" in out
+
+
+def test_the_doctor_finds_a_damaged_file(hpsearch: Hpsearch, searched: Repository) -> None:
+    searched.database.close()
+    file = Path("hpsearch.db")
+    content = bytearray(file.read_bytes())
+    middle = len(content) // 2 // 4096 * 4096
+    content[middle : middle + 4096] = b"\xff" * 4096
+    file.write_bytes(content)
+    code, out, _ = hpsearch("doctor")
+    assert code == 1
+    assert "MEND database: the " in out
+    assert len(out.splitlines()) == 2
 
 
 def test_the_doctor_says_how_to_mend(hpsearch: Hpsearch, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -199,6 +200,18 @@ def test_while_the_cluster_is_away_a_claim_is_given_back(served: Served) -> None
     assert len(served.jobs.claims) == 1
 
 
+def test_a_turn_asks_twice_what_runs_however_many_are_claimed(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, running = [], served.queue.running
+    monkeypatch.setattr(served.queue, "running", lambda: asked.append(1) or running())
+    for _ in range(5):
+        served.submit()
+    served.turn()
+    assert len(served.jobs.claims) == 5
+    assert len(asked) == 2
+
+
 # Cancelling
 
 
@@ -253,6 +266,24 @@ def test_workers_are_shared_among_those_that_run(served: Served) -> None:
     served.submit()
     served.turn()
     assert sorted(search.workers or 0 for search in served.queue.running()) == [1, 1, 2]
+
+
+def test_turns_follow_the_clock_of_the_database(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(3):
+        served.submit()
+    served.jobs.num_cpus = 1
+    served.turn()
+    given, running = set(), served.queue.running
+    for turn in range(3):
+        then = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=turn * server_module.TURN_S)
+        monkeypatch.setattr(
+            served.queue, "running", lambda: [replace(search, seen_at=then) for search in running()]
+        )
+        served.server._share(served.jobs.capacity())
+        given |= {search.id for search in running() if search.workers}
+    assert len(given) == 3
 
 
 def test_a_search_that_asks_for_gpus_that_are_not_there_is_left_to_say_so(served: Served) -> None:

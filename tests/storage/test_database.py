@@ -23,6 +23,7 @@ from hpsearch.spec.search import Budget, Data, Objective, Pruner, Resources
 from hpsearch.storage import revisions
 from hpsearch.storage.database import Database
 from hpsearch.storage.errors import StorageError
+from hpsearch.storage.queue import Queue
 from hpsearch.storage.repository import Repository
 from hpsearch.storage.tables import Base, EventRow, GroupRow, MetricRow, SearchRow, TrialRow
 from hpsearch.storage.urls import masked_url, parse_url
@@ -152,6 +153,22 @@ def test_what_the_service_keeps_is_kept_since_the_fourth_revision(tmp_path: Path
     assert row.cancel_requested_at == row.created_at
 
 
+def test_an_id_is_never_used_again_since_the_fifth_revision(tmp_path: Path) -> None:
+    repository = _upgraded(FIXTURES / "0005.sql", tmp_path)  # in which seven have been used
+    Queue(repository.database).delete(1)
+    assert repository.create_search(a_spec(), PROVENANCE).id == 8
+
+
+@pytest.mark.parametrize("fixture", ["0001", "0004"])
+def test_nor_are_those_of_an_old_database(fixture: str, tmp_path: Path) -> None:
+    repository = _upgraded(FIXTURES / f"{fixture}.sql", tmp_path)
+    assert repository.load(1)[1]
+    with repository.database.read() as connection:
+        assert connection.execute(text("PRAGMA foreign_key_check")).all() == []
+    Queue(repository.database).delete(1)
+    assert repository.create_search(a_spec(), PROVENANCE).id == 2
+
+
 def test_no_old_search_is_the_services_or_has_a_limit(tmp_path: Path) -> None:
     repository = _upgraded(FIXTURES / "0003.sql", tmp_path)
     (record,) = repository.list_searches()
@@ -220,6 +237,20 @@ def test_a_database_of_another_program_is_refused(database_url: str) -> None:
         connection.execute(text("CREATE TABLE trials (id INTEGER)"))
     with pytest.raises(StorageError, match="tables of another program"):
         database.check_revision()
+
+
+def test_a_file_of_another_program_is_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "theirs.db"
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE songs (id INTEGER)")
+    connection.close()
+    before = path.read_bytes()
+    database = Database(f"sqlite:///{path}")
+    with pytest.raises(StorageError, match="tables of another program"):
+        database.check_revision()
+    database.close()
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_upgrade_works_from_any_folder(sqlite_url: str, tmp_path: Path) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import multiprocessing
+import shutil
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +18,7 @@ from hpsearch.storage.database import Database
 from hpsearch.storage.errors import LeaseHeld, LeaseLost, StorageError
 from hpsearch.storage.leases import Lease, Orders, Owner
 from hpsearch.storage.queue import Queue, Running
+from hpsearch.storage.records import BEGUN
 from hpsearch.storage.repository import Repository
 from hpsearch.storage.tables import SearchRow
 
@@ -115,6 +119,51 @@ def test_a_claim_without_a_job_counts_for_nothing(database: Database) -> None:
         assert claim is not None
         assert claim.in_vain == 0
         expire(database)
+
+
+def test_nothing_is_noted_of_a_claim_that_was_lost(database: Database) -> None:
+    search_id = submit(database)
+    lost = claimed(database)
+    expire(database)
+    lease = claimed(database, HERE)
+    queue = Queue(database)
+    queue.set_job(lease, "theirs")
+    queue.set_job(lost, "late")
+    assert running(database)[0].job == "theirs"
+    events = Repository(database).events(search_id)
+    assert [event.data["job"] for event in events if event.kind == BEGUN] == ["theirs"]
+
+
+def test_a_job_is_noted_that_has_taken_over_already(database: Database) -> None:
+    submit(database)
+    lease = claimed(database)
+    Repository(database).take_over(lease.search_id, lease.token, HERE)
+    Queue(database).set_job(lease, "quick")
+    assert running(database)[0].job == "quick"
+
+
+def test_servers_that_claim_at_once_keep_to_the_number_that_may_run(database: Database) -> None:
+    for _ in range(6):
+        submit(database)
+    with ThreadPoolExecutor(6) as servers:
+        claims = list(servers.map(lambda _: Queue(database).claim(HERE, 3), range(6)))
+    assert len([claim for claim in claims if claim is not None]) == 3
+    assert len(running(database)) == 3
+
+
+def test_what_was_left_is_claimed_though_as_many_seem_to_run_as_may(database: Database) -> None:
+    submit(database)
+    claimed(database)
+    assert Queue(database).claim(HERE, 1) is None
+    expire(database)
+    assert Queue(database).claim(HERE, 1) is not None
+
+
+def test_a_copy_of_sqlites_file_has_what_was_submitted(sqlite_url: str, tmp_path: Path) -> None:
+    submit(Database(sqlite_url))
+    copy = tmp_path / "copy.db"
+    shutil.copy(tmp_path / "search.db", copy)
+    assert len(Repository(Database(f"sqlite:///{copy}")).list_searches()) == 1
 
 
 @pytest.mark.parametrize("servers", [4])
