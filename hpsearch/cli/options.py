@@ -41,6 +41,19 @@ address_option: Decorator = click.option(
     show_default=True,
     help="The cluster: HOST:PORT, its dashboard's http://HOST:PORT, or the one that runs here.",
 )
+webhook_option: Decorator = click.option(
+    "--webhook",
+    metavar="URL",
+    envvar="HPSEARCH_WEBHOOK",
+    help="POST to this address, as JSON, that a search has ended (also HPSEARCH_WEBHOOK).",
+)
+on_end_option: Decorator = click.option(
+    "--on-end",
+    metavar="COMMAND",
+    envvar="HPSEARCH_ON_END",
+    help="Run this command, without a shell, when a search has ended, with the same JSON on its "
+    "stdin (also HPSEARCH_ON_END).",
+)
 format_option: Decorator = click.option(
     "--format",
     "form",

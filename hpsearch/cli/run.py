@@ -18,7 +18,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hpsearch.cli.options import db_option, ray_option, search_argument, set_option, spec_argument
+from hpsearch.cli.options import (
+    db_option,
+    on_end_option,
+    ray_option,
+    search_argument,
+    set_option,
+    spec_argument,
+    webhook_option,
+)
 from hpsearch.settings import DEFAULT_RAY, command, database_url
 
 if TYPE_CHECKING:
@@ -38,6 +46,8 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print the re
 @click.option("--new", "anew", is_flag=True, help="Search again even if it was done already.")
 @force_option
 @json_option
+@webhook_option
+@on_end_option
 def run(
     spec: str,
     db: str | None,
@@ -46,6 +56,8 @@ def run(
     anew: bool,
     force: bool,
     as_json: bool,
+    webhook: str | None,
+    on_end: str | None,
 ) -> None:
     """Carry out the search of SPEC, with progress.
 
@@ -55,7 +67,7 @@ def run(
     from hpsearch.api import run as run_search
 
     carry_out = partial(run_search, spec, db=db, overrides=overrides, anew=anew, force=force)
-    _with_progress(carry_out, db, ray, as_json)
+    _with_progress(carry_out, db, ray, as_json, _teller(db, webhook, on_end))
 
 
 @click.command()
@@ -64,9 +76,18 @@ def run(
 @ray_option
 @force_option
 @json_option
+@webhook_option
+@on_end_option
 @click.option("--submit", is_flag=True, help="Leave it to the service: see `hpsearch submit`.")
 def resume(
-    search: str, db: str | None, ray: str | None, force: bool, as_json: bool, submit: bool
+    search: str,
+    db: str | None,
+    ray: str | None,
+    force: bool,
+    as_json: bool,
+    webhook: str | None,
+    on_end: str | None,
+    submit: bool,
 ) -> None:
     """Go on with SEARCH from where the database says it is."""
     from hpsearch.api import open_repository
@@ -81,11 +102,34 @@ def resume(
         click.echo(record.id)
         return
 
-    _with_progress(partial(resume_search, search, db=db, force=force), db, ray, as_json)
+    carry_out = partial(resume_search, search, db=db, force=force)
+    _with_progress(carry_out, db, ray, as_json, _teller(db, webhook, on_end))
+
+
+def _teller(db: str | None, webhook: str | None, on_end: str | None) -> Callable[[int], None]:
+    """What tells people that the search of an id has ended, if it has."""
+    from hpsearch.service.channels import channels
+
+    asked = channels(webhook, on_end)
+
+    def tell(search_id: int) -> None:
+        from hpsearch.api import open_repository
+        from hpsearch.service.notifying import tell_now
+        from hpsearch.storage.records import ENDED
+
+        repository = open_repository(db)
+        if asked and repository.find_search(search_id).state in ENDED:
+            tell_now(repository, search_id, asked, _say)
+
+    return tell
 
 
 def _with_progress(
-    carry_out: Callable[..., Result], db: str | None, ray: str | None, as_json: bool
+    carry_out: Callable[..., Result],
+    db: str | None,
+    ray: str | None,
+    as_json: bool,
+    tell: Callable[[int], None],
 ) -> None:
     from hpsearch.cli.progress import Progress
     from hpsearch.cli.summary import print_json, print_summary
@@ -93,14 +137,18 @@ def _with_progress(
     with ExitStack() as afterwards, Progress() as progress:
         result = carry_out(
             ray=(os.environ.get("RAY_ADDRESS") or DEFAULT_RAY) if ray is None else ray,
-            on_start=partial(_on_start, afterwards, db),
+            on_start=partial(_on_start, afterwards, db, tell),
             observer=progress.observe,
         )
     (print_json if as_json else print_summary)(result, db)
 
 
-def _on_start(afterwards: ExitStack, db: str | None, started: Started) -> None:
+def _on_start(
+    afterwards: ExitStack, db: str | None, tell: Callable[[int], None], started: Started
+) -> None:
     """Announce it; and see that Ray, which takes a second or two to end, does so behind it."""
+    if started.search.state != "complete":
+        afterwards.callback(tell, started.search.id)
     if started.backend is not None and started.backend.end is not None:
         afterwards.callback(Thread(target=started.backend.end).start)
     _announce(started, db)

@@ -14,9 +14,11 @@ import click
 from hpsearch.cli.options import (
     address_option,
     db_option,
+    on_end_option,
     search_argument,
     set_option,
     spec_argument,
+    webhook_option,
 )
 from hpsearch.errors import HpsearchError
 from hpsearch.settings import MOST_SEARCHES
@@ -79,17 +81,22 @@ def _echo_id(record: SearchRecord) -> None:
     show_default=True,
     help="How many searches run side by side at most.",
 )
-def serve(db: str | None, address: str, searches: int) -> None:
+@webhook_option
+@on_end_option
+def serve(
+    db: str | None, address: str, searches: int, webhook: str | None, on_end: str | None
+) -> None:
     """Carry out what is submitted, each search as a job of the Ray cluster, until stopped.
 
     Several may run on one database; one goes on with what another that died has left. Searches
     that run outlive this command.
     """
     from hpsearch.cli.logs import log_to_stderr
+    from hpsearch.service.channels import channels
     from hpsearch.service.serving import serve as serve_searches
 
     log_to_stderr()
-    serve_searches(db, address, searches)
+    serve_searches(db, address, searches, channels(webhook, on_end))
 
 
 @click.command()

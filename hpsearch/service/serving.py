@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Sequence
 
 from hpsearch.service.addresses import check_address
+from hpsearch.service.channels import Channel
 from hpsearch.service.jobs import RayJobs
+from hpsearch.service.notifying import Notifier
 from hpsearch.service.server import LOG, Server
 from hpsearch.settings import CHECKPOINTS_VARIABLE, DATABASE_VARIABLE, checkpoint_root, database_url
 from hpsearch.storage.database import Database
@@ -17,8 +20,10 @@ from hpsearch.storage.queue import Queue
 from hpsearch.storage.urls import has_password, masked_url, parse_url, sqlite_file
 
 
-def serve(db: str | None, address: str, searches: int) -> None:
+def serve(db: str | None, address: str, searches: int, channels: Sequence[Channel] = ()) -> None:
     """Serve until interrupted; a cluster that does not answer yet is waited for.
+
+    On ``channels`` people are told of searches that have ended.
 
     Raises StorageError for a database that cannot be used, HpsearchError for an address that
     cannot be.
@@ -30,6 +35,8 @@ def serve(db: str | None, address: str, searches: int) -> None:
     logging.getLogger("ray").setLevel(logging.ERROR)
     jobs = RayJobs(address, environment(url))
     LOG.info("serving the searches of %s on the cluster %s", masked_url(url), address)
+    if channels:
+        Notifier(Database(url), channels).start()
     Server(Queue(database), jobs, searches).run()
 
 

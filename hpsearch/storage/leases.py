@@ -16,7 +16,7 @@ from functools import cache
 from typing import Any
 
 import psutil
-from sqlalchemy import Connection, Row, bindparam, select, update
+from sqlalchemy import Connection, Row, bindparam, case, select, update
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from hpsearch.storage.database import clock, fold_log_after
@@ -122,7 +122,13 @@ def acquire(connection: Connection, search_id: int, owner: Owner) -> Lease:
             f"dead, try again when its lease has expired at {row.lease_expires_at:%H:%M:%S} UTC"
         )
     lease = Lease(search_id=search_id, token=row.lease_token + 1, owner=owner)
-    mine = {"served": False, "job": None, "workers": None, "cancel_requested_at": None}
+    mine = {
+        "served": False,
+        "job": None,
+        "workers": None,
+        "cancel_requested_at": None,
+        "notice_at": None,
+    }
     _take(connection, lease, row.now, **mine)  # no server is to look after it
     return lease
 
@@ -203,6 +209,8 @@ def release(
             lease_token=lease.token + 1,  # so that this lease is of no use from now on
             lease_expires_at=None,
             finished_at=now if ended else None,
+            notice_at=case((SearchRow.served, now)) if ended else None,
+            notice_tries=0,
             message=SearchRow.message if message is None else message,
         )
     )

@@ -196,7 +196,15 @@ def _set(
     """Put a search that nobody carries out into ``state``; a lease of before is of no use."""
     free = {"lease_owner": None, "lease_expires_at": None, "lease_token": row.lease_token + 1}
     finished_at = now if state in ENDED else None
-    change = {"state": state, "finished_at": finished_at, "message": None, **free, **values}
+    notice = {"notice_at": finished_at if row.served else None, "notice_tries": 0}
+    change = {
+        "state": state,
+        "finished_at": finished_at,
+        "message": None,
+        **free,
+        **notice,
+        **values,
+    }
     connection.execute(_of(row.id).values(**change))
     stop_trials(connection, row.id)
     add_event(connection, row.id, state, {}, now)

@@ -48,6 +48,7 @@ def create(
             created_at=now,
             priority=priority,
             served=served,
+            notice_tries=0,
         )
         .returning(SearchRow.id)
     ).scalar_one()

@@ -31,6 +31,7 @@ NAMES = {
 }
 COMPLETE = text("state = 'complete'")
 WAITING = text("served AND state IN ('submitted', 'running')")
+TO_TELL = text("notice_at IS NOT NULL")
 
 
 class Base(DeclarativeBase):
@@ -51,12 +52,14 @@ class SearchRow(Base):
 
     One that is ``served`` is the service's to carry out: ``job`` is what Ray calls the process that
     does, ``workers`` how many it may have now (NULL: as many as it asks for). The id of one that was
-    deleted is never used again, or what carried that one out could write to another.
+    deleted is never used again, or what carried that one out could write to another. ``notice_at``
+    is when people are to be told that it has ended, NULL if they are not.
     """
 
     __tablename__ = "searches"
     __table_args__ = (
         Index(None, "priority", "id", sqlite_where=WAITING, postgresql_where=WAITING),
+        Index(None, "notice_at", sqlite_where=TO_TELL, postgresql_where=TO_TELL),
         {"sqlite_autoincrement": True},  # a sequence, as PostgreSQL has it
     )
 
@@ -82,6 +85,8 @@ class SearchRow(Base):
     workers: Mapped[int | None]
     job: Mapped[str | None]
     message: Mapped[str | None] = mapped_column(Message)
+    notice_at: Mapped[datetime | None]
+    notice_tries: Mapped[int]
 
 
 class StageRow(Base):

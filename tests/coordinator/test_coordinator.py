@@ -188,7 +188,9 @@ def test_a_trial_that_stopped_early_keeps_the_checkpoint_of_its_end(tmp_path: Pa
     executor = SimulatedExecutor(
         curve, stops=lambda member, epoch: epoch == 3 + member.seed % 4 and member.seed % 2 == 0
     )
-    view = coordinate(repository, a_search(stages=stages), executor, folder)
+    keep_all = {"width": 8, "checkpoint_every": 2, "keep_checkpoints": 12}
+    search = a_search(stages=stages, resources=keep_all)
+    view = coordinate(repository, search, executor, folder)
     epochs = {trial.epochs for trial in view.trials.values()}
     assert epochs == {3, 5, 9}
     for trial in view.trials.values():

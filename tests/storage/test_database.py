@@ -159,6 +159,16 @@ def test_an_id_is_never_used_again_since_the_fifth_revision(tmp_path: Path) -> N
     assert repository.create_search(a_spec(), PROVENANCE).id == 8
 
 
+def test_notices_and_kept_checkpoints_are_there_since_the_sixth_revision(tmp_path: Path) -> None:
+    repository = _upgraded(FIXTURES / "0006.sql", tmp_path)
+    (record,) = repository.list_searches()
+    assert record.spec.resources.keep_checkpoints == 3
+    assert repository.find_same(record.spec) == record
+    with repository.database.read() as connection:
+        row = connection.execute(select(SearchRow.__table__)).one()
+    assert (row.notice_at.hour, row.notice_tries) == (12, 2)
+
+
 @pytest.mark.parametrize("fixture", ["0001", "0004"])
 def test_nor_are_those_of_an_old_database(fixture: str, tmp_path: Path) -> None:
     repository = _upgraded(FIXTURES / f"{fixture}.sql", tmp_path)

@@ -1,0 +1,115 @@
+"""Notifying: tells people of searches that have ended, in a thread beside the Server.
+
+Started by ``serving``; ``tell_now`` is for ``hpsearch run``. A search never waits for it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from hpsearch.analysis.frames import Frames
+from hpsearch.service.channels import Channel, NotTold
+from hpsearch.storage.database import Database
+from hpsearch.storage.errors import StorageError
+from hpsearch.storage.notices import Notice, Notices
+from hpsearch.storage.repository import Repository
+
+LOG = logging.getLogger("hpsearch.notices")
+POLL_S = 2.0
+AT_ONCE_TRIES, AT_ONCE_S = 3, 2.0  # of one that ends here and now, where somebody waits
+
+
+class Notifier:
+    """Tells what is due on ``channels``, one after the other."""
+
+    def __init__(self, database: Database, channels: Sequence[Channel]) -> None:
+        self._repository, self._notices = Repository(database), Notices(database)
+        self._channels = channels
+
+    def start(self) -> None:
+        """Go on until the process ends."""
+        threading.Thread(target=self._run, name="notices", daemon=True).start()
+
+    def turn(self) -> bool:
+        """Tell the next one; False if none is due."""
+        notice = self._notices.claim()
+        if notice is not None:
+            self._tell(notice)
+        return notice is not None
+
+    def _run(self) -> None:
+        while True:
+            try:
+                if self.turn():
+                    continue
+            except StorageError:
+                pass  # the server says so, and waits as well
+            time.sleep(POLL_S)
+
+    def _tell(self, notice: Notice) -> None:
+        told = what_ended(self._repository, notice.search_id)
+        try:
+            for channel in self._channels:
+                channel.tell(told)
+        except NotTold as error:
+            LOG.warning("%s", error, extra={"search": notice.search_id})
+            self._notices.failed(notice, str(error))
+        else:
+            self._notices.told(notice)
+
+
+def tell_now(
+    repository: Repository,
+    search_id: int,
+    channels: Sequence[Channel],
+    warn: Callable[[str], None],
+) -> None:
+    """Tell of a search that has ended here; what does not arrive within seconds is only said."""
+    told = what_ended(repository, search_id)
+    for channel in channels:
+        for tried in range(AT_ONCE_TRIES):
+            try:
+                channel.tell(told)
+            except NotTold as error:
+                if tried + 1 == AT_ONCE_TRIES:
+                    warn(f"nobody was told of it: {error}")
+                else:
+                    time.sleep(AT_ONCE_S)
+            else:
+                break
+
+
+def what_ended(repository: Repository, search_id: int) -> dict[str, Any]:
+    """What is told of a search; ``text`` is all of it in one sentence, as chats show it."""
+    search, frames = repository.find_search(search_id), Frames(repository)
+    best = frames.best(search_id, n=1)[["number", "value", *search.spec.space.parameters]]
+    records: list[dict[str, Any]] = json.loads(best.to_json(orient="records", double_precision=15))
+    counted = Counter(trial.state for trial in repository.load(search_id)[1])
+    told = {
+        "id": search.id,
+        "name": search.name,
+        "state": search.state,
+        "message": search.message,
+        "finished_at": None if search.finished_at is None else search.finished_at.isoformat(),
+        "trials": dict(counted),
+        "metric": search.spec.objective.metric,
+        "best": records[0] if records else None,
+    }
+    return {**told, "text": _in_words(told)}
+
+
+def _in_words(told: Mapping[str, Any]) -> str:
+    parts = [f"search {told['name']} (id {told['id']}) is {told['state']}"]
+    if (best := told["best"]) is not None:
+        parts.append(f"best {told['metric']} {best['value']:.6g} of trial {best['number']}")
+    if told["trials"]:
+        parts.append(", ".join(f"{count} {state}" for state, count in told["trials"].items()))
+    if told["message"]:
+        parts.append(told["message"])
+    return "; ".join(parts)
