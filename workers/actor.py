@@ -66,6 +66,12 @@ class TrainingWorker:
 
         return device_name(self._data.device)
 
+    def held_bytes(self) -> int:
+        """What it holds of its device's memory now."""
+        from workers.training.device import held_bytes
+
+        return held_bytes(self._data.device)
+
     def pid(self) -> int:
         """The process of this worker; answers once its data are on the device."""
         return os.getpid()

@@ -17,14 +17,15 @@ from hpsearch.errors import HpsearchError, MayPass
 from hpsearch.executors.base import ChecksBroken, Ended, Lost, Raised, Reported, Update
 from hpsearch.executors.cluster import Cluster
 from hpsearch.executors.pool import pool
+from hpsearch.executors.ray_worker import RayWorker
 from hpsearch.executors.slots import Slot, free_slot, together
 from hpsearch.spec.search import Resources
-from workers.actor import TrainingWorker
 from workers.data import Dataset
 from workers.messages import CheckPlan, CheckResult, Report, TrialGroup
 
 START_S = 300
-_REMOTE = ray.remote(max_restarts=0)(TrainingWorker)  # a worker that died is replaced by us
+MOST_REPORTS = 64  # that nobody has taken, of one worker: then it waits
+_REMOTE = ray.remote(max_restarts=0)(RayWorker)  # a worker that died is replaced by us
 
 
 @dataclass(kw_only=True, slots=True)
@@ -82,7 +83,8 @@ class RayExecutor:
     def start(self, number: int, group: TrialGroup) -> str:
         slot = free_slot(self._slots, group)
         slot.number = number
-        slot.stream = slot.actor.train.options(name=group.name).remote(group)
+        options = {"name": group.name, "_generator_backpressure_num_objects": MOST_REPORTS}
+        slot.stream = slot.actor.train.options(**options).remote(group)
         return slot.name
 
     def wait(self, timeout_s: float) -> list[Update]:
@@ -166,7 +168,8 @@ class RayExecutor:
         name = f"{self._title} worker {self._num_created}"
         options = {"name": name, "num_gpus": self._pool.gpus, "num_cpus": 1}
         pool = self._pool
-        actor = _REMOTE.options(**options).remote(self._dataset, pool.threads, name, pool.sharing)
+        given = self._dataset, pool.threads, name, pool.sharing, self._title
+        actor = _REMOTE.options(**options).remote(*given)
         return _Slot(name=name, actor=actor)
 
 

@@ -16,6 +16,7 @@ from hpsearch.service.jobs import Capacity, ClusterAway, Jobs
 from hpsearch.service.shares import Demand, shares
 from hpsearch.settings import MOST_SEARCHES
 from hpsearch.spec.search import Resources
+from hpsearch.storage.bell import Bell
 from hpsearch.storage.errors import DatabaseAway, LeaseLost
 from hpsearch.storage.leases import TTL, Lease, Owner
 from hpsearch.storage.queue import MOST_IN_VAIN, Claim, Queue, Running
@@ -34,7 +35,7 @@ class Server:
         """No more than ``most_searches`` run side by side, whoever serves them."""
         self._queue, self._jobs, self._most_searches = queue, jobs, most_searches
         self._repository = Repository(queue.database)
-        self._owner = Owner.current()
+        self._owner, self._bell = Owner.current(), Bell(queue.database)
         self._starting: dict[str, Lease] = {}  # by job: those that have not taken over yet
         self._stopped: set[str] = set()
 
@@ -43,7 +44,7 @@ class Server:
         while True:
             try:
                 self.turn()
-                time.sleep(wait_s)
+                self._bell.wait(wait_s)
             except ClusterAway as error:
                 LOG.warning("%s; trying again", error)
                 time.sleep(PATIENCE_S)

@@ -17,6 +17,7 @@ from sqlalchemy.sql.dml import ReturningUpdate
 
 from hpsearch.spec.search import Resources, Search
 from hpsearch.storage import searches, upkeep
+from hpsearch.storage.bell import ring
 from hpsearch.storage.database import Database, clock, fold_log_after
 from hpsearch.storage.errors import LeaseHeld, StorageError
 from hpsearch.storage.events import add_event
@@ -70,6 +71,7 @@ class Queue:
         """Store a request for the service; of several that wait, the highest priority is first."""
         with self.database.write() as connection:
             fold_log_after(connection)  # whoever copies SQLite's file now has the search
+            ring(connection)
             return searches.create(connection, spec, provenance, priority, served=True)
 
     def submit_again(self, search_id: int) -> None:
@@ -83,6 +85,7 @@ class Queue:
                 raise StorageError(
                     f"search {search_id} is complete: there is nothing to go on with"
                 )
+            ring(connection)
             values = {"served": True, "cancel_requested_at": None, "workers": None}
             _set(connection, row, "submitted", now, **values)
 

@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 
@@ -49,6 +50,16 @@ def memory_bytes(device: torch.device, num_sharing: int = 1) -> int:
     if "SC_PHYS_PAGES" not in names:
         return _UNTOLD_BYTES // num_sharing
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // num_sharing
+
+
+def held_bytes(device: torch.device) -> int:
+    """What this process holds of a GPU's memory, or of the machine's; 0 where none can tell."""
+    if device.type == "cuda":
+        return torch.cuda.memory_reserved(device)
+    resident = Path("/proc/self/statm")  # Linux has it
+    if not resident.exists():
+        return 0
+    return int(resident.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def _keep_freed_memory() -> None:

@@ -1,0 +1,37 @@
+"""RayWorker: a TrainingWorker that is a Ray actor, and tells Ray how much memory its device holds.
+
+Made by ``hpsearch.executors.ray``; Prometheus collects what it tells from the node it runs on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from ray.util.metrics import Gauge
+
+from workers.actor import TrainingWorker
+from workers.data import Dataset
+from workers.messages import Report, TrialGroup
+
+EVERY_S = 5.0
+DEVICE_MEMORY = "hpsearch_device_memory_bytes"
+
+
+class RayWorker(TrainingWorker):
+    """Tags what it tells with the search; Ray adds the worker and the node."""
+
+    def __init__(
+        self, dataset: Dataset, num_threads: int, name: str, num_sharing: int, search: str
+    ) -> None:
+        super().__init__(dataset, num_threads, name, num_sharing)
+        self._memory = Gauge(DEVICE_MEMORY, "What a worker holds of its device.", ("search",))
+        self._memory.set_default_tags({"search": search})
+        self._told_s = -EVERY_S
+
+    def train(self, group: TrialGroup) -> Iterator[Report]:
+        for report in super().train(group):
+            if time.monotonic() - self._told_s > EVERY_S:
+                self._told_s = time.monotonic()
+                self._memory.set(self.held_bytes())
+            yield report
