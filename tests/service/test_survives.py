@@ -1,15 +1,17 @@
-"""The service as a lab has it, in processes of its own: the server and the cluster are killed."""
+"""The service as a lab has it, in processes of its own, each of which is killed on the way."""
 
 from __future__ import annotations
 
 import os
+import random
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -23,46 +25,120 @@ from hpsearch.storage.queue import Queue
 from hpsearch.storage.repository import Repository
 
 PATIENCE_S = 240.0
+WORKER = "worker"
+PARTS = (WORKER, "job", "server", "node", "cluster")
+FURTHER = 60  # writes that a search makes between two deaths: it is under way again
 
 
 class Lab:
-    """A Ray cluster and servers, each in processes of its own that can be killed."""
+    """A Ray cluster (a head without work of its own, two nodes) and a server, and a database.
 
-    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
-        self._folder = folder
-        self._environment = {**os.environ, "RAY_AUTH_MODE": "token", **environment}
-        self._ports = [str(_free_port()) for _ in range(4)]
+    All are processes that can be killed. Other clusters may run on this host: each port is free.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.url = f"sqlite:///{folder / 'search.db'}"
+        self.repository = Repository(Database(self.url))
+        self.repository.database.upgrade()
+        self.queue = Queue(self.repository.database)
+        self._folder, self._port, self._dashboard = folder, _free_port(), _free_port()
         # Ray's sockets have long names, and a path of one has at most 107 bytes.
         self._ray_folder = tempfile.mkdtemp(prefix="lab-")
-        self._processes: list[subprocess.Popen[bytes]] = []
+        self._environment = {
+            **os.environ,
+            "RAY_AUTH_MODE": "token",
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_ADDRESS": "",
+            "HPSEARCH_DATABASE_URL": self.url,
+            "HPSEARCH_CHECKPOINTS": str(folder / "checkpoints"),
+        }
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
-    def start_cluster(self) -> subprocess.Popen[bytes]:
-        port, dashboard, client, agent = self._ports  # another cluster may run beside this one
-        ports = ["--port", port, "--dashboard-port", dashboard, "--ray-client-server-port", client]
-        ports += ["--dashboard-agent-listen-port", agent]
-        start = ["start", "--head", "--block", "--num-cpus", "2", "--temp-dir", self._ray_folder]
-        ray = str(Path(sys.executable).with_name("ray"))
-        return self._start([ray, *start, *ports], "ray")
+    def start(self) -> None:
+        self.start_cluster()
+        self.start_server()
 
-    def start_server(self) -> subprocess.Popen[bytes]:
-        address = f"127.0.0.1:{self._ports[0]}"
-        serve = [sys.executable, "-m", "hpsearch", "serve", "--ray", address]
-        return self._start(serve, "serve")
+    def start_cluster(self) -> None:
+        ports = ["--port", self._port, "--dashboard-port", self._dashboard]
+        head = ["--head", "--num-cpus", 0, "--temp-dir", self._ray_folder, *ports]
+        self._ray("head", *head, "--ray-client-server-port", _free_port())
+        for name in ("node", "other-node"):
+            self.start_node(name)
 
-    def _start(self, command: list[str], name: str) -> subprocess.Popen[bytes]:
-        with (self._folder / f"{name}.log").open("ab") as log:
-            process = subprocess.Popen(
-                command, env=self._environment, stdout=log, stderr=log, start_new_session=True
-            )
-        self._processes.append(process)
-        return process
+    def start_node(self, name: str) -> None:
+        end_s = time.monotonic() + PATIENCE_S
+        while not _listens(self._port) and time.monotonic() < end_s:
+            time.sleep(0.2)  # a node waits for its head not for long
+        self._ray(name, "--address", f"127.0.0.1:{self._port}", "--num-cpus", 1)
+
+    def start_server(self) -> None:
+        address = f"http://127.0.0.1:{self._dashboard}"
+        self._begin("server", [sys.executable, "-m", "hpsearch", "serve", "--ray", address])
+
+    def kill(self, part: str, search_id: int) -> None:
+        """SIGKILL for a part, and then what an operator or its supervisor would start again."""
+        if part == WORKER:
+            os.kill(self._workers(search_id)[0].pid, signal.SIGKILL)
+        elif part == "job":
+            os.kill(self._job(search_id), signal.SIGKILL)
+        elif part == "server":
+            self.processes["server"].kill()
+            self.start_server()
+        elif part == "node":  # its raylet, and the worker on it
+            kill_tree(self.processes["node"])
+            self.start_node("node")
+        else:
+            for name in ("node", "other-node", "head"):
+                kill_tree(self.processes[name])
+            self.start_cluster()
+
+    def can_kill(self, part: str, search_id: int) -> bool:
+        if part == WORKER:
+            return bool(self._workers(search_id))
+        return part != "job" or self._job(search_id) != 0
+
+    def submit(self, data: Path) -> int:
+        return self.queue.submit(a_search(data), Provenance.collect()).id
+
+    def is_complete(self, search_id: int) -> bool:
+        return self.repository.find_search(search_id).state == "complete"
+
+    def wait_until(self, is_so: Callable[[], bool]) -> None:
+        end_s = time.monotonic() + PATIENCE_S
+        while not is_so():
+            assert time.monotonic() < end_s, self.log("server") + self.log("head")
+            time.sleep(0.2)
 
     def log(self, name: str) -> str:
         return (self._folder / f"{name}.log").read_text()
 
-    def kill_all(self) -> None:
-        for process in self._processes:
+    def close(self) -> None:
+        for process in self.processes.values():
             kill_tree(process)
+        self.repository.database.close()
+
+    def _workers(self, search_id: int) -> list[psutil.Process]:
+        mine = f"killed (search {search_id}) worker"
+        processes = (self.processes[name] for name in ("node", "other-node"))
+        return [child for node in processes for child in _family(node) if mine in _title(child)]
+
+    def _job(self, search_id: int) -> int:
+        """The process that carries the search out, 0 where none has taken it over."""
+        owners = {search.id: search.owner for search in self.queue.running()}
+        owner = owners.get(search_id)
+        server = self.processes["server"].pid
+        return 0 if owner is None or owner.pid == server or owner.is_dead() else owner.pid
+
+    def _ray(self, name: str, *options: object) -> None:
+        agent = ["--dashboard-agent-listen-port", _free_port()]
+        ray = str(Path(sys.executable).with_name("ray"))
+        self._begin(name, [ray, "start", "--block", *map(str, (*options, *agent))])
+
+    def _begin(self, name: str, command: list[str]) -> None:
+        with (self._folder / f"{name}.log").open("ab") as log:
+            self.processes[name] = subprocess.Popen(
+                command, env=self._environment, stdout=log, stderr=log, start_new_session=True
+            )
 
 
 def _free_port() -> int:
@@ -72,15 +148,31 @@ def _free_port() -> int:
         return port
 
 
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _family(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    """It and all that it began, the workers and the jobs of a node too; none once it has ended."""
+    if process.poll() is not None:
+        return []
+    root = psutil.Process(process.pid)
+    return [*root.children(recursive=True), root]
+
+
+def _title(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:  # it has ended
+        return ""
+
+
 def kill_tree(process: subprocess.Popen[bytes]) -> None:
-    """SIGKILL for it and all that it began, the workers and the jobs of a cluster too."""
-    if process.poll() is None:
-        family = psutil.Process(process.pid)
-        for member in [*family.children(recursive=True), family]:
-            with_pid = psutil.pid_exists(member.pid)
-            if with_pid:
-                os.kill(member.pid, signal.SIGKILL)
-        process.wait(30)
+    for member in _family(process):
+        with suppress(ProcessLookupError):
+            os.kill(member.pid, signal.SIGKILL)
+    process.wait(30)
 
 
 @pytest.fixture(scope="module")
@@ -90,50 +182,58 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return found
 
 
-@pytest.fixture
-def lab(sqlite_url: str, tmp_path: Path) -> Iterator[Lab]:
-    environment = {
-        "HPSEARCH_DATABASE_URL": sqlite_url,
-        "HPSEARCH_CHECKPOINTS": str(tmp_path / "checkpoints"),
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_ADDRESS": "",
-    }
-    lab = Lab(tmp_path, environment)
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    lab = Lab(tmp_path_factory.mktemp("lab"))
+    lab.start()
     yield lab
-    lab.kill_all()
+    lab.close()
 
 
-def _submit(repository: Repository, data: Path) -> int:
-    return Queue(repository.database).submit(a_search(data), Provenance.collect()).id
+@pytest.fixture(scope="module")
+def undisturbed(lab: Lab, data: Path) -> list[tuple[object, ...]]:
+    search_id = lab.submit(data)
+    lab.wait_until(lambda: lab.is_complete(search_id))
+    return finished_table(lab.repository, search_id)
 
 
-def _await(is_so: Callable[[], bool], lab: Lab) -> None:
-    end_s = time.monotonic() + PATIENCE_S
-    while not is_so():
-        assert time.monotonic() < end_s, lab.log("serve") + lab.log("ray")
-        time.sleep(0.2)
+def _disturbed(lab: Lab, data: Path, parts: Iterable[str]) -> list[str]:
+    """A search to its end, in which one part after the other was killed; those that were."""
+    search_id, killed, begun = lab.submit(data), list[str](), 0
+    for part in parts:
+        enough = begun + FURTHER
+
+        def is_time(part: str = part, enough: int = enough) -> bool:
+            is_over = lab.is_complete(search_id)
+            return is_over or (
+                num_writes(lab.repository) > enough and lab.can_kill(part, search_id)
+            )
+
+        lab.wait_until(is_time)
+        if lab.is_complete(search_id):
+            break
+        lab.kill(part, search_id)
+        killed.append(part)
+        begun = num_writes(lab.repository)
+    lab.wait_until(lambda: lab.is_complete(search_id))
+    return killed
 
 
-def test_servers_and_the_whole_cluster_may_die(lab: Lab, sqlite_url: str, data: Path) -> None:
-    """One search after another: first undisturbed, then with everything killed on its way."""
-    repository = Repository(Database(sqlite_url))
-    repository.database.upgrade()
-    cluster, server = lab.start_cluster(), lab.start_server()
-    first = _submit(repository, data)
+def test_each_part_of_a_lab_may_die_and_the_table_is_that_of_an_undisturbed_search(
+    lab: Lab, data: Path, undisturbed: list[tuple[object, ...]]
+) -> None:
+    assert _disturbed(lab, data, PARTS) == [*PARTS]
+    assert finished_table(lab.repository, "killed") == undisturbed
+    assert "Traceback" not in lab.log("server")
 
-    def is_complete(search_id: int) -> bool:
-        return repository.find_search(search_id).state == "complete"
 
-    _await(lambda: is_complete(first), lab)
-
-    second = _submit(repository, data)
-    _await(lambda: num_writes(repository) > 60, lab)
-    server.kill()  # its search goes on without it
-    kill_tree(cluster)
-    assert not is_complete(second)
-    lab.start_server()  # before there is a cluster: it waits for one
-    lab.start_cluster()
-    _await(lambda: is_complete(second), lab)
-    assert finished_table(repository, second) == finished_table(repository, first)
-    assert "Traceback" not in lab.log("serve")
-    repository.database.close()
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(10))
+def test_parts_that_die_at_random_moments_change_nothing(
+    lab: Lab, data: Path, undisturbed: list[tuple[object, ...]], seed: int
+) -> None:
+    chance = random.Random(seed)
+    killed = _disturbed(lab, data, (chance.choice(PARTS) for _ in range(20)))
+    assert len(killed) > 3
+    assert finished_table(lab.repository, "killed") == undisturbed
+    assert "Traceback" not in lab.log("server")
