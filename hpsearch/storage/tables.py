@@ -50,8 +50,8 @@ class SearchRow(Base):
     """A search, where it came from, and who owns it. ``lease_token`` only ever grows.
 
     One that is ``served`` is the service's to carry out: ``job`` is what Ray calls the process that
-    does, ``workers`` how many it may have now (NULL: as many as it asks for). The id of one that was
-    deleted is never used again, or what carried that one out could write to another.
+    does, ``workers`` how many it may have now (NULL: as many as it asks for). The id of one that
+    was deleted is never used again, or what carried that one out could write to another.
     """
 
     __tablename__ = "searches"
