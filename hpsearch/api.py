@@ -130,8 +130,8 @@ def run(
     that is in the database is gone on with, or, if it is complete, only read; with ``anew`` it is
     searched again.
     With ``force`` it goes on where a check failed. Raises SpecError for a spec or data that cannot
-    be, ChecksFailed, LeaseHeld if another process carries the search out, and Stopped on Ctrl-C;
-    all results are stored by then.
+    be, ChecksFailed, LeaseHeld if another process carries the search out, HpsearchError if that is
+    left to the service, and Stopped on Ctrl-C; all results are stored by then.
     """
     search = load(spec, overrides)
     check_address(ray)  # also where nothing is left to run
