@@ -19,7 +19,7 @@ from hpsearch.coordinator.heartbeat import heartbeat
 from hpsearch.coordinator.loop import Coordinator
 from hpsearch.coordinator.resources import check_same_data, prepared_folder
 from hpsearch.coordinator.warm_starts import WarmStarts, resolve_warm_starts
-from hpsearch.errors import Cancelled, Stopped
+from hpsearch.errors import Cancelled, HpsearchError, Stopped
 from hpsearch.executors.backends import IN_PROCESS, Backend, check_address, starting
 from hpsearch.settings import DEFAULT_RAY, checkpoint_root, command, database_url
 from hpsearch.spec import load, load_data
@@ -130,8 +130,8 @@ def run(
     that is in the database is gone on with, or, if it is complete, only read; with ``anew`` it is
     searched again.
     With ``force`` it goes on where a check failed. Raises SpecError for a spec or data that cannot
-    be, ChecksFailed, LeaseHeld if another process carries the search out, and Stopped on Ctrl-C;
-    all results are stored by then.
+    be, ChecksFailed, LeaseHeld if another process carries the search out, HpsearchError if that is
+    left to the service, and Stopped on Ctrl-C; all results are stored by then.
     """
     search = load(spec, overrides)
     check_address(ray)  # also where nothing is left to run
@@ -140,6 +140,8 @@ def run(
     found = None if anew or repository is None else repository.find_same(search)
     if repository is not None and found is not None and found.state == "complete":
         return _read_only(repository, found, watch)
+    if found is not None:
+        _check_is_ours(found, db, ", or search again with --new")
     with starting(ray, search.name, search.resources) as ready:
         dataset = load_data(search)  # a spec whose data are refused leaves nothing in the database
         repository = repository or open_repository(db)
@@ -175,6 +177,7 @@ def resume(
     watch = Watch(on_start=on_start, observer=observer, force=force)
     if record.state == "complete":
         return _read_only(repository, record, watch)
+    _check_is_ours(record, db)
     with starting(ray, record.name, record.spec.resources) as ready:
         dataset = load_data(record.spec)
         _import_ahead(record.spec)
@@ -207,6 +210,18 @@ def check(
     with closing(backend), closing(backend.executor(dataset, title)) as executor:
         results = tuple(checked(executor, search, found))
         return Checked(search=search, results=results, num_workers=executor.num_slots)
+
+
+def _check_is_ours(record: SearchRecord, db: str | None, other: str = "") -> None:
+    """Raises HpsearchError for a search that the service carries out, or will."""
+    if not record.served or record.state not in ("submitted", "running"):
+        return
+    url = database_url(db)
+    raise HpsearchError(
+        f"search {record.name} (id {record.id}) was submitted to the service, which it is left to: "
+        f"see how far it is with {command(f'watch {record.id}', url)}, take it back with "
+        f"{command(f'cancel {record.id}', url)} first{other}"
+    )
 
 
 def _existing(db: str | None) -> Repository | None:

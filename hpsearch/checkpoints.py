@@ -39,9 +39,12 @@ def weights(search: str | int, number: int, *, fold: int = 0, db: str | None = N
         source = trial_checkpoint(repository, record, int(number), root)  # int: pandas has its own
         return dict(_tensors(source, fold))
     except ValueError as error:
-        raise HpsearchError(f"weights of number {number} of {record.name}: {error}") from error
+        raise HpsearchError(f"number {error}") from error
     except (OSError, SafetensorError) as error:
-        raise HpsearchError(f"{source.file} cannot be read: {error}") from error
+        raise HpsearchError(
+            f"the checkpoint {source.file} must be readable, but is not ({error}): put a copy of "
+            "it in its place, or choose another trial"
+        ) from error
 
 
 def _tensors(source: CheckpointSlice, fold: int) -> Iterator[tuple[str, Any]]:
@@ -50,7 +53,8 @@ def _tensors(source: CheckpointSlice, fold: int) -> Iterator[tuple[str, Any]]:
         metadata = file.metadata()
         num_folds = int(metadata["folds"])
         if not 0 <= fold < num_folds:
-            raise ValueError(f"fold must be from 0 to {num_folds - 1} (got {fold})")
+            last = num_folds - 1
+            raise HpsearchError(f"fold must be from 0 to {last}, but got {fold}: give one of these")
         row = source.row * num_folds + fold
         for name, tensor_1 in named_tensors(file, metadata, slice(row, row + 1)):
             yield name, tensor_1[0].copy()  # writable, as torch wants it

@@ -5,17 +5,22 @@ Called by ``hpsearch export``; nothing here needs torch.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from hpsearch.checkpoints import weights
 from hpsearch.coordinator.packing import train_config
 from hpsearch.errors import HpsearchError
+from hpsearch.settings import command
 from hpsearch.storage.records import SearchRecord, TrialRecord
+
+if TYPE_CHECKING:
+    from hpsearch.analysis.frames import Frames
 
 WEIGHTS_FILE, CONFIG_FILE = "model.safetensors", "model.yaml"
 
@@ -33,27 +38,35 @@ def export(
     frames = connect(db)
     record = frames.repository.find_search(search)
     if number is None:
-        number = _best(frames.best(record.id, n=1)["number"].tolist(), record)
+        number = _best(frames, record)
     tensors = weights(record.id, number, db=db)  # refuses what has none
     trial = frames.repository.find_trial(record.id, number)
     assert trial is not None  # it has weights
+    text = yaml.safe_dump(_configuration(record, trial), sort_keys=False, allow_unicode=True)
+    _write(folder, {WEIGHTS_FILE: save(tensors), CONFIG_FILE: text.encode()})
+    return number
+
+
+def _write(folder: Path, files: Mapping[str, bytes]) -> None:
+    """As ordinary files: safetensors' own are for their owner alone, whatever the umask says."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, folder / WEIGHTS_FILE)
-        text = yaml.safe_dump(_configuration(record, trial), sort_keys=False, allow_unicode=True)
-        (folder / CONFIG_FILE).write_text(text, encoding="utf-8")
+        for name, content in files.items():
+            (folder / name).write_bytes(content)
     except OSError as error:
         raise HpsearchError(
             f"{str(folder)!r} must be a folder that can be written, but that fails "
             f"({error.strerror}): mend it, or give another one with --output"
         ) from error
-    return number
 
 
-def _best(numbers: list[int], record: SearchRecord) -> int:
+def _best(frames: Frames, record: SearchRecord) -> int:
+    numbers = frames.best(record.id, n=1)["number"].tolist()
     if not numbers:
+        status = command(f"status {record.id}", frames.repository.database.url)
         raise HpsearchError(
-            f"search {record.name} (id {record.id}) must have a complete trial, but has none yet"
+            f"search {record.name} (id {record.id}) must have a complete trial to export, but has "
+            f"none: see how far it is with {status}"
         )
     return int(numbers[0])
 

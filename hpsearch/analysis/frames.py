@@ -176,11 +176,17 @@ class Frames:
         return to_frame(rows, STAGES)
 
     def status(self, search: SearchRef) -> pd.DataFrame:
-        """One row a stage that was opened: its trials by state, and its best value."""
+        """One row a stage that was opened: its trials by state, and its best value.
+
+        A stage that has not ended is stopped while nobody carries the search out.
+        """
         record = self.repository.find_search(search)
         with self.repository.database.read() as connection:
             rows = queries.status(connection, record.id, record.spec.objective.mode)
-        return to_frame(rows, STATUS)
+        frame = to_frame(rows, STATUS)
+        if record.state == "running":
+            return frame
+        return frame.assign(state=frame["state"].cat.rename_categories({"running": "stopped"}))
 
     def diagnoses(self, search: SearchRef) -> pd.DataFrame:
         """One row a finding, with the number of the trial that it is about, and its id.

@@ -80,7 +80,7 @@ def _check_text(arguments: list[str]) -> None:
         try:
             argument.encode()
         except UnicodeEncodeError as error:
-            got = f"arguments must be text in UTF-8, but got {ascii(argument)}: rename it"
+            got = f"arguments must be text in UTF-8, but got {argument!a}: rename it"
             raise click.UsageError(got) from error
 
 
@@ -90,7 +90,7 @@ def _interrupt(signum: int, frame: FrameType | None) -> None:
 
 
 def _unprinted(error: OSError) -> OSError | HpsearchError:
-    """What an error is that came of printing, as those do that name no file; any other is itself."""
+    """What came of printing, as an error that names no file does, in words; any other as it is."""
     if error.errno not in (errno.ENOSPC, errno.EIO, errno.EBADF) or error.filename is not None:
         return error
     return HpsearchError(

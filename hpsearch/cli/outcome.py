@@ -10,10 +10,11 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from hpsearch.coordinator.failures import headline
+from hpsearch.settings import command
 
 if TYPE_CHECKING:
     from hpsearch.analysis.frames import Frames
-    from hpsearch.storage.records import TrialRecord, TrialState
+    from hpsearch.storage.records import SearchRecord, TrialRecord, TrialState
 
 TOLD: tuple[TrialState, ...] = (
     "complete",
@@ -40,14 +41,38 @@ def epochs(trials: Collection[TrialRecord]) -> tuple[int, int]:
 
 
 def line(trials: Collection[TrialRecord]) -> str:
-    """As in: 134 complete, 665 pruned, 17 failed; 5,356 of 16,660 epochs trained."""
+    """As in: 134 complete, 17 failed (12 diverged, 5 error); 5,356 of 6,660 epochs trained."""
     trained, in_all = epochs(trials)
-    return f"{counts(by_state(trials))}; {trained:,} of {in_all:,} epochs trained"
+    return f"{counts(by_state(trials))}{kinds(trials)}; {trained:,} of {in_all:,} epochs trained"
+
+
+def kinds(trials: Collection[TrialRecord]) -> str:
+    """What became of those that failed, to stand after their number; nothing if none did."""
+    counted = Counter(trial.failure_kind for trial in trials if trial.failure_kind)
+    told = [f"{n} {kind.replace('_', ' ')}" for kind, n in counted.most_common()]
+    return f" ({', '.join(told)})" * bool(told)
 
 
 def counts(states: dict[str, int]) -> str:
     """As in: 134 complete, 665 pruned, 17 failed."""
     return ", ".join(f"{n} {state}" for state, n in states.items())
+
+
+def not_begun(frames: Frames, search: SearchRecord) -> str:
+    """Of a search without a stage: what it waits for."""
+    name = f"{search.name} (id {search.id})"
+    if search.state != "submitted":
+        return f"{name} is {search.state}, and no stage of it was opened"
+    url = frames.repository.database.url
+    if not search.served:
+        return f"{name} has not begun: {command(f'resume {search.id}', url)} carries it out"
+    log = frames.repository.events(search.id)
+    submitted = [event.created_at for event in log if event.kind == "submitted"]
+    since = max(submitted, default=search.created_at)
+    return (
+        f"{name} waits for the service since {since:%Y-%m-%d %H:%M:%S} UTC, with priority "
+        f"{search.priority}: {command('serve', url)} takes it up"
+    )
 
 
 def why_nothing(frames: Frames, search_id: int) -> str:

@@ -130,11 +130,10 @@ class Progress:
 
 
 def _counts(trials: Collection[TrialRecord]) -> str:
-    """Complete and running ones always; pruned ones and each kind of failure if there are any."""
+    """Complete and running ones always; pruned and failed ones if there are any."""
     states = Counter(trial.state for trial in trials)
-    kinds = Counter(trial.failure_kind for trial in trials)
     pruned = f", {states['pruned']} pruned" * (states["pruned"] > 0)
-    failed = "".join(f", {count} {kind}" for kind, count in kinds.items() if kind)
+    failed = f", {states['failed']} failed{outcome.kinds(trials)}" * (states["failed"] > 0)
     return f"{states['complete']} complete{pruned}, {states['running']} running{failed}"
 
 

@@ -88,10 +88,16 @@ def list_searches(db: str | None, form: str) -> None:
 @format_option
 def status(search: str, db: str | None, form: str) -> None:
     """How far SEARCH is: its trials by stage and state."""
+    from hpsearch.cli import outcome
+
     frames = _open(db)
     found = frames.repository.find_search(search)
     title = f"{found.name} (id {found.id}): {found.state}"
-    _echo(frames.status(search), form, title, least=_LEAST["status"])
+    frame = frames.status(found.id)
+    if form == "table" and frame.empty:
+        click.echo(outcome.not_begun(frames, found))
+    else:
+        _echo(frame, form, title, least=_LEAST["status"])
 
 
 @click.command()

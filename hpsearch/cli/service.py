@@ -151,7 +151,8 @@ def delete(search: str, yes: bool, db: str | None) -> None:
     if not yes:
         if sys.stdin is None or not sys.stdin.isatty():
             raise click.UsageError(
-                f"delete asks first, and there is no terminal to ask at: give --yes to delete {what}"
+                "delete asks first, and there is no terminal to ask at: give --yes to delete "
+                f"{what}"
             )
         click.confirm(f"Delete {what} and checkpoints?", abort=True)
     queue.delete(record.id)

@@ -87,7 +87,7 @@ def _print_findings(result: Result, chosen: int, db: str | None) -> None:
     total = tables.num_diagnosed(result.db, result.id)
     counted = [f"{tables.words(kind)}: {n}" for kind, n in tables.counts(found).items()]
     if counted:
-        of_which = f"Of {total} trials, those that are complete or diverged: "
+        of_which = f"Of {total} trials, those that are complete or failed as diverged: "
         more = command(f"diagnose {result.id}", database_url(db))
         click.echo(f"{of_which}{', '.join(counted)} ({more})")
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from hpsearch.coordinator.failures import headline
 from hpsearch.coordinator.view import SearchView
 from hpsearch.errors import HpsearchError
+from hpsearch.settings import command
 from hpsearch.spec.search import Budget
 from hpsearch.storage.records import BEGUN, FINISHED, EventRecord
 from hpsearch.storage.upkeep import RETRIED
@@ -48,8 +49,11 @@ class Allowance:
         return None
 
 
-def all_fail(view: SearchView) -> AllFail | None:
-    """What is wrong with most trials, if as many failed as may and none came to an end."""
+def all_fail(view: SearchView, url: str) -> AllFail | None:
+    """What is wrong with most trials, if as many failed as may and none came to an end.
+
+    The database is that at ``url``.
+    """
     trials, most = view.trials.values(), view.search.spec.max_failures
     if any(trial.state in ("complete", "pruned") for trial in trials):
         return None
@@ -60,8 +64,8 @@ def all_fail(view: SearchView) -> AllFail | None:
     ((commonest, count),) = said.most_common(1)
     return AllFail(
         f"max_failures is {most}, and {len(failed)} trials failed and none came to an end; {count} "
-        f"of them with: {commonest}; mend it, and try them again with `hpsearch retry-failed "
-        f"{view.search.id}`"
+        f"of them with: {commonest}; mend it, and try them again with "
+        f"{command(f'retry-failed {view.search.id}', url)}"
     )
 
 

@@ -168,7 +168,7 @@ class Coordinator:
         self._ledger.collect(LEAST)
 
     def _end_if_all_fail(self) -> None:
-        if (found := all_fail(self._view)) is not None:
+        if (found := all_fail(self._view, self._url)) is not None:
             raise found
 
     def _again(self, update: Ended | Lost | Raised) -> list[int]:

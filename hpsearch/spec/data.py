@@ -27,7 +27,8 @@ def load_data(search: Search) -> Dataset:
         dataset = load(DataConfig(**search.data.model_dump()), seed=search.seed)
     except DataError as error:
         key = PLACES.get(error.key, f"data.{error.key}")
-        problem = Problem(file=search.name, key=key, rule=str(error))
+        other = "; --set data.path=PATH names another one" * (error.key == "path")
+        problem = Problem(file=search.name, key=key, rule=f"{error}{other}")
         raise SpecError([problem]) from error
     check_data(search, dataset)
     return dataset

@@ -57,16 +57,27 @@ def packaged() -> dict[str, Traversable]:
 def _find(name: str) -> Path | Traversable:
     """The file that ``name`` means; one in the working folder goes first."""
     path, spaces = Path(name), packaged()
-    try:
-        exists = path.is_file()
-    except (OSError, ValueError):  # a name that no file can have
-        exists = False
-    if exists:
+    what = _what_is(path) if name else None  # the path of an empty name is the working folder
+    if what == "a file":
         return path
     if name in spaces:
         return spaces[name]
-    rule = "there is no such file; give a YAML file or a packaged search space, one of "
-    raise _refusal(name, "", rule + ", ".join(spaces), closest(path.stem, spaces))
+    found = "there is no such file" if what is None else f"is {what} and no file"
+    rule = f"{found}; give a YAML file or a packaged search space, one of {', '.join(spaces)}"
+    near = closest(path.stem, spaces) if what is None else None
+    raise _refusal(name or "''", "", rule, near)
+
+
+def _what_is(path: Path) -> str | None:
+    """What there is at ``path``, in words; None if nothing is."""
+    try:
+        if not path.exists():
+            return None
+        if path.is_file():
+            return "a file"
+    except (OSError, ValueError):  # a name that no file can have
+        return None
+    return "a folder" if path.is_dir() else "a device or a pipe"
 
 
 def _text(file: Path | Traversable) -> str:

@@ -87,10 +87,10 @@ VALIDATION: dict[str, Rule] = {"folds": Domain(low=2, integer=True)}
 # How long a training lasts is said here or with a stage; it is no field of TrainConfig.
 TRAIN: dict[str, Rule] = {**DOMAINS, "epochs": POSITIVE}
 BUDGET: dict[str, Rule] = {
-    "epochs": POSITIVE,
-    "trials": POSITIVE,
+    "epochs": Domain(low=1, high=1e12, integer=True),
+    "trials": Domain(low=1, high=1e9, integer=True),
     "wall_time": Duration(),
-    "gpu_hours": Domain(low=0, low_open=True),
+    "gpu_hours": Domain(low=0, low_open=True, high=1e9),
 }
 # The metrics whose meaning some fields change: trials that differ in them cannot be ranked by it.
 LOSS_FIELDS = ("loss", "hinge_margin", "huber_delta")

@@ -29,7 +29,7 @@ def apply_overrides(
     """
     for override in overrides:
         key, equals, text = (part.strip() for part in override.partition("="))
-        keys = re.sub(r"\[(\d+)\]", r".\1", key).split(".")
+        keys = re.sub(r"\[([0-9]+)\]", r".\1", key).split(".")
         if not equals or not all(keys):
             _add(problems, override, "must be KEY=VALUE, such as stages.0.trials=50")
             continue

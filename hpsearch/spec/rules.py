@@ -16,6 +16,7 @@ from hpsearch.spec.problem import Problems, closest, shown
 from workers.config.domain import Domain
 
 UNITS_S = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+LONGEST_D = 3650
 LARGEST = 1e18  # beyond it no number means anything here, and integers do not fit a database
 
 
@@ -87,14 +88,14 @@ class Validation:
 
 
 class Duration:
-    """A time: a number of seconds, or text with a unit."""
+    """A time: a number of seconds, or text with a unit; ten years at most."""
 
     def rule(self) -> str:
-        return "a time > 0 in seconds, or with a unit as in 90m, 12h or 3d"
+        return f"a time > 0 and <= {LONGEST_D}d, in seconds or with a unit as in 90m, 12h or 3d"
 
     def admits(self, value: object) -> bool:
         is_time = isinstance(value, str | int | float) and not isinstance(value, bool)
-        return is_time and (seconds(value) or 0.0) > 0
+        return is_time and 0 < (seconds(value) or 0.0) <= LONGEST_D * UNITS_S["d"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +132,7 @@ BOOLEAN = Domain(boolean=True)
 
 def seconds(value: object) -> float | None:
     """A time as :class:`Duration` admits it, in seconds; None if it is none."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", str(value).strip())
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([smhd]?)", str(value).strip())
     return None if found is None else float(found[1]) * UNITS_S[found[2]]
 
 

@@ -98,9 +98,9 @@ class Database:
         with self.write() as connection:
             connection.execute(text("DELETE FROM searches WHERE 1 = 0"))  # none, if that may be
         with self._sqlite_cursor() as cursor:
-            found = (
-                "ok" if cursor is None else cursor.execute("PRAGMA quick_check(1)").fetchone()[0]
-            )
+            if cursor is None:
+                return
+            found = cursor.execute("PRAGMA quick_check(1)").fetchone()[0]
         if found != "ok":
             raise StorageError(
                 f"the file of the database {self.url} must be whole, but is damaged ("

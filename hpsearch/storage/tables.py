@@ -51,9 +51,9 @@ class SearchRow(Base):
     """A search, where it came from, and who owns it. ``lease_token`` only ever grows.
 
     One that is ``served`` is the service's to carry out: ``job`` is what Ray calls the process that
-    does, ``workers`` how many it may have now (NULL: as many as it asks for). The id of one that was
-    deleted is never used again, or what carried that one out could write to another. ``notice_at``
-    is when people are to be told that it has ended, NULL if they are not.
+    does, ``workers`` how many it may have now (NULL: as many as it asks for). The id of one that
+    was deleted is never used again, or what carried that one out could write to another.
+    ``notice_at`` is when people are to be told that it has ended, NULL if they are not.
     """
 
     __tablename__ = "searches"

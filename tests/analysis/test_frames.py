@@ -258,6 +258,14 @@ def test_a_pruned_trial_has_its_epochs_and_is_not_among_the_best(database: Datab
     assert list(frames.status("digits")["pruned"]) == [1]
 
 
+def test_a_stage_runs_only_while_its_search_does(database: Database) -> None:
+    writer, frames = begin(database), Frames(Repository(database))
+    assert list(frames.status("digits")["state"]) == ["running"]
+    writer.repository.release(writer.lease, "stopped")
+    assert list(frames.status("digits")["state"]) == ["stopped"]
+    assert frames.status("digits").dtypes["state"] == "category"
+
+
 def test_a_trial_of_folds_has_its_spread_beside_its_value(database: Database) -> None:
     writer = begin(database, num_trials=2)
     folded, plain = writer.ids

@@ -207,6 +207,14 @@ def test_preview_says_nothing_of_pruners_where_there_are_none(hpsearch: Hpsearch
     ("arguments", "code", "words"),
     [
         (("run", "nosuch"), 1, ["nosuch"]),
+        (("run", "."), 1, ["is a folder and no file"]),
+        (("run", "/dev/null"), 1, ["is a device or a pipe and no file"]),
+        (("run", "mnist_mlp"), 1, ["data/mnist", "--set data.path=PATH"]),
+        (("best", "\udcff"), 2, ["must be text in UTF-8", r"'\udcff'"]),
+        (("best", str(10**30)), 1, ["there is no search"]),
+        (("diagnose", "small", "--trial", str(10**30)), 1, ["0 to "]),
+        (("carry-out", "1", str(2**63)), 2, ["is not in the range"]),
+        (("carry-out", str(2**31), "1"), 2, ["is not in the range"]),
         (
             ("run", "small.yaml", "--set", "space.learning_rat={uniform: [0, 1]}"),
             1,

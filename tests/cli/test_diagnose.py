@@ -59,7 +59,9 @@ def test_run_ends_with_how_many_trials_have_what(printed: str) -> None:
     assert counted["rate_too_high"] >= 3
     assert counted["rate_too_low"] >= 3
     (line,) = re.findall(
-        r"^Of 20 trials, those that are complete or diverged: .*$", printed, flags=re.MULTILINE
+        r"^Of 20 trials, those that are complete or failed as diverged: .*$",
+        printed,
+        flags=re.MULTILINE,
     )
     for kind, n in counted.items():
         assert f"{kind.replace('_', ' ')}: {n}" in line

@@ -1,66 +1,30 @@
-"""submit, watch, cancel, retry-failed, delete, export, dashboard, doctor: what they do."""
+"""submit, watch, cancel, retry-failed, delete, export: what they do."""
 
 from __future__ import annotations
 
-import sqlite3
+import os
 import subprocess
 import sys
 import threading
 import time
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import click
 import numpy as np
 import pytest
 import yaml
-from command_line import Hpsearch, say
+from command_line import Hpsearch
 from safetensors.numpy import load_file
-from sqlalchemy import Engine, event, select, update
-from training_cases import blobs
+from sqlalchemy import select, update
 
 import hpsearch as package
 from hpsearch.api import open_repository
-from hpsearch.cli.main import cli
 from hpsearch.coordinator.resources import checkpoint_folder
 from hpsearch.settings import checkpoint_root, database_url
-from hpsearch.storage.database import Database
 from hpsearch.storage.leases import Owner
 from hpsearch.storage.queue import Queue
 from hpsearch.storage.repository import Repository
-from hpsearch.storage.revisions import HEAD
 from hpsearch.storage.tables import Base, SearchRow, TrialRow
-
-SPEC = {
-    "name": "small",
-    "data": {"source": "npz", "path": "blobs.npz"},
-    "train": {"hidden_units": [8], "momentum": 0.5},
-    "space": {"learning_rate": {"log_uniform": [1e-3, 1e-1]}},
-    "stages": [{"name": "only", "trials": 4, "epochs": 2}],
-}
-
-
-@pytest.fixture
-def hpsearch(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Hpsearch:
-    """Runs a command in a folder with a spec and its data."""
-    data = blobs(num_train=120)
-    np.savez(tmp_path / "blobs.npz", x=data.x_train, y=data.y_train)
-    (tmp_path / "small.yaml").write_text(yaml.safe_dump(SPEC))
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("HPSEARCH_DATABASE_URL", raising=False)
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    return partial(say, capfd)
-
-
-@pytest.fixture
-def searched(hpsearch: Hpsearch) -> Repository:
-    """The database of a search that is complete."""
-    cli.main(["run", "small.yaml", "--ray", "none"], standalone_mode=False)
-    return open_repository()
-
 
 # submit
 
@@ -111,6 +75,37 @@ def test_a_search_whose_id_cannot_be_printed_is_submitted_and_told(hpsearch: Hps
         )
     assert ended.returncode == 1
     assert ended.stderr.startswith("Error: what hpsearch says must be written, but that fails (No ")
+
+
+def test_a_search_that_waits_says_since_when_and_for_what(hpsearch: Hpsearch) -> None:
+    hpsearch("submit", "small.yaml", "--priority", "3")
+    code, out, _ = hpsearch("status", "small")
+    since = f"{open_repository().find_search(1).created_at:%Y-%m-%d %H:%M:%S} UTC"
+    assert (code, out) == (
+        0,
+        f"small (id 1) waits for the service since {since}, with priority 3: `hpsearch serve` "
+        "takes it up\n",
+    )
+    hpsearch("cancel", "small")
+    assert "small (id 1) is cancelled" in hpsearch("status", "small")[1]
+    hpsearch("resume", "small", "--submit")
+    (*_, again) = open_repository().events(1)
+    assert f"since {again.created_at:%Y-%m-%d %H:%M:%S} UTC" in hpsearch("status", "small")[1]
+
+
+@pytest.mark.parametrize("command", [("run", "small.yaml"), ("resume", "1")])
+def test_what_was_submitted_is_not_taken_from_the_service(
+    hpsearch: Hpsearch, command: tuple[str, ...]
+) -> None:
+    hpsearch("submit", "small.yaml")
+    code, _, err = hpsearch(*command, "--ray", "none")
+    assert code == 1
+    assert "search small (id 1) was submitted to the service, which it is left to" in err
+    assert "`hpsearch watch 1`" in err
+    assert "`hpsearch cancel 1` first" in err
+    assert open_repository().find_search(1).state == "submitted"
+    hpsearch("cancel", "1")
+    assert hpsearch(*command, "--ray", "none")[0] == 0
 
 
 # resume --submit, cancel
@@ -284,119 +279,33 @@ def test_export_writes_the_best_network_with_its_configuration(
     assert written["data"]["source"] == "npz"
 
 
+def test_what_is_exported_may_be_read_by_whom_the_umask_lets(
+    hpsearch: Hpsearch, searched: Repository
+) -> None:
+    before = os.umask(0o027)
+    try:
+        hpsearch("export", "small", "-o", "best")
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in Path("best").iterdir()} == {0o640}
+
+
 def test_export_refuses_what_it_cannot(hpsearch: Hpsearch, searched: Repository) -> None:
     assert "has no number 99" in hpsearch("export", "small", "--trial", "99", "-o", "x")[2]
     Path("file").write_text("")
     code, _, err = hpsearch("export", "small", "-o", "file/below")
     assert code == 1
     assert "must be a folder that can be written" in err
+    assert "has no number -1" in hpsearch("export", "small", "--trial", "-1", "-o", "x")[2]
+    assert (
+        f"has no number {10**30}"
+        in hpsearch("export", "small", "--trial", str(10**30), "-o", "x")[2]
+    )
+    said = hpsearch("export", "small", "-o", "")
+    assert said == (
+        1,
+        "",
+        "Error: --output must be the path of a folder, but got '': give one, or . for this one\n",
+    )
     hpsearch("submit", "digits")
     assert "must have a complete trial" in hpsearch("export", "digits", "-o", "x")[2]
-
-
-# dashboard, doctor, serve
-
-
-@pytest.mark.parametrize("command", [("dashboard",), ("doctor",)])
-@pytest.mark.parametrize("address", ["http://127.0.0.1:9", "127.0.0.1:9", "ray://127.0.0.1:9"])
-def test_a_cluster_that_is_not_there_is_said_at_once_in_one_line(
-    hpsearch: Hpsearch, command: tuple[str, ...], address: str
-) -> None:
-    began_s = time.monotonic()
-    code, out, err = hpsearch(*command, "--ray", address)
-    assert code == 1
-    assert (out + err).count(f"the Ray cluster at {address} does not answer (") == 1
-    assert "Connection refused" in out + err
-    assert len((out + err).splitlines()) == (1 if command == ("dashboard",) else 3)
-    assert time.monotonic() - began_s < 15  # Ray alone takes 20 s and more
-
-
-@pytest.mark.parametrize("command", ["dashboard", "doctor", "serve"])
-@pytest.mark.parametrize(
-    "address", ["foo bar", "", "none", "local", "host", "host:0", "host:99999", "host:6379:1"]
-)
-def test_an_address_that_cannot_be_is_refused_at_once(
-    hpsearch: Hpsearch, command: str, address: str
-) -> None:
-    code, out, err = hpsearch(command, "--ray", address)
-    assert code == 1
-    assert "must be the HOST:PORT of a Ray cluster" in out + err
-    assert f"but got {address!r}" in out + err
-
-
-def test_the_doctor_finds_all_well_without_a_cluster(
-    hpsearch: Hpsearch, searched: Repository
-) -> None:
-    code, out, _ = hpsearch("doctor")
-    assert code == 0
-    lines = out.splitlines()
-    assert [line.split(":")[0] for line in lines] == ["ok   database", "ok   checkpoints"]
-    assert lines[0].endswith(f"has schema {HEAD}")
-
-
-def test_the_doctor_makes_nothing(hpsearch: Hpsearch, tmp_path: Path) -> None:
-    before = sorted(tmp_path.iterdir())
-    code, out, _ = hpsearch("doctor")
-    assert code == 0
-    assert "there is none at sqlite:///hpsearch.db yet: the first `hpsearch run` or" in out
-    assert "hpsearch-checkpoints is made when it is needed" in out
-    assert sorted(tmp_path.iterdir()) == before
-    Path("hpsearch.db").touch()
-    assert "has no tables yet" in hpsearch("doctor")[1]
-    assert Path("hpsearch.db").stat().st_size == 0
-
-
-def test_the_doctor_makes_no_tables(hpsearch: Hpsearch, postgresql_url: str) -> None:
-    assert "has no tables yet" in hpsearch("doctor", "--db", postgresql_url)[1]
-    assert Database(postgresql_url).is_empty()
-
-
-def test_the_doctor_finds_what_may_only_be_read(
-    hpsearch: Hpsearch, searched: Repository, postgresql_url: str
-) -> None:
-    @event.listens_for(Engine, "connect")
-    def only_read(connection: Any, _record: object) -> None:
-        if isinstance(connection, sqlite3.Connection):
-            connection.execute("PRAGMA query_only = ON")
-
-    try:
-        code, out, _ = hpsearch("doctor")
-    finally:
-        event.remove(Engine, "connect", only_read)
-    assert code == 1
-    assert "MEND database: the database sqlite:///" in out
-    assert "attempt to write a readonly database" in out
-    Database(postgresql_url).upgrade()
-    standby = f"{postgresql_url}&options=-cdefault_transaction_read_only%3Don"
-    code, out, _ = hpsearch("doctor", "--db", standby)
-    assert code == 1
-    assert "in a read-only transaction" in out
-
-
-def test_the_doctor_finds_a_damaged_file(hpsearch: Hpsearch, searched: Repository) -> None:
-    searched.database.close()
-    file = Path("hpsearch.db")
-    content = bytearray(file.read_bytes())
-    middle = len(content) // 2 // 4096 * 4096
-    content[middle : middle + 4096] = b"\xff" * 4096
-    file.write_bytes(content)
-    code, out, _ = hpsearch("doctor")
-    assert code == 1
-    assert "MEND database: the " in out
-    assert len(out.splitlines()) == 2
-
-
-def test_the_doctor_says_how_to_mend(hpsearch: Hpsearch, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HPSEARCH_CHECKPOINTS", "/proc/nothing")
-    monkeypatch.setenv("HPSEARCH_DATABASE_URL", "postgresql://me:secret@127.0.0.1:9/name")
-    code, out, _ = hpsearch("doctor")
-    assert code == 1
-    assert "MEND database: the database postgresql+psycopg://me:***@127.0.0.1:9/name" in out
-    assert "MEND checkpoints: checkpoints must be written to '/proc/nothing'" in out
-    assert "secret" not in out
-
-
-def test_serve_refuses_a_database_that_it_cannot_use(hpsearch: Hpsearch) -> None:
-    code, _, err = hpsearch("serve", "--db", "sqlite:////nowhere/x.db", "--ray", "auto")
-    assert code == 1
-    assert "the folder of a SQLite database must exist" in err

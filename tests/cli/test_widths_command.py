@@ -167,6 +167,7 @@ def test_one_that_diverged_among_pruned_ones_is_not_the_reason(hpsearch: Hpsearc
     states = package.connect().trials("sizes")["state"].value_counts()
     assert states.to_dict() == {"pruned": 1, "failed": 1}
     assert "none of the 2 trials was trained to its end, for 1 were pruned" in err
+    assert "1 pruned, 1 failed (1 diverged); " in err  # the state, and why
 
 
 def test_trials_that_only_pruned_ones_continue_are_counted_by_state(hpsearch: Hpsearch) -> None:

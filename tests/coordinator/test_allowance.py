@@ -14,7 +14,7 @@ from hpsearch.coordinator.allowance import AllFail, carried_out_s
 from hpsearch.coordinator.view import SearchView
 from hpsearch.executors.simulated import SimulatedExecutor
 from hpsearch.storage.database import Database
-from hpsearch.storage.records import FINISHED, EventRecord
+from hpsearch.storage.records import BEGUN, FINISHED, EventRecord
 from hpsearch.storage.repository import Repository
 
 ONE_STAGE = [{"name": "only", "trials": 24, "epochs": 4}]
@@ -125,9 +125,9 @@ def log(*lines: tuple[str, float]) -> list[EventRecord]:
 def test_the_time_of_earlier_runs_is_read_from_the_log() -> None:
     events = log(
         *(("submitted", 0), ("acquired", 10), ("regrouped", 15), ("released", 20)),
-        *(("submitted", 50), ("begun", 60)),
+        *(("submitted", 50), (BEGUN, 60)),
         *(("acquired", 100), ("trouble", 130)),  # and died
-        ("begun", 900),
+        (BEGUN, 900),
         ("acquired", 1000),  # the one that asks
     )
     assert carried_out_s(events) == 10 + 30
@@ -143,7 +143,8 @@ def test_a_search_in_which_everything_fails_is_ended_with_the_commonest_error(
         coordinate(repository, a_search(stages=ONE_STAGE, max_failures=3), executor)
     said = str(ended.value)
     assert said.startswith("max_failures is 3, and 3 trials failed and none came to an end; 3 of ")
-    assert "hpsearch retry-failed 1" in said
+    url = repository.database.url
+    assert said.endswith(f"try them again with `hpsearch retry-failed 1 --db {url}`")
     failed = [t for t in repository.load(1)[1] if t.state == "failed"]
     assert len(failed) == 3
 

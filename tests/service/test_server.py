@@ -275,14 +275,14 @@ def test_turns_follow_the_clock_of_the_database(
         served.submit()
     served.jobs.num_cpus = 1
     served.turn()
-    given, running = set(), served.queue.running
-    for turn in range(3):
-        then = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=turn * server_module.TURN_S)
-        monkeypatch.setattr(
-            served.queue, "running", lambda: [replace(search, seen_at=then) for search in running()]
-        )
+    given, running, now = set(), served.queue.running, datetime(2026, 1, 1, tzinfo=UTC)
+    monkeypatch.setattr(
+        served.queue, "running", lambda: [replace(search, seen_at=now) for search in running()]
+    )
+    for _ in range(3):
         served.server._share(served.jobs.capacity())
         given |= {search.id for search in running() if search.workers}
+        now += timedelta(seconds=server_module.TURN_S)
     assert len(given) == 3
 
 

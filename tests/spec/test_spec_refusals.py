@@ -106,10 +106,20 @@ CASES: dict[str, tuple[dict[str, Any], str, str]] = {
     ),
     # resources, budget
     "workers": ({"resources": {"workers": 0}}, "resources.workers", "must be auto or an integer"),
-    "no epochs": ({"budget": {"epochs": 0}}, "budget.epochs", "an integer >= 1"),
-    "no time": ({"budget": {"wall_time": "0h"}}, "budget.wall_time", "a time > 0 in seconds"),
+    "no epochs": ({"budget": {"epochs": 0}}, "budget.epochs", "an integer in [1, 1e+12]"),
+    "no time": (
+        {"budget": {"wall_time": "0h"}},
+        "budget.wall_time",
+        "a time > 0 and <= 3650d, in seconds",
+    ),
     "a time in words": ({"budget": {"wall_time": "an hour"}}, "budget.wall_time", "as in 90m"),
-    "no gpu hours": ({"budget": {"gpu_hours": 0}}, "budget.gpu_hours", "a number > 0"),
+    "no gpu hours": ({"budget": {"gpu_hours": 0}}, "budget.gpu_hours", "a number in (0, 1e+09]"),
+    "an endless time": ({"budget": {"wall_time": f"{10**400}d"}}, "budget.wall_time", "<= 3650d"),
+    "a time of centuries": ({"budget": {"wall_time": "3651d"}}, "budget.wall_time", "<= 3650d"),
+    "a time in other digits": ({"budget": {"wall_time": "٣h"}}, "budget.wall_time", "as in 90m"),
+    "epochs without end": ({"budget": {"epochs": 10**13}}, "budget.epochs", "in [1, 1e+12]"),
+    "trials without end": ({"budget": {"trials": 10**10}}, "budget.trials", "in [1, 1e+09]"),
+    "gpu hours without end": ({"budget": {"gpu_hours": 1e10}}, "budget.gpu_hours", "1e+09]"),
     "no failures": ({"max_failures": 0}, "max_failures", "an integer >= 1"),
     # parameters
     "space empty": ({"space": {}}, "space", "must have at least one parameter"),

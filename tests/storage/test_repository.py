@@ -72,7 +72,8 @@ def test_a_trial_is_found_by_its_search_and_number(database: Database) -> None:
     one, other = begin(database), begin(database)
     assert one.repository.find_trial(one.search.id, 2) == one.trials[2]
     assert one.repository.find_trial(other.search.id, 2) == other.trials[2]
-    assert one.repository.find_trial(one.search.id, 4) is None
+    for number in (4, -1, 10**30):
+        assert one.repository.find_trial(one.search.id, number) is None
 
 
 def test_an_unknown_search_is_told_with_the_closest_name(database: Database) -> None:

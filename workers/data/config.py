@@ -84,7 +84,7 @@ class DataConfig:
         if self.source not in EMBEDDED and not self.path:
             raise DataError(
                 f"source {self.source} needs a path, but none was given; "
-                "set data.path to its file or folder",
+                "set data.path to its file or folder, as --set data.path=PATH does",
                 "path",
             )
         if self.target is not None and self.source not in TABLES:
