@@ -24,7 +24,7 @@ from hpsearch.storage.provenance import Provenance
 from hpsearch.storage.queue import Queue
 from hpsearch.storage.repository import Repository
 
-PATIENCE_S = 240.0
+PATIENCE_S = 600.0
 WORKER = "worker"
 PARTS = (WORKER, "job", "server", "node", "cluster")
 FURTHER = 60  # writes that a search makes between two deaths: it is under way again
@@ -66,10 +66,17 @@ class Lab:
             self.start_node(name)
 
     def start_node(self, name: str) -> None:
-        end_s = time.monotonic() + PATIENCE_S
-        while not _listens(self._port) and time.monotonic() < end_s:
-            time.sleep(0.2)  # a node waits for its head not for long
-        self._ray(name, "--address", f"127.0.0.1:{self._port}", "--num-cpus", 1)
+        """Until it is there: two that join a head of this host at once fail."""
+        self.wait_until(lambda: _listens(self._port))
+        joins = ("--address", f"127.0.0.1:{self._port}", "--num-cpus", 1)
+        self._ray(name, *joins)
+
+        def is_there() -> bool:
+            if self.processes[name].poll() is not None:
+                self._ray(name, *joins)
+            return "Ray runtime started" in self.log(name)
+
+        self.wait_until(is_there)
 
     def start_server(self) -> None:
         address = f"http://127.0.0.1:{self._dashboard}"
@@ -135,7 +142,8 @@ class Lab:
         self._begin(name, [ray, "start", "--block", *map(str, (*options, *agent))])
 
     def _begin(self, name: str, command: list[str]) -> None:
-        with (self._folder / f"{name}.log").open("ab") as log:
+        mode = "ab" if name == "server" else "wb"
+        with (self._folder / f"{name}.log").open(mode) as log:
             self.processes[name] = subprocess.Popen(
                 command, env=self._environment, stdout=log, stderr=log, start_new_session=True
             )
