@@ -1,10 +1,10 @@
 """The service for an hour, with everything killed, cut and cancelled: nothing lost, nothing grows.
 
-Run as ``python benchmarks/soak.py [--minutes 60] [--every 10] [--sqlite]``. Small searches of digits
-are submitted to two servers on a Ray cluster; at random moments searches are cancelled, resumed,
-retried and deleted, and SIGKILL ends their processes, their workers and a server; connections to
-PostgreSQL are cut, and it is stopped and started. Then all is left alone. What was not cancelled or
-deleted must come to its end, with the very table of a search that nobody disturbed.
+Run as ``python benchmarks/soak.py [--minutes 60] [--every 10] [--sqlite]``. Small searches of
+digits are submitted to two servers on a Ray cluster; at random moments searches are cancelled,
+resumed, retried and deleted, and SIGKILL ends their processes, their workers and a server;
+connections to PostgreSQL are cut, and it is stopped and started. Then all is left alone. What was
+not cancelled or deleted must come to its end, with the very table of an undisturbed search.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from typing import Any
 from click.testing import CliRunner
 from lab import Lab, a_lab
 from record import print_head, print_others, verdict
+from soundness import left_over, not_complete, other_tables
 from vitals import Sample, growth, look
 
-from hpsearch.analysis.frames import Frames
 from hpsearch.cli.main import cli
 from hpsearch.coordinator.patience import patiently
 from hpsearch.spec import load
@@ -116,10 +116,10 @@ class Soak:
 
     def resume_failed(self) -> list[str]:
         """Give those back to the service that it gave up, as a person would; their messages."""
-        failed = [record for record in self.records() if record.state == "failed"]
-        for record in failed:
+        left = [record for record in self.records() if record.state in ("failed", "stopped")]
+        for record in left:
             self._queue.submit_again(record.id)
-        return [str(record.message) for record in failed]
+        return [str(record.message) for record in left]
 
     def records(self) -> list[SearchRecord]:
         """All that are stored; waits while the database is away."""
@@ -169,7 +169,11 @@ class Soak:
 
     def _retry(self) -> bool:
         record = self._one(*ENDED)
-        return record is not None and self._queue.retry_failed(record.id) > 0
+        if record is None or not self._queue.retry_failed(record.id):
+            return False
+        self._queue.submit_again(record.id)
+        self.cancelled.discard(record.id)
+        return True
 
     def _delete(self) -> bool:
         ended = [record for record in self.records() if record.state in ENDED]
@@ -223,8 +227,10 @@ def main() -> None:
         given_up = soak.resume_failed()
         has_settled = soak.settle()
         broken = [] if has_settled else ["some searches have not ended"]
-        broken += [*_not_complete(soak), *_other_tables(soak), *_left_over(lab)]
         records = soak.records()
+        broken += not_complete(records, soak.cancelled)
+        broken += other_tables(soak.repository, records, soak.undisturbed)
+        broken += left_over(lab)
     what = "SQLite" if given.sqlite else "PostgreSQL"
     states = Counter(record.state for record in records)
     print(f"{given.minutes:g} minutes on {what}: {_said(soak.done)}; at the end {_said(states)}")
@@ -239,59 +245,13 @@ def _said(counted: Counter[str]) -> str:
     return ", ".join(f"{what.replace('_', ' ')} {count}" for what, count in counted.most_common())
 
 
-def _not_complete(soak: Soak) -> list[str]:
-    return [
-        f"search {r.id} must be complete, but is {r.state}: {r.message}"
-        for r in soak.records()
-        if r.state != "complete" and r.id not in soak.cancelled
-    ]
-
-
-def _other_tables(soak: Soak) -> list[str]:
-    """Searches whose results are not those of the undisturbed search of their seed."""
-    records = soak.records()
-    expected = {r.name: table(soak.repository, r.id) for r in records if r.id in soak.undisturbed}
-    complete = [r for r in records if r.state == "complete" and r.id not in soak.undisturbed]
-    compared = [record for record in complete if not _lost_trials(soak.repository, record.id)]
-    other = [r for r in compared if table(soak.repository, r.id) != expected[r.name]]
-    said = verdict(f"{len(compared)}", reached=not other)
-    print(f"tables as those of an undisturbed search: {len(compared) - len(other)}{said}")
-    return [f"search {r.id} ({r.name}) has another table" for r in other]
-
-
-def _lost_trials(repository: Repository, search_id: int) -> bool:
-    """Whether a trial was given up, its worker killed three times: what followed did without it."""
-    return any("(worker_lost)" in str(event.data) for event in repository.events(search_id))
-
-
-def table(repository: Repository, search_id: int) -> list[tuple[object, ...]]:
-    """All that a search found out, without times."""
-    trials = repository.load(search_id)[1]
-    numbers = {trial.id: trial.number for trial in trials}
-    curves = Frames(repository).curves(search_id).drop(columns=["seconds"])
-    curves["trial"] = curves["trial"].map(numbers)
-    rows = curves.sort_values(["trial", "epoch"]).map(repr)  # nan is not nan
-    ended = ((t.number, t.params, t.state, t.value, t.best_epoch, t.epochs) for t in trials)
-    return [*ended, *map(tuple, rows.values.tolist())]
-
-
-def _left_over(lab: Lab) -> list[str]:
-    """Workers that nobody needs, and errors that nobody foresaw."""
-    end_s = time.monotonic() + LOOK_S
-    while lab.workers() and time.monotonic() < end_s:
-        time.sleep(1)
-    workers = [f"a worker is left: {process.cmdline()}" for process in lab.workers()]
-    logs = {"hpsearch serve": lab.log("serve"), **lab.logs_of_jobs()}
-    said = [f"{name} raised:\n{log[-2000:]}" for name, log in logs.items() if "Traceback" in log]
-    return workers + said
-
-
 def print_growth(soak: Soak) -> None:
-    """A line a figure."""
+    """A line a figure; rows are as many as the searches that nobody deleted have."""
     for name in soak.samples[0]:
         values = [sample.get(name, 0.0) for sample in soak.samples]
         found = growth(soak.hours, values)
         said = verdict("no growth without bound", reached=not found.is_unbounded)
+        said = "" if name == "database: rows" else said
         print(f"{name}: {values[0]:.1f} at first, {values[-1]:.1f} at last, {found}{said}")
 
 
