@@ -86,11 +86,15 @@ class Lab:
             connection.execute(CUT)
 
     def restart_database(self, rest_s: float) -> None:
-        """Stop it, and start it some seconds later."""
+        """Stop it, and start it some seconds later, however long a busy machine takes for that."""
         assert self.postgresql is not None
         self.postgresql.stop()
-        time.sleep(rest_s)
-        self.postgresql.start()
+        is_up = False
+        while not is_up:
+            time.sleep(rest_s)
+            with suppress(subprocess.SubprocessError):
+                self.postgresql.start()
+                is_up = True
 
     def log(self, name: str) -> str:
         """What all processes of that name have said."""
