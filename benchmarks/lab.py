@@ -28,6 +28,7 @@ from hpsearch.settings import CHECKPOINTS_VARIABLE, DATABASE_VARIABLE
 CUT = """SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
          WHERE datname = current_database() AND pid <> pg_backend_pid()"""
 STORE_BYTES = 200_000_000  # of Ray's object store: Reports are small
+START_S = 300.0
 NOT_WORKERS = "IDLE", "JobSupervisor", "Agent"
 
 
@@ -121,8 +122,16 @@ class Lab:
         folder = ["--temp-dir", str(self.ray_folder)]
         return ["start", "--head", "--num-cpus", "0", *folder, *ports, *_of_any_node()]
 
+    def _await_head(self) -> None:
+        """A node that asks before the head is all there does not ask again."""
+        end_s = time.monotonic() + START_S
+        while "Ray runtime started" not in self.log("ray"):
+            if time.monotonic() > end_s:
+                sys.exit(f"Ray did not start within {START_S:g} s:\n{self.log('ray')}")
+            time.sleep(0.2)
+
     def _node(self) -> list[str]:
-        _await_port(self._address)
+        self._await_head()
         return ["start", "--address", self._address, "--num-cpus", "2", *_of_any_node()]
 
     def _start(self, name: str, *command: str) -> subprocess.Popen[bytes]:
@@ -188,15 +197,3 @@ def _free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-def _await_port(address: str, patience_s: float = 60.0) -> None:
-    host, _, port = address.rpartition(":")
-    end_s = time.monotonic() + patience_s
-    while True:
-        try:
-            return socket.create_connection((host, int(port)), 1.0).close()
-        except OSError:
-            if time.monotonic() > end_s:
-                raise
-            time.sleep(0.2)

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+import psycopg
 from click.testing import CliRunner
 from lab import Lab, a_lab
 from record import print_head, print_others, verdict
@@ -100,7 +101,7 @@ class Soak:
             for act in (self._fill, self._disturb, self.look):
                 try:
                     act()
-                except DatabaseAway:
+                except (DatabaseAway, psycopg.OperationalError):
                     self.done["not done, the database was away"] += 1
                 except StorageError:  # it ended, or was claimed, between two looks
                     self.done["refused"] += 1
