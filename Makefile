@@ -49,11 +49,13 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/parts.py
 	$(BIN)/python benchmarks/searches.py $(DATA)
 	$(BIN)/python benchmarks/coordinator.py
+	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/reading.py
 
-# The long suites: the faults of `make test`, many more times.
+# The long suites: the faults of `make test`, many more times, and an hour of them on the service.
 soak: $(INSTALLED)
 	$(BIN)/python -m pytest -m slow
+	$(BIN)/python benchmarks/soak.py
 
 clean:
 	rm -rf $(VENV) build *.egg-info

@@ -8,6 +8,7 @@ import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
 import optuna
 import pytest
 import torch
@@ -19,6 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from hpsearch.spec import load
 from workers.config import TrainConfig
 from workers.config.combination import DataShape
+from workers.messages import Member, TrialGroup
 from workers.training.models import build_model
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
@@ -27,10 +29,13 @@ sys.path.append(str(BENCHMARKS))
 import contestants  # noqa: E402 - the folder is no package
 import judging  # noqa: E402
 import limit  # noqa: E402
+import overhead  # noqa: E402
 import peers  # noqa: E402
 import plain  # noqa: E402
 import record  # noqa: E402
 import scaling  # noqa: E402
+import soak  # noqa: E402
+import vitals  # noqa: E402
 
 PARAMS = [
     {"learning_rate": 0.05, "weight_decay": 1e-4, "batch_size": 32, "optimizer": "sgd"},
@@ -170,6 +175,47 @@ def test_a_curve_is_not_taken_for_a_line() -> None:
     points = [scaling.Point(trials=n, seconds=1 + n**1.5, mib=0) for n in scaling.NUM_TRIALS]
     assert scaling.fit(points)[2] > 0.1
     assert scaling.slope(*points[2:]) > scaling.TIME_TARGET * scaling.slope(*points[1:3])
+
+
+def test_the_simulated_worker_and_ray_tunes_trainable_train_the_same_trial() -> None:
+    config = TrainConfig(learning_rate=0.003)
+    member = Member(trial=0, seed=5, config=config)
+    group = TrialGroup(name="one", members=(member,), order_seed=0, start_epoch=0, end_epoch=4)
+    reports = list(overhead.SimulatedWorker().train(group))
+    trainable = overhead.Trainable({"params": {"learning_rate": 0.003, "seed": 5}})
+    results = [trainable.train() for _ in range(4)]
+    assert [report.epoch for report in reports] == [1, 2, 3, 4]
+    curve = [result["val_accuracy"] for result in results]
+    assert curve == [report.metrics["val_accuracy"][0] for report in reports]
+    assert results[-1]["best"] == max(curve)
+
+
+def test_the_searches_of_the_soak_are_good() -> None:
+    search = load({**soak.SPEC, "name": "soak"})
+    assert search.resources.width != "auto", "or tables would not be equal"
+
+
+@given(
+    slope=st.floats(-50, 50),
+    seed=st.integers(0, 2**32 - 1),
+    spread=st.floats(0.01, 2),
+)
+def test_growth_is_seen_through_noise_and_noise_is_no_growth(
+    slope: float, seed: int, spread: float
+) -> None:
+    hours = np.linspace(0, 1, 120)
+    noise = np.random.default_rng(seed).normal(0, spread, 120)
+    found = vitals.growth(list(hours), list(100 + slope * hours + noise))
+    assert abs(found.an_hour - slope) < 6 * found.error
+    if slope > 40:
+        assert found.is_unbounded
+    if slope < 5:
+        assert not found.is_unbounded
+
+
+def test_what_grew_at_first_alone_is_bounded() -> None:
+    hours = np.linspace(0, 1, 120)
+    assert not vitals.growth(list(hours), list(np.minimum(hours, 0.4) * 1000)).is_unbounded
 
 
 def _contest(tool: str, folder: Path) -> dict[str, object]:
