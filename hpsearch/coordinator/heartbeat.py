@@ -7,14 +7,17 @@ workers.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from hpsearch.coordinator.patience import patiently
 from hpsearch.storage.errors import LeaseLost, StorageError
 from hpsearch.storage.leases import TTL, Lease, Orders
 from hpsearch.storage.repository import Repository
 
+LOG = logging.getLogger("hpsearch.search")
 EVERY_S = TTL.total_seconds() / 10  # a search that is cancelled ends soon after
 
 
@@ -38,7 +41,7 @@ def heartbeat(repository: Repository, lease: Lease) -> Iterator[Callable[[], Ord
 class _Heart:
     def __init__(self, repository: Repository, lease: Lease) -> None:
         self._repository, self._lease = repository, lease
-        self._orders = repository.renew(lease)
+        self._orders = patiently(lambda: repository.renew(lease), LOG.warning)
         self._lost: LeaseLost | None = None
         self.ended = threading.Event()
 

@@ -47,8 +47,9 @@ def carry_out(search_id: int, token: int, db: str | None = None) -> None:
     """
     url = database_url(db)
     repository = Repository(Database(url))
-    record = repository.find_search(search_id)
-    lease = repository.take_over(search_id, token, Owner.current())
+    record = patiently(lambda: repository.find_search(search_id), LOG.warning)
+    owner = Owner.current()
+    lease = patiently(lambda: repository.take_over(search_id, token, owner), LOG.warning)
     title = f"{record.name} (search {record.id})"
     with (
         connecting(CLUSTER, record.name) as connected,
@@ -56,7 +57,7 @@ def carry_out(search_id: int, token: int, db: str | None = None) -> None:
     ):
         dataset = load_data(record.spec)
         folder = prepared_folder(checkpoint_root(url), record)
-        check_same_data(repository, lease, dataset)
+        patiently(lambda: check_same_data(repository, lease, dataset), LOG.warning)
         num_workers = _allotted(orders, record)
         cluster, resources = connected(), record.spec.resources
         with closing(
@@ -68,7 +69,8 @@ def carry_out(search_id: int, token: int, db: str | None = None) -> None:
                 teller.observe(event)
                 metrics.observe(event)
 
-            Coordinator(repository, lease, record, executor, folder, observe, orders=orders).run()
+            given = repository, lease, record, executor, folder, observe
+            patiently(lambda: Coordinator(*given, orders=orders), LOG.warning).run()
 
 
 @contextmanager

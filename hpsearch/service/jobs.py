@@ -20,7 +20,8 @@ from ray.util.state import list_nodes
 
 from hpsearch.errors import HpsearchError
 from hpsearch.service.addresses import check_address, probe
-from hpsearch.storage.queue import Claim
+from hpsearch.storage.leases import Lease
+from hpsearch.storage.queue import Claim, Running
 
 MOST_NODES = 10_000
 
@@ -73,6 +74,23 @@ def prefer(address: str) -> None:
         os.environ["RAY_ADDRESS"] = address
 
 
+def job_name(lease: Lease) -> str:
+    """What to call the job that is to take a search over from ``lease``.
+
+    Another database on the same cluster may have a search of that id and token.
+    """
+    return f"{_beginning(lease.search_id, lease.token)}{uuid4().hex[:8]}"
+
+
+def is_starting(search: Running) -> bool:
+    """Whether the search has a job that has not taken it over: its token is still that one."""
+    return search.job is not None and search.job.startswith(_beginning(search.id, search.token))
+
+
+def _beginning(search_id: int, token: int) -> str:
+    return f"hpsearch-{search_id}-{token}-"
+
+
 class RayJobs:
     """Jobs of the cluster whose dashboard is at ``address``, as in http://127.0.0.1:8265."""
 
@@ -82,9 +100,7 @@ class RayJobs:
         prefer(address)
 
     def submit(self, claim: Claim) -> str:
-        lease = claim.lease
-        # Another database on this cluster may have a search of that id and token.
-        job = f"hpsearch-{lease.search_id}-{lease.token}-{uuid4().hex[:8]}"
+        lease, job = claim.lease, job_name(claim.lease)
         command = [sys.executable, "-m", "hpsearch", "carry-out"]
         entrypoint = shlex.join([*command, str(lease.search_id), str(lease.token)])
         with _reaching(self._address) as client:

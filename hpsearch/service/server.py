@@ -12,7 +12,7 @@ from contextlib import suppress
 from datetime import datetime
 
 from hpsearch.executors.pool import pool
-from hpsearch.service.jobs import Capacity, ClusterAway, Jobs
+from hpsearch.service.jobs import Capacity, ClusterAway, Jobs, is_starting
 from hpsearch.service.shares import Demand, shares
 from hpsearch.settings import MOST_SEARCHES
 from hpsearch.spec.search import Resources
@@ -38,6 +38,7 @@ class Server:
         self._owner, self._bell = Owner.current(), Bell(queue.database)
         self._starting: dict[str, Lease] = {}  # by job: those that have not taken over yet
         self._stopped: set[str] = set()
+        self._told_empty = False
 
     def run(self, wait_s: float = 1.0) -> None:
         """Serve until this process is stopped; what is out of reach is waited for."""
@@ -70,9 +71,18 @@ class Server:
         self._keep_starting()
         for search in self._queue.running():
             self._look_after(search)
-        while self._claim():
+        self._keep_starting()
+        while self._has_place(capacity) and self._claim():
             self._keep_starting()
         self._share(capacity)
+
+    def _has_place(self, capacity: Capacity) -> bool:
+        """Whether there is anything for workers; that there is not is told once."""
+        is_empty = not (capacity.num_cpus or capacity.num_gpus)
+        if is_empty and not self._told_empty:
+            LOG.warning("the cluster has neither CPUs nor GPUs for workers: nodes must join it")
+        self._told_empty = is_empty
+        return not is_empty
 
     def _keep_starting(self) -> None:
         """Hold the leases that are meant for jobs, until those have started and take over."""
@@ -93,6 +103,9 @@ class Server:
         is_ours = search.owner == self._owner
         if search.job is not None and (why := self._jobs.why_ended(search.job)):
             return why
+        if search.job is not None and is_starting(search):  # for whoever meant it for its job
+            self._starting[search.job] = self._lease(search)
+            return None
         if search.owner is not None and not is_ours and search.owner.is_dead():
             return f"{search.owner} has died"
         if search.has_expired and search.cancel_age_s is not None:
@@ -101,12 +114,15 @@ class Server:
 
     def _give_back(self, search: Running, why: str) -> None:
         """For another job to go on with, unless it was cancelled."""
-        lease = Lease(search_id=search.id, token=search.token, owner=self._owner)
         try:
-            self._repository.release(lease, "submitted", why)
+            self._repository.release(self._lease(search), "submitted", why)
         except LeaseLost:
             return  # it lives, or somebody was faster
         LOG.warning("%s: %s", search.name, why, extra={"search": search.id})
+
+    def _lease(self, search: Running) -> Lease:
+        """The one that whoever has the search has, here to keep or to end it."""
+        return Lease(search_id=search.id, token=search.token, owner=self._owner)
 
     def _stop(self, job: str) -> None:
         if job not in self._stopped:

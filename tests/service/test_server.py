@@ -10,7 +10,7 @@ from sqlalchemy import update
 from stored_searches import ELSEWHERE, PROVENANCE, a_report, a_spec, a_stage, a_trial
 
 from hpsearch.service import server as server_module
-from hpsearch.service.jobs import Capacity, ClusterAway
+from hpsearch.service.jobs import Capacity, ClusterAway, job_name
 from hpsearch.service.server import Server
 from hpsearch.settings import MOST_SEARCHES
 from hpsearch.spec.search import Resources
@@ -35,7 +35,7 @@ class FakeJobs:
 
     def submit(self, claim: Claim) -> str:
         self._reach()
-        job = f"job-{claim.lease.search_id}-{claim.lease.token}"
+        job = job_name(claim.lease)
         self.claims[job] = claim
         return job
 
@@ -107,6 +107,44 @@ def test_no_more_run_side_by_side_than_may(database: Database) -> None:
     served.repository.release(served.take_over(), "complete")
     served.turn()
     assert len(served.jobs.claims) == 3
+
+
+def test_a_job_that_starts_outlives_the_server_that_began_it(served: Served) -> None:
+    served.submit()
+    served.server._owner = DEAD
+    served.turn()
+    other = Server(served.queue, served.jobs)
+    for _ in range(2):
+        served.expire()  # as if it took longer than a lease lasts
+        other.turn()
+        assert len(served.jobs.claims) == 1, "it was begun again beside the job that starts"
+        other._keep_starting()
+        assert not served.queue.running()[0].has_expired
+    assert served.take_over().token == 2
+
+
+def test_what_a_server_claimed_and_died_before_it_had_a_job_is_begun_by_another(
+    served: Served,
+) -> None:
+    search_id = served.submit()
+    assert served.queue.claim(DEAD, MOST_SEARCHES) is not None
+    served.turn()
+    assert [claim.lease.search_id for claim in served.jobs.claims.values()] == [search_id]
+
+
+def test_a_cluster_without_workers_begins_nothing_and_is_told_of_once(
+    served: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    search_id, served.jobs.num_cpus = served.submit(), 0
+    for _ in range(3):
+        served.turn()
+    assert served.state(search_id) == "submitted"
+    assert [record.message for record in caplog.records if "neither CPUs" in record.message] == [
+        "the cluster has neither CPUs nor GPUs for workers: nodes must join it"
+    ]
+    served.jobs.num_cpus = 1
+    served.turn()
+    assert served.state(search_id) == "running"
 
 
 def test_a_lease_is_held_for_a_job_until_it_takes_over(served: Served) -> None:

@@ -85,7 +85,7 @@ class Lab:
     def kill(self, part: str, search_id: int) -> None:
         """SIGKILL for a part, and then what an operator or its supervisor would start again."""
         if part == WORKER:
-            os.kill(self._workers(search_id)[0].pid, signal.SIGKILL)
+            os.kill(self._workers()[0].pid, signal.SIGKILL)
         elif part == "job":
             os.kill(self._job(search_id), signal.SIGKILL)
         elif part == "server":
@@ -101,7 +101,7 @@ class Lab:
 
     def can_kill(self, part: str, search_id: int) -> bool:
         if part == WORKER:
-            return bool(self._workers(search_id))
+            return bool(self._workers())
         return part != "job" or self._job(search_id) != 0
 
     def submit(self, data: Path) -> int:
@@ -124,10 +124,11 @@ class Lab:
             kill_tree(process)
         self.repository.database.close()
 
-    def _workers(self, search_id: int) -> list[psutil.Process]:
-        mine = f"killed (search {search_id}) worker"
+    def _workers(self) -> list[psutil.Process]:
+        """Those of the search, whose title is their name or that of the group that they train."""
         processes = (self.processes[name] for name in ("node", "other-node"))
-        return [child for node in processes for child in _family(node) if mine in _title(child)]
+        family = (child for node in processes for child in _family(node))
+        return [child for child in family if _title(child).startswith("ray::killed")]
 
     def _job(self, search_id: int) -> int:
         """The process that carries the search out, 0 where none has taken it over."""
