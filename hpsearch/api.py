@@ -208,7 +208,7 @@ def check(
         backend = ready()
     title = f"{search.name} (checks)"
     with closing(backend), closing(backend.executor(dataset, title)) as executor:
-        results = tuple(checked(executor, search, found))
+        results = tuple(checked(executor, search, executor.num_slots, found))
         return Checked(search=search, results=results, num_workers=executor.num_slots)
 
 

@@ -45,13 +45,14 @@ class ChecksFailed(HpsearchError):
 
 
 def checked(
-    executor: Executor, search: Search, warm_starts: WarmStarts = NONE_FOUND
+    executor: Executor, search: Search, num_slots: int, warm_starts: WarmStarts = NONE_FOUND
 ) -> list[CheckResult]:
     """What the checks of ``search`` find on ``executor``, and which branches they leave out.
 
+    The search's groups are packed for ``num_slots`` workers.
     ``warm_starts`` are the checkpoints that were found of those that the search names.
     """
-    found = executor.check(check_plan(search, executor.num_slots, warm_starts))
+    found = executor.check(check_plan(search, num_slots, warm_starts))
     branches = search.space.branches()
     out = [branch.key for branch in branches[MOST_PROBES:]]
     if out:

@@ -20,6 +20,7 @@ from hpsearch.storage.leases import Lease
 from hpsearch.storage.records import (
     CHECK_KIND,
     FINISHED,
+    PACKED_FOR,
     FailureKind,
     GroupRecord,
     NewDiagnosis,
@@ -66,6 +67,19 @@ class Ledger:
     @property
     def _prunes(self) -> bool:
         return any(stage.pruner is not None for stage in self.view.search.spec.stages)
+
+    def packed_for(self, num_slots: int) -> int:
+        """For how many workers groups are packed: the most that the search has seen by now.
+
+        What is packed must not depend on which of them are dead, or busy with other searches.
+        """
+        search_id = self.view.search.id
+        events = self.read(lambda: self.repository.events(search_id))
+        known = max((e.data["workers"] for e in events if e.kind == PACKED_FOR), default=0)
+        if num_slots > known:
+            data = {"workers": num_slots}
+            self._written(lambda: self.repository.add_event(self._lease, PACKED_FOR, data))
+        return max(known, num_slots)
 
     def open_stage(self, new: NewStage, trials: Sequence[NewTrial]) -> list[TrialRecord]:
         """Store a stage and the trials that it starts with."""

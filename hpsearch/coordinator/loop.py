@@ -76,6 +76,7 @@ class Coordinator:
         self._asker, self._trouble = Asker(self._view), Trouble(self._ledger)
         self._queue = self._in_order(self._view.unfinished_groups())
         self._running: set[int] = set()
+        self._packed_for = self._ledger.packed_for(executor.most_slots)
 
     def run(self) -> SearchView:
         """Train until the search is complete; give its records. The lease is left to the caller.
@@ -263,7 +264,7 @@ class Coordinator:
 
     def _check(self) -> None:
         """Make the checks, store them, and close the stage; ChecksFailed if one failed."""
-        results = checked(self._executor, self._spec, self._look_up_warm_starts())
+        results = checked(self._executor, self._spec, self._packed_for, self._look_up_warm_starts())
         broken = [] if self._force else failed(results)
         self._ledger.store_checks(diagnoses(results, self._view.stages[-1].id), not broken)
         self._observe(Checked(view=self._view, results=tuple(results)))
@@ -275,7 +276,7 @@ class Coordinator:
             trials,
             self._spec.train,
             first_group=self._view.next_group,
-            num_slots=max(1, self._executor.num_slots),
+            num_slots=self._packed_for,
             rows=partial(self._rows, speeds or self._view.speeds),
             rows_per_trial=self._spec.data.rows_per_trial,
             budgets=self._view.budgets,

@@ -68,6 +68,11 @@ class Executor(Protocol):
     def num_slots(self) -> int: ...
 
     @property
+    def most_slots(self) -> int:
+        """How many it can run at once at most, with all the workers that there is room for."""
+        ...
+
+    @property
     def device(self) -> str:
         """What a worker trains on, in words, as speeds are stored by it."""
         ...

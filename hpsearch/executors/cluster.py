@@ -60,13 +60,19 @@ def connect(address: str, title: str) -> Cluster:
             )
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise _no_cluster(address, str(error).strip().splitlines()[0]) from error
-    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]  # Ray's
+    num_cpus, num_gpus = cpus_and_gpus()
     return Cluster(
         dashboard=f"http://{context.dashboard_url}" if context.dashboard_url else None,
-        num_cpus=int(resources.get("CPU", 1)),
-        num_gpus=int(resources.get("GPU", 0)),
+        num_cpus=num_cpus,
+        num_gpus=num_gpus,
         is_own=is_own,
     )
+
+
+def cpus_and_gpus() -> tuple[int, int]:
+    """How many the cluster has now, busy or not."""
+    resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]  # Ray's
+    return int(resources.get("CPU", 1)), int(resources.get("GPU", 0))
 
 
 def disconnect() -> None:

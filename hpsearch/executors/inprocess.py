@@ -33,7 +33,7 @@ class InProcessExecutor:
         self._data = DeviceData(dataset, device)
         self._kept = KeptCheckpoints.of_device(device)
         self._running: tuple[int, Iterator[Report]] | None = None
-        self.num_slots = 1
+        self.num_slots = self.most_slots = 1
         self.gpus_per_worker = 1.0 if device.type == "cuda" else 0.0
 
     def resize(self, num_workers: int) -> None:

@@ -53,6 +53,10 @@ class ProcessExecutor:
         return self._num_slots
 
     @property
+    def most_slots(self) -> int:
+        return self._crew.pool.num_workers
+
+    @property
     def gpus_per_worker(self) -> float:
         return self._crew.pool.gpus
 

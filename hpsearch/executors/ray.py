@@ -15,7 +15,7 @@ from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 
 from hpsearch.errors import HpsearchError, MayPass
 from hpsearch.executors.base import ChecksBroken, Ended, Lost, Raised, Reported, Update
-from hpsearch.executors.cluster import Cluster
+from hpsearch.executors.cluster import Cluster, cpus_and_gpus
 from hpsearch.executors.pool import pool
 from hpsearch.executors.ray_worker import RayWorker
 from hpsearch.executors.slots import Slot, free_slot, together
@@ -52,8 +52,9 @@ class RayExecutor:
 
         They are waited for ``patience_s`` at most; None: for as long as others have their place.
         """
-        self._patience_s = patience_s
+        self._patience_s, self._resources = patience_s, resources
         self._pool = pool(cluster.num_cpus, cluster.num_gpus, resources)
+        self._most_slots = self._pool.num_workers
         self._title = title
         self._dataset = ray.put(dataset)
         self._num_created = 0
@@ -71,11 +72,17 @@ class RayExecutor:
         return self._num_slots
 
     @property
+    def most_slots(self) -> int:
+        return self._most_slots
+
+    @property
     def gpus_per_worker(self) -> float:
         return self._pool.gpus
 
     def resize(self, num_workers: int) -> None:
-        self._num_slots = min(num_workers, self._pool.num_workers)
+        if num_workers > self._most_slots:  # machines may have joined
+            self._most_slots = pool(*cpus_and_gpus(), self._resources).num_workers
+        self._num_slots = min(num_workers, self._most_slots)
         missing = self._num_slots - len(self._slots)
         self._slots += [self._new_slot() for _ in range(missing)]
         self._let_go()

@@ -69,7 +69,7 @@ class SimulatedExecutor:
         checks: Sequence[CheckResult] = (),
         step_s: Callable[[int], float] = lambda width: 1.0 + width / 16,
     ) -> None:
-        self._num_slots = self._most_slots = num_slots
+        self._num_slots = self.most_slots = num_slots
         self.now_s = 0.0
         self._curve, self._epoch_s, self._fault = curve, epoch_s, fault
         self._checks, self._step_s = list(checks), step_s
@@ -84,7 +84,7 @@ class SimulatedExecutor:
         return self._num_slots
 
     def resize(self, num_workers: int) -> None:
-        self._num_slots = min(num_workers, self._most_slots)
+        self._num_slots = min(num_workers, self.most_slots)
 
     def start(self, number: int, group: TrialGroup) -> str:
         assert len(self._groups) < self._num_slots, "no slot is free"

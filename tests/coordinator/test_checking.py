@@ -108,10 +108,10 @@ def test_at_most_six_branches_are_probed_and_the_others_named() -> None:
     optimizers = ["sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adamw", "lion"]
     search = a_search(space={"optimizer": {"choice": optimizers}})
     assert len(check_plan(search, 2).probes) == 6
-    *_, last = checked(_executor(), search)
+    *_, last = checked(_executor(), search, 2)
     assert (last.name, last.verdict) == ("branches", "skip")
     assert last.evidence["left_out"] == ["optimizer=adamw", "optimizer=lion"]
-    assert checked(_executor(*HEALTHY), a_search()) == list(HEALTHY)
+    assert checked(_executor(*HEALTHY), a_search(), 2) == list(HEALTHY)
 
 
 def test_the_width_is_that_of_the_widest_group(repository: Repository) -> None:

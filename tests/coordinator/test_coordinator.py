@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from coordinated import WRITES, a_search, coordinate, crash, curve, finished_table
+from coordinated import WRITES, a_search, coordinate, crash, curve, finished_table, stop
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -20,6 +20,7 @@ from hpsearch.executors.simulated import SimulatedExecutor
 from hpsearch.sampling.samplers import BranchSampler
 from hpsearch.spec import load
 from hpsearch.storage.database import Database
+from hpsearch.storage.records import PACKED_FOR
 from hpsearch.storage.repository import Repository
 from workers.keys import key
 from workers.messages import Member, Metric, TrialGroup
@@ -352,6 +353,30 @@ def test_the_number_of_workers_does_not_change_what_is_sampled(
     rows = [row for row in finished_table(repository) if len(row) == len(undisturbed[10])]
     expected = [row for row in undisturbed if len(row) == len(undisturbed[10])]
     assert [row[:12] for row in rows] == [row[:12] for row in expected]
+
+
+def test_groups_are_packed_for_all_workers_although_some_have_died(
+    repository: Repository, tmp_path: Path
+) -> None:
+    search = a_search(resources={"width": 32})
+    stop(repository, search, SimulatedExecutor(curve, num_slots=4), tmp_path, after_reports=3)
+    alone = SimulatedExecutor(curve, num_slots=1)
+    view = coordinate(repository, search, alone, tmp_path)
+    other = _sqlite(tmp_path)
+    undisturbed = coordinate(other, search, SimulatedExecutor(curve, num_slots=4))
+    assert [t.group for t in view.trials.values()] == [t.group for t in undisturbed.trials.values()]
+    assert finished_table(repository) == finished_table(other)
+
+
+def test_more_workers_than_before_are_packed_for(repository: Repository, tmp_path: Path) -> None:
+    search = a_search(resources={"width": 32})
+    stop(repository, search, SimulatedExecutor(curve, num_slots=1), tmp_path, after_reports=3)
+    view = coordinate(repository, search, SimulatedExecutor(curve, num_slots=4), tmp_path)
+    noted = [event.data for event in repository.events(1) if event.kind == PACKED_FOR]
+    assert noted == [{"workers": 1}, {"workers": 4}]
+    first, *others = view.stages
+    assert len({trial.group for trial in view.of_stage(first)}) < 4
+    assert any(len({trial.group for trial in view.of_stage(stage)}) >= 4 for stage in others)
 
 
 def test_the_longest_group_is_started_first(repository: Repository) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import replace
@@ -111,7 +112,7 @@ def test_slots_that_are_taken_away_come_back_and_running_groups_end(executor: Ex
     most = executor.num_slots
     executor.start(1, group(config(), epochs=3))
     executor.resize(0)
-    assert executor.num_slots == 0
+    assert (executor.num_slots, executor.most_slots) == (0, most)
     *reports, end = _until_free(executor, 1)
     assert [update.report.epoch for update in reports] == [1, 2, 3]
     assert end == Ended(group=1)
@@ -130,6 +131,22 @@ def test_a_worker_on_ray_that_is_too_many_gives_its_place_to_others(
     other = RayExecutor(cluster, blobs(), Resources(workers=1), "other", patience_s=None)
     assert other.device  # it has a core now
     other.close()
+
+
+@WORKERS
+def test_a_worker_whose_reports_nobody_takes_waits(kind: str, make: Make, tmp_path: Path) -> None:
+    """So what is kept while the database is away is bounded: here, by the checkpoints written."""
+    made, most = make(kind, workers=1), 3000
+    stem = str(tmp_path / "g")
+    made.start(1, group(config(), epochs=most, checkpoint_stem=stem, checkpoint_every=1))
+    counts = [-1, 0]
+    while counts[-1] == 0 or counts[-1] != counts[-2]:
+        time.sleep(1.0)
+        counts.append(sum(1 for _ in tmp_path.iterdir()))
+    assert counts[-1] < most / 2
+    *reports, end = _until_free(made, 1, most + 400)
+    assert len(reports) == most
+    assert end == Ended(group=1)
 
 
 def test_a_segment_starts_after_its_start_epoch(executor: Executor, tmp_path: Path) -> None:
