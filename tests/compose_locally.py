@@ -28,7 +28,7 @@ from compose_file import ROOT, command, read_compose
 from free_ports import free_port
 from psycopg import sql
 
-PATIENCE_S = 120.0
+PATIENCE_S = 240.0
 BIN = Path(sys.executable).parent
 EVERYWHERE = ("5432", "6379", "8265")
 EACH_ITS_OWN = ("8080", "52365")  # ports that each Ray node has; here they share an address

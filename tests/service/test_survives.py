@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -15,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 from coordinated import finished_table
+from free_ports import free_port
 from killed_search import a_search, num_writes, write_search
 
 from hpsearch.storage.database import Database
@@ -31,7 +31,7 @@ class Lab:
     def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
         self._folder = folder
         self._environment = {**os.environ, "RAY_AUTH_MODE": "token", **environment}
-        self._ports = [str(_free_port()) for _ in range(4)]
+        self._ports = [str(free_port()) for _ in range(4)]
         # Ray's sockets have long names, and a path of one has at most 107 bytes.
         self._ray_folder = tempfile.mkdtemp(prefix="lab-")
         self._processes: list[subprocess.Popen[bytes]] = []
@@ -63,13 +63,6 @@ class Lab:
     def kill_all(self) -> None:
         for process in self._processes:
             kill_tree(process)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def kill_tree(process: subprocess.Popen[bytes]) -> None:
