@@ -66,8 +66,9 @@ def test_its_steps_make_an_hpsearch_that_runs(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'search.db'}"
     image.says(*entrypoint, "db", "upgrade", "--db", url)
     assert "MEND" not in image.says(*entrypoint, "doctor", "--db", url)
-    run = ["run", "digits", "--ray", "none", "--set", "stages.coarse.trials=4"]
-    image.says(*entrypoint, *run, "--set", "stages.fine.trials=4", "--db", url)
+    few = ["coarse.trials=12", "fine.trials=8", "fine.continue=2", "confirm.top=1"]
+    changes = [word for change in few for word in ("--set", f"stages.{change}")]
+    image.says(*entrypoint, "run", "digits", "--ray", "none", *changes, "--db", url)
     assert image.says(*entrypoint, "best", "digits", "--db", url)
     assert "--num-cpus" in image.says("ray", "start", "--help")
     with pytest.raises(subprocess.CalledProcessError):
