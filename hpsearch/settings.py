@@ -8,16 +8,42 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from hpsearch.errors import HpsearchError
+
 DEFAULT_DATABASE = "sqlite:///hpsearch.db"
 DEFAULT_RAY = "processes"  # where a search is carried out that names no cluster
 MOST_SEARCHES = 16  # that the service carries out side by side, unless told otherwise
 DATABASE_VARIABLE = "HPSEARCH_DATABASE_URL"
+PASSWORD_FILE_VARIABLE = "HPSEARCH_DATABASE_PASSWORD_FILE"
 CHECKPOINTS_VARIABLE = "HPSEARCH_CHECKPOINTS"
 
 
-def database_url(url: str | None = None) -> str:
+def given_url(url: str | None = None) -> str:
     """``url``, else the environment's, else a SQLite file in the working folder."""
     return url or os.environ.get(DATABASE_VARIABLE) or DEFAULT_DATABASE
+
+
+def database_url(url: str | None = None) -> str:
+    """The URL that is given, with the password from the environment's file where it needs one."""
+    given, file = given_url(url), os.environ.get(PASSWORD_FILE_VARIABLE)
+    if not file:
+        return given
+    from hpsearch.storage.urls import lacks_password, with_password
+
+    return with_password(given, _password(file)) if lacks_password(given) else given
+
+
+def _password(file: str) -> str:
+    rule = f"{PASSWORD_FILE_VARIABLE} must name a text file with the database's password"
+    mend = "mend the file, or unset the variable"
+    try:
+        password = Path(file).read_text(encoding="utf-8").strip()
+    except (OSError, ValueError) as error:  # ValueError: it is no text
+        why = getattr(error, "strerror", None) or "it is not UTF-8"
+        raise HpsearchError(f"{rule}, but {file!r} cannot be read ({why}): {mend}") from error
+    if not password:
+        raise HpsearchError(f"{rule}, but {file!r} is empty: {mend}")
+    return password
 
 
 def command(words: str, url: str) -> str:

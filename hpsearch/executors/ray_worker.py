@@ -15,7 +15,6 @@ from workers.data import Dataset
 from workers.messages import Report, TrialGroup
 
 EVERY_S = 5.0
-DEVICE_MEMORY = "hpsearch_device_memory_bytes"
 
 
 class RayWorker(TrainingWorker):
@@ -25,7 +24,9 @@ class RayWorker(TrainingWorker):
         self, dataset: Dataset, num_threads: int, name: str, num_sharing: int, search: str
     ) -> None:
         super().__init__(dataset, num_threads, name, num_sharing)
-        self._memory = Gauge(DEVICE_MEMORY, "What a worker holds of its device.", ("search",))
+        self._memory = Gauge(
+            "hpsearch_device_memory_bytes", "What a worker holds of its device.", ("search",)
+        )
         self._memory.set_default_tags({"search": search})
         self._told_s = -EVERY_S
 

@@ -88,3 +88,13 @@ def _absolute(url: URL) -> URL:
 def has_password(url: str) -> bool:
     """Whether there is a secret in it."""
     return masked_url(url) != url
+
+
+def lacks_password(url: str) -> bool:
+    """Whether it is of PostgreSQL and has no password. Raises StorageError as parse_url does."""
+    return parse_url(url).drivername not in SQLITE and not has_password(url)
+
+
+def with_password(url: str, password: str) -> str:
+    """``url`` with a password, escaped. Raises StorageError as parse_url does."""
+    return parse_url(url).set(password=password).render_as_string(hide_password=False)

@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 from coordinated import finished_table
+from free_ports import free_port
 from killed_search import a_search, num_writes, write_search
 
 from hpsearch.storage.database import Database
@@ -41,7 +42,7 @@ class Lab:
         self.repository = Repository(Database(self.url))
         self.repository.database.upgrade()
         self.queue = Queue(self.repository.database)
-        self._folder, self._port, self._dashboard = folder, _free_port(), _free_port()
+        self._folder, self._port, self._dashboard = folder, free_port(), free_port()
         # Ray's sockets have long names, and a path of one has at most 107 bytes.
         self._ray_folder = tempfile.mkdtemp(prefix="lab-")
         self._environment = {
@@ -61,7 +62,7 @@ class Lab:
     def start_cluster(self) -> None:
         ports = ["--port", self._port, "--dashboard-port", self._dashboard]
         head = ["--head", "--num-cpus", 0, "--temp-dir", self._ray_folder, *ports]
-        self._ray("head", *head, "--ray-client-server-port", _free_port())
+        self._ray("head", *head, "--ray-client-server-port", free_port())
         for name in ("node", "other-node"):
             self.start_node(name)
 
@@ -138,7 +139,7 @@ class Lab:
         return 0 if owner is None or owner.pid == server or owner.is_dead() else owner.pid
 
     def _ray(self, name: str, *options: object) -> None:
-        agent = ["--dashboard-agent-listen-port", _free_port()]
+        agent = ["--dashboard-agent-listen-port", free_port()]
         ray = str(Path(sys.executable).with_name("ray"))
         self._begin(name, [ray, "start", "--block", *map(str, (*options, *agent))])
 
@@ -148,13 +149,6 @@ class Lab:
             self.processes[name] = subprocess.Popen(
                 command, env=self._environment, stdout=log, stderr=log, start_new_session=True
             )
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _listens(port: int) -> bool:
