@@ -113,13 +113,18 @@ def _teller(db: str | None, webhook: str | None, on_end: str | None) -> Callable
     asked = channels(webhook, on_end)
 
     def tell(search_id: int) -> None:
+        if not asked:
+            return
         from hpsearch.api import open_repository
         from hpsearch.service.notifying import tell_now
         from hpsearch.storage.records import ENDED
 
-        repository = open_repository(db)
-        if asked and repository.find_search(search_id).state in ENDED:
-            tell_now(repository, search_id, asked, _say)
+        try:
+            repository = open_repository(db)
+            if repository.find_search(search_id).state in ENDED:
+                tell_now(repository, search_id, asked, _say)
+        except Exception as error:  # how the search ended is what this command ends with
+            _say(f"not told: {error}")
 
     return tell
 
@@ -134,21 +139,22 @@ def _with_progress(
     from hpsearch.cli.progress import Progress
     from hpsearch.cli.summary import print_json, print_summary
 
-    with ExitStack() as afterwards, Progress() as progress:
-        result = carry_out(
-            ray=(os.environ.get("RAY_ADDRESS") or DEFAULT_RAY) if ray is None else ray,
-            on_start=partial(_on_start, afterwards, db, tell),
-            observer=progress.observe,
-        )
-    (print_json if as_json else print_summary)(result, db)
+    with ExitStack() as told:
+        with ExitStack() as afterwards, Progress() as progress:
+            result = carry_out(
+                ray=(os.environ.get("RAY_ADDRESS") or DEFAULT_RAY) if ray is None else ray,
+                on_start=partial(_on_start, afterwards, lambda id: told.callback(tell, id), db),
+                observer=progress.observe,
+            )
+        (print_json if as_json else print_summary)(result, db)
 
 
 def _on_start(
-    afterwards: ExitStack, db: str | None, tell: Callable[[int], None], started: Started
+    afterwards: ExitStack, to_tell: Callable[[int], object], db: str | None, started: Started
 ) -> None:
     """Announce it; and see that Ray, which takes a second or two to end, does so behind it."""
     if started.search.state != "complete":
-        afterwards.callback(tell, started.search.id)
+        to_tell(started.search.id)
     if started.backend is not None and started.backend.end is not None:
         afterwards.callback(Thread(target=started.backend.end).start)
     _announce(started, db)

@@ -15,12 +15,14 @@ from hpsearch.storage.records import FINISHED, TrialRecord
 LEAST = 32  # files more than are needed, before it is worth a look at all trials
 
 
-def needed(view: SearchView) -> set[str]:
+def needed(view: SearchView, *, has_ended: bool = False) -> set[str]:
     """The files from which a trial goes on, may be continued, or is one of the best.
 
-    Trials that come later only push others down, so what is not needed now never is.
+    Trials that come later only push others down, so what is not needed now never is. A search that
+    ``has_ended`` has no next stage, whatever its spec says.
     """
-    trials = (*_unfinished(view), *_may_be_continued(view), *_best(view))
+    stage = None if has_ended else _next(view)
+    trials = (*_unfinished(view), *_may_be_continued(view, stage), *_best(view, stage))
     return {trial.checkpoint_file for trial in trials if trial.checkpoint_file is not None}
 
 
@@ -28,15 +30,14 @@ def _unfinished(view: SearchView) -> Iterator[TrialRecord]:
     return (trial for trial in view.trials.values() if trial.state not in FINISHED)
 
 
-def _may_be_continued(view: SearchView) -> list[TrialRecord]:
-    stage = _next(view)
+def _may_be_continued(view: SearchView, stage: Stage | None) -> list[TrialRecord]:
     trials = view.of_stage(*view.stages_of(view.stages[-1].planned))
     return to_continue(trials, stage, view.search.spec.objective.mode) if stage else []
 
 
-def _best(view: SearchView) -> list[TrialRecord]:
-    """Of the whole search; a trial that is continued makes room for one more."""
-    spec, stage, gone = view.search.spec, _next(view), view.superseded()
+def _best(view: SearchView, stage: Stage | None) -> list[TrialRecord]:
+    """Of the whole search; a trial that is continued in ``stage`` makes room for one more."""
+    spec, gone = view.search.spec, view.superseded()
     most = spec.resources.keep_checkpoints + (stage.continued if stage else 0)
     results = (trial for trial in view.trials.values() if trial.id not in gone)
     return rank(results, spec.objective.mode)[:most]

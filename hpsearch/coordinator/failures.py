@@ -9,6 +9,9 @@ import re
 
 from hpsearch.storage.records import FailureKind
 
+# PyTorch's own allocators, CUDA's, those of its libraries, and Python's.
+NO_MEMORY = ("MemoryError", "can't allocate memory", "out of memory", "ALLOC_FAILED")
+
 
 def headline(traceback: str) -> str:
     """The line of a traceback that names the exception; PyTorch's may go on in C++ frames."""
@@ -20,8 +23,7 @@ def headline(traceback: str) -> str:
 def failure_kind(traceback: str) -> FailureKind:
     """Out of memory as PyTorch says it, on a GPU and on the CPU, and Python; else an error."""
     said = headline(traceback)
-    is_memory = "MemoryError" in said or "can't allocate memory" in said
-    return "out_of_memory" if is_memory else "error"
+    return "out_of_memory" if any(words in said for words in NO_MEMORY) else "error"
 
 
 def is_out_of_memory(loss: str) -> bool:

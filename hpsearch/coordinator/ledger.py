@@ -6,7 +6,7 @@ at any moment what another coordinator would read back from the database.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -170,29 +170,35 @@ class Ledger:
 
     def _drop(self, files: Sequence[str | None]) -> None:
         """Delete those of ``files`` from which nothing goes on, and which no result is kept in."""
-        for file in set(files):
-            if file is not None and not self.view.needs(file):
+        self._delete(file for file in set(files) if file is not None and not self.view.needs(file))
+
+    def _delete(self, files: Iterable[str]) -> None:
+        """A file that cannot be deleted is no reason to end a search."""
+        for file in list(files):
+            self.view.collected.add(file)
+            try:
                 (self._folder / file).unlink(missing_ok=True)
+            except OSError as error:
+                self._tell_observer(f"checkpoint {file} cannot be deleted ({error.strerror})")
 
     def sweep(self) -> None:
         """Delete checkpoints that nothing stored names: of one that died before it told of them."""
-        known = self.view.files()
-        for file in self._folder.glob("*.safetensors"):
-            if file.name not in known:
-                file.unlink(missing_ok=True)
+        found = {file.name for file in self._folder.glob("group-*.safetensors")}
+        # Whoever holds the lease now has held it since the view was read: no file is another's.
+        self._written(lambda: self.repository.renew(self._lease))
+        self._delete(found - self.view.files())
 
-    def collect(self, least: int = 0) -> None:
+    def collect(self, least: int = 0, *, has_ended: bool = False) -> None:
         """Delete checkpoints that nothing can need any more, if there are ``least`` more files.
 
-        More, that is, than there were needed the last time.
+        More, that is, than there were needed the last time: to find them takes a look at all
+        trials. Of a search that ``has_ended`` none is continued any more.
         """
         if not self.view.stages or len(self.view.files()) < self._num_needed + least:
             return
-        wanted = needed(self.view)
+        wanted = needed(self.view, has_ended=has_ended)
         self._num_needed = len(wanted)
-        for file in self.view.files() - wanted:
-            (self._folder / file).unlink(missing_ok=True)
-            self.view.forget_file(file)
+        self._delete(self.view.files() - wanted)
 
     def regroup(
         self,

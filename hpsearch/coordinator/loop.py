@@ -68,7 +68,14 @@ class Coordinator:
         self._view, self._spec = self._ledger.view, search.spec
         # Once, when a trial first asks: a search may go on although a source is gone by then.
         self._look_up_warm_starts = cache(
-            partial(resolve_warm_starts, repository, search.spec, checkpoints.parent, search.id)
+            partial(
+                resolve_warm_starts,
+                repository,
+                search.spec,
+                checkpoints.parent,
+                search.id,
+                pins=checkpoints,
+            )
         )
         if not self._view.stages:
             self._look_up_warm_starts()  # what cannot be started from is refused at once
@@ -137,6 +144,7 @@ class Coordinator:
                 self._view.budgets(members[0]),
                 record,
             )
+            self._trouble.begun[number] = len(members)
             self._ledger.start(members, self._executor.start(number, group), record)
             self._running.add(number)
 
@@ -310,7 +318,7 @@ class Coordinator:
             repository = self._ledger.repository
             found = self._ledger.read(lambda: final_diagnoses(repository, self._view))
             self._ledger.conclude([*rungs.nothing_complete(self._view), *found])
-        self._ledger.collect()
+        self._ledger.collect(has_ended=True)
         self._observe(Finished(view=self._view))
         return self._view
 

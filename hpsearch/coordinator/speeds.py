@@ -44,6 +44,10 @@ class Speeds:
         fitting = [speed.width for speed in known if speed.width < least]
         return max([least // 2, *fitting]) if math.isfinite(least) else least
 
+    def is_measured(self, kind: str, device: str, width: int) -> bool:
+        """Whether so many rows did fit once."""
+        return any(speed.width == width and fits(speed) for speed in self._known(kind, device))
+
     def widest(self, kind: str, device: str) -> int:
         """The most rows that were tried at once; 0 if none were."""
         return max((speed.width for speed in self._known(kind, device)), default=0)

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hpsearch.coordinator.failures import failure_kind, headline, is_out_of_memory
-from hpsearch.coordinator.groups import to_train
 from hpsearch.coordinator.ledger import Ledger
 from hpsearch.coordinator.packing import halve
 from hpsearch.coordinator.speeds import no_room
@@ -27,6 +26,8 @@ class Trouble:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._losses: dict[int, int] = {}
+        self._full: set[int] = set()  # groups that found no memory once
+        self.begun: dict[int, int] = {}  # how many members were started of each group
         self.unreadable: set[int] = set()  # groups whose checkpoint is damaged
 
     def lost(self, number: int, message: str) -> list[int]:
@@ -34,8 +35,9 @@ class Trouble:
         unfinished = self._unfinished(number)
         if not unfinished:
             return []  # it had sent its last report
-        if is_out_of_memory(message) and (parts := self._smaller(number, unfinished, message)):
-            return parts
+        is_memory = is_out_of_memory(message)  # of the machine, which others may have taken
+        if is_memory and (again := self._smaller(number, unfinished, message, is_ours=False)):
+            return again
         losses = self._losses[number] = self._losses.get(number, 0) + 1
         if losses < MAX_LOSSES:
             self._ledger.tell(f"group {number} lost its worker ({message}); it is trained again")
@@ -58,8 +60,8 @@ class Trouble:
             self.unreadable.add(number)
             return [number]
         kind = failure_kind(traceback)
-        if kind == "out_of_memory" and (parts := self._smaller(number, unfinished, said)):
-            return parts
+        if kind == "out_of_memory" and (again := self._smaller(number, unfinished, said)):
+            return again
         if len(unfinished) > 1:
             return self._part(number, unfinished, f"raised {said}{SEARCHED}")
         if unfinished:
@@ -73,22 +75,31 @@ class Trouble:
         self._ledger.regroup(groups, [])
         return sorted(set(groups.values()))
 
-    def _smaller(self, number: int, unfinished: Sequence[TrialRecord], said: str) -> list[int]:
-        """Parts for which there may be memory; none if not even for a trial, a row at a time.
+    def _smaller(
+        self, number: int, unfinished: Sequence[TrialRecord], said: str, *, is_ours: bool = True
+    ) -> list[int]:
+        """The group once more, for memory may have been short for a moment; after that its parts.
 
-        Remembered, so that no group of the kind has so many rows again.
+        None if there is not enough even for a trial, a row at a time. That a group of so many rows
+        found none twice is remembered if it ``is_ours``, unless so many were measured once: then
+        others took it.
         """
+        if number not in self._full:
+            self._full.add(number)
+            self._ledger.tell(f"group {number} found no memory ({said}); it is trained once more")
+            return [number]
         view = self._ledger.view
         record, each = view.groups[number], view.search.spec.data.rows_per_trial
-        rows = each * len(to_train(view.of_group(number)))
-        width = record.width
-        if rows == each:  # one trial: with folds it may fit fold by fold
-            width = min(width or rows, rows) // 2
-            if not width:
-                return []
-        found = no_room(record.kind, record.device, rows)
+        rows = each * self.begun[number]
+        at_once = min(record.width or rows, rows)
+        if rows == each and at_once == 1:
+            return []
+        # One trial alone may fit fold by fold; of several the rows in all are halved.
+        width, tried = (at_once // 2, at_once) if rows == each else (record.width, rows)
+        is_new = not view.speeds.is_measured(record.kind, record.device, tried)
+        found = [no_room(record.kind, record.device, tried)] if is_new and is_ours else []
         what = f"of {rows} rows found no memory ({said}); it is trained in smaller parts"
-        return self._part(number, unfinished, what, width, [found])
+        return self._part(number, unfinished, what, width, found)
 
     def _unfinished(self, number: int) -> list[TrialRecord]:
         return [trial for trial in self._ledger.view.of_group(number) if has_epochs_to_go(trial)]

@@ -28,7 +28,8 @@ class SearchView:
     """The search, its stages in order of position, its trials by id and its groups by number.
 
     ``speeds`` are those of all searches; ``curves`` are kept only where a pruner may ask for them,
-    and ``brackets``, Hyperband's by trial id, are found when they are asked for.
+    and ``brackets``, Hyperband's by trial id, are found when they are asked for. ``collected`` are
+    checkpoints that were deleted.
     """
 
     search: SearchRecord
@@ -38,6 +39,7 @@ class SearchView:
     speeds: Speeds = field(default_factory=Speeds)
     curves: Curves = field(default_factory=Curves)
     brackets: dict[int, int] = field(default_factory=dict)
+    collected: set[str] = field(default_factory=set)
     _by_stage: dict[int, list[int]] = field(default_factory=dict)
     _by_group: dict[int, list[int]] = field(default_factory=dict)
     _files: Counter[str] = field(default_factory=Counter)
@@ -65,18 +67,16 @@ class SearchView:
     def _count_file(self, trial: TrialRecord, one: int) -> None:
         if trial.checkpoint_file is not None and trial.state not in ("pruned", "failed"):
             self._files[trial.checkpoint_file] += one
+            if one > 0:
+                self.collected.discard(trial.checkpoint_file)  # it was written again
 
     def needs(self, file: str) -> bool:
         """Whether a trial that goes on, or is complete, has its weights in this checkpoint."""
         return self._files[file] > 0
 
     def files(self) -> set[str]:
-        """The checkpoints of trials that go on or are complete, but for the forgotten ones."""
-        return {file for file, count in self._files.items() if count > 0}
-
-    def forget_file(self, file: str) -> None:
-        """No trial has its weights in this checkpoint any more."""
-        del self._files[file]
+        """The checkpoints of trials that go on or are complete, but for the collected ones."""
+        return {file for file, count in self._files.items() if count > 0} - self.collected
 
     def of_stage(self, *stages: StageRecord) -> list[TrialRecord]:
         """The stages' trials by number."""

@@ -1,12 +1,16 @@
 """Warm starts: from what a spec says to the checkpoint that new trials take their weights from.
 
 Called by ``hpsearch.api`` before anything is stored, and by the loop when it begins; only trials
-that are complete count, whose checkpoints change no more, so a restart finds the same.
+that are complete count, whose checkpoints change no more, and a search that has begun links them
+into its own folder, so a restart finds the same.
 """
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from hpsearch.coordinator.resources import checkpoint_folder
@@ -22,18 +26,23 @@ WarmStarts = Mapping[str, CheckpointSlice]
 
 
 def resolve_warm_starts(
-    repository: Repository | None, spec: Search, root: Path, own_id: int | None = None
+    repository: Repository | None,
+    spec: Search,
+    root: Path,
+    own_id: int | None = None,
+    pins: Path | None = None,
 ) -> WarmStarts:
     """The checkpoint that each warm start of ``spec`` means; ``root`` holds all searches' folders.
 
     A name means the newest search of that name before this one, whose id is ``own_id`` once it has
-    one. Without a ``repository`` the trials that are named stay unresolved. Raises HpsearchError,
-    with the key at fault, for what cannot be started from.
+    one. Without a ``repository`` the trials that are named stay unresolved. The checkpoints of
+    trials are linked into the folder ``pins``, where they stay when the other search deletes them.
+    Raises HpsearchError, with the key at fault, for what cannot be started from.
     """
     found: dict[str, CheckpointSlice] = {}
     for key, text in warm_starts(spec):
         try:
-            resolved = _resolved(repository, text, root, own_id)
+            resolved = _resolved(repository, text, root, own_id, pins)
         except (ValueError, StorageError) as error:
             raise HpsearchError(f"{spec.name}: {key}: {error} (got {text!r})") from error
         if resolved is not None:
@@ -42,7 +51,7 @@ def resolve_warm_starts(
 
 
 def _resolved(
-    repository: Repository | None, text: str, root: Path, own_id: int | None
+    repository: Repository | None, text: str, root: Path, own_id: int | None, pins: Path | None
 ) -> CheckpointSlice | None:
     source = parse_warm_start(text)
     if source is None:
@@ -54,7 +63,28 @@ def _resolved(
     if source.search == str(own_id):
         raise ValueError("must name a trial of another search, but this is its own")
     record = repository.find_search(source.search, before=own_id)
-    return trial_checkpoint(repository, record, source.number, root)
+    pin = pins and pins / f"warm-start-{record.id}-{source.number}.safetensors"
+    if pin is not None and pin.exists():
+        return CheckpointSlice(file=str(pin), row=_row(_trial(repository, record, source.number)))
+    found = trial_checkpoint(repository, record, source.number, root)
+    return found if pin is None else replace(found, file=str(_linked(Path(found.file), pin)))
+
+
+def _row(trial: TrialRecord) -> int:
+    assert trial.checkpoint_row is not None  # it had a checkpoint when that was linked
+    return trial.checkpoint_row
+
+
+def _linked(file: Path, pin: Path) -> Path:
+    """``pin``, which is ``file`` from now on, or a copy of it where there are no links."""
+    pin.parent.mkdir(parents=True, exist_ok=True)
+    whole = pin.with_suffix(".tmp")
+    whole.unlink(missing_ok=True)
+    try:
+        os.link(file, whole)
+    except OSError:
+        shutil.copyfile(file, whole)
+    return whole.replace(pin)
 
 
 def _of_file(source: FileSource) -> CheckpointSlice:

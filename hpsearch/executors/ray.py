@@ -58,7 +58,7 @@ class RayExecutor:
         self._title = title
         self._dataset = ray.put(dataset)
         self._num_created = 0
-        self._num_slots = 0
+        self._num_slots = self._ordered = 0
         self._slots: list[_Slot] = []
         self._device: str | None = None
         self.resize(self._pool.num_workers if num_workers is None else num_workers)
@@ -80,12 +80,21 @@ class RayExecutor:
         return self._pool.gpus
 
     def resize(self, num_workers: int) -> None:
-        if num_workers > self._most_slots:  # machines may have joined
-            self._most_slots = pool(*cpus_and_gpus(), self._resources).num_workers
+        if num_workers > self._most_slots and num_workers != self._ordered:
+            self._most_slots = max(self._most_slots, self._room())
+        self._ordered = num_workers
         self._num_slots = min(num_workers, self._most_slots)
         missing = self._num_slots - len(self._slots)
         self._slots += [self._new_slot() for _ in range(missing)]
         self._let_go()
+
+    def _room(self) -> int:
+        """How many there is room for now: machines may have joined, or those with GPUs left."""
+        num_cpus, num_gpus = cpus_and_gpus()
+        if self._pool.gpus > num_gpus:
+            return 0
+        same = self._resources.model_copy(update={"gpus_per_worker": self._pool.gpus})
+        return pool(num_cpus, num_gpus, same).num_workers
 
     def start(self, number: int, group: TrialGroup) -> str:
         slot = free_slot(self._slots, group)

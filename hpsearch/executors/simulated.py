@@ -46,12 +46,12 @@ class SimulatedExecutor:
     ``curve(member, epoch)`` gives a member's metrics at an epoch (from 1); a NaN among them ends
     the member as diverged. ``stops(member, epoch)`` says whether it ends early there in good
     health, and ``refuses(member)`` may answer why it cannot be trained at all. ``fault(group,
-    epoch, attempt)`` may answer "lost" to let the group's worker die, or "raise" or "memory" to let
-    its training raise (the latter for want of memory), instead of reporting that epoch (attempts
-    count the group's starts from 1). ``epoch_s`` is the virtual time of one epoch; ``now_s`` the
-    clock. ``checks`` is what checking finds. ``step_s(width)`` is what a step of so many rows
-    takes: a group that measures tries widths of 1,
-    4, 16, ... and its own, and takes the least time a row, the wider of equals, as training does.
+    epoch, attempt)`` may answer "lost" to let the group's worker die instead of reporting that
+    epoch, "raise" to let its training raise, or "memory" to let it find no memory (attempts count
+    the group's starts from 1). ``epoch_s`` is the virtual time of one epoch; ``now_s`` the clock.
+    ``checks`` is what checking finds. ``step_s(width)`` is what a step of so many rows takes: a
+    group that measures tries widths of 1, 4, 16, ... and its own, and takes the least time a row,
+    the wider of equals, as training does.
     """
 
     device = "simulated"

@@ -10,15 +10,17 @@ import os
 import shlex
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import IO, Any, Protocol
 from urllib.parse import urlsplit
 
 from hpsearch.errors import HpsearchError
 
 ANSWER_S = 10.0  # of a webhook
 COMMAND_S = 60.0
+LOG_BYTES = 4096  # of what a command that failed said last
 
 Told = Mapping[str, Any]
 
@@ -37,15 +39,19 @@ class Channel(Protocol):
 class Webhook:
     """POSTs a notice as JSON to ``url``, which may hold a secret and so is shown nowhere."""
 
-    url: str
+    url: str = field(repr=False)
 
     def __post_init__(self) -> None:
         """Raises HpsearchError for what is no address of a web server."""
-        parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        try:
+            parts = urlsplit(self.url)
+            is_sound = parts.scheme in ("http", "https") and bool(parts.hostname)
+        except ValueError:
+            is_sound = False
+        if not is_sound:
             raise HpsearchError(
-                "a webhook must be a URL as in https://HOST/PATH, but "
-                f"{parts.scheme or self.url[:20]!r} begins none: mend --webhook"
+                "a webhook must be a URL as in https://HOST/PATH, but what was given is none: mend "
+                "--webhook, or HPSEARCH_WEBHOOK"
             )
 
     def tell(self, told: Told) -> None:
@@ -53,11 +59,14 @@ class Webhook:
 
         host = urlsplit(self.url).hostname
         try:
-            answer = requests.post(self.url, json=told, timeout=ANSWER_S, allow_redirects=False)
-        except requests.RequestException as error:
+            # Its answer's body is not read: it may have no end.
+            options: dict[str, Any] = {"timeout": ANSWER_S, "allow_redirects": False}
+            with requests.post(self.url, json=told, stream=True, **options) as answer:
+                status = answer.status_code
+        except (requests.RequestException, ValueError) as error:  # the latter: of what is no host
             raise NotTold(f"the webhook at {host} failed ({type(error).__name__})") from None
-        if not 200 <= answer.status_code < 300:
-            raise NotTold(f"the webhook at {host} answered {answer.status_code}")
+        if not 200 <= status < 300:
+            raise NotTold(f"the webhook at {host} answered {status}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,20 +90,32 @@ class Command:
 
     def tell(self, told: Told) -> None:
         fields = ("id", "name", "state", "text")
-        said = {f"HPSEARCH_SEARCH_{field.upper()}": str(told[field]) for field in fields}
-        try:
-            ended = subprocess.run(
-                self.words,
-                input=json.dumps(told).encode(),
-                env={**os.environ, **said},
-                timeout=COMMAND_S,
-                capture_output=True,
-            )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise NotTold(f"{self.words[0]} failed ({type(error).__name__})") from None
-        if ended.returncode:
-            said_last = ended.stderr.decode(errors="replace").strip().splitlines()[-1:]
-            raise NotTold(f"{self.words[0]} ended with {ended.returncode}: {''.join(said_last)}")
+        given = {f"HPSEARCH_SEARCH_{name.upper()}": _text(told[name]) for name in fields}
+        with tempfile.TemporaryFile() as log:  # no pipe: what it leaves running would hold that
+            try:
+                ended = subprocess.run(
+                    self.words,
+                    input=json.dumps(told).encode(),
+                    env={**os.environ, **given},
+                    timeout=COMMAND_S,
+                    stdout=subprocess.DEVNULL,
+                    stderr=log,
+                )
+            except (OSError, subprocess.TimeoutExpired) as error:
+                raise NotTold(f"{self.words[0]} failed ({type(error).__name__})") from None
+            if ended.returncode:
+                code = ended.returncode
+                raise NotTold(f"{self.words[0]} ended with {code}: {_last_line(log)}")
+
+
+def _text(value: object) -> str:
+    """As an environment can hold it."""
+    return str(value).replace("\0", "")
+
+
+def _last_line(log: IO[bytes]) -> str:
+    log.seek(max(0, log.seek(0, os.SEEK_END) - LOG_BYTES))
+    return "".join(log.read().decode(errors="replace").strip().splitlines()[-1:])
 
 
 def channels(webhook: str | None, on_end: str | None) -> list[Channel]:

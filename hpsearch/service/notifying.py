@@ -31,6 +31,7 @@ class Notifier:
     def __init__(self, database: Database, channels: Sequence[Channel]) -> None:
         self._repository, self._notices = Repository(database), Notices(database)
         self._channels = channels
+        self._arrived: dict[int, set[int]] = {}  # by search: the channels that were told
 
     def start(self) -> None:
         """Go on until the process ends."""
@@ -50,18 +51,28 @@ class Notifier:
                     continue
             except StorageError:
                 pass  # the server says so, and waits as well
+            except Exception:  # whatever it was of one search: the next one is told
+                LOG.exception("a notice was not told")
             time.sleep(POLL_S)
 
     def _tell(self, notice: Notice) -> None:
         told = what_ended(self._repository, notice.search_id)
-        try:
-            for channel in self._channels:
+        arrived = self._arrived.setdefault(notice.search_id, set())
+        whys = []
+        for place, channel in enumerate(self._channels):
+            if notice.tries > 1 and place in arrived:
+                continue  # the other one failed
+            try:
                 channel.tell(told)
-        except NotTold as error:
-            LOG.warning("%s", error, extra={"search": notice.search_id})
-            self._notices.failed(notice, str(error))
+                arrived.add(place)
+            except NotTold as error:
+                whys.append(str(error))
+                LOG.warning("%s", error, extra={"search": notice.search_id})
+        if whys:
+            self._notices.failed(notice, "; ".join(whys))
         else:
             self._notices.told(notice)
+            del self._arrived[notice.search_id]
 
 
 def tell_now(
@@ -78,7 +89,7 @@ def tell_now(
                 channel.tell(told)
             except NotTold as error:
                 if tried + 1 == AT_ONCE_TRIES:
-                    warn(f"nobody was told of it: {error}")
+                    warn(f"not told: {error}")
                 else:
                     time.sleep(AT_ONCE_S)
             else:

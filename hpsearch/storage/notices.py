@@ -1,7 +1,7 @@
 """Notices: which ended searches are still to be told of; a row's own columns are the outbox.
 
-Set by whoever ends a search of the service; taken, once each, by ``hpsearch.service.notifying``,
-of which several may run.
+Set by whoever ends a search of the service; taken by ``hpsearch.service.notifying``, of which
+several may run. Each is told at least once: again if who told it died before it had noted that.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from hpsearch.storage.events import add_event
 from hpsearch.storage.tables import SearchRow
 
 MOST_TRIES = 6
-FIRST_WAIT = timedelta(seconds=15)  # before the second try; each after it waits four times as long
+FIRST_WAIT = timedelta(minutes=2)  # before the second try: longer than a try can take
+GROWTH = 3  # each wait is so many times the one before
 OLDEST = timedelta(days=1)  # what nobody told for so long is no news any more
 NOT_TOLD = "not_told"  # the event
 
@@ -48,7 +49,7 @@ class Notices:
             ).first()
             if row is None:
                 return None
-            again_at = now + FIRST_WAIT * 4**row.notice_tries
+            again_at = now + FIRST_WAIT * GROWTH**row.notice_tries
             notice = Notice(search_id=row.id, tries=row.notice_tries + 1)
             values = {"notice_at": again_at, "notice_tries": notice.tries}
             connection.execute(update(SearchRow).where(SearchRow.id == row.id).values(values))

@@ -6,13 +6,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from coordinated import a_search, coordinate, crash, curve, finished_table, stop
+from coordinated import PROVENANCE, a_search, coordinate, crash, curve, finished_table, stop
 
 from hpsearch.coordinator.events import Event, Troubled
+from hpsearch.coordinator.loop import Coordinator
+from hpsearch.coordinator.resources import checkpoint_folder
 from hpsearch.coordinator.view import SearchView, rank
+from hpsearch.coordinator.warm_starts import resolve_warm_starts
+from hpsearch.errors import HpsearchError
 from hpsearch.executors.simulated import SimulatedExecutor
 from hpsearch.spec.search import Search
 from hpsearch.storage.database import Database
+from hpsearch.storage.errors import LeaseLost
+from hpsearch.storage.leases import Owner
 from hpsearch.storage.repository import Repository
 from workers.messages import Member, TrialGroup
 
@@ -113,3 +119,40 @@ def test_a_trial_that_stopped_early_is_kept_like_others(tmp_path: Path) -> None:
     executor = SimulatedExecutor(curve, stops=stops)
     view, _ = _carried_out(tmp_path / "h", _search(4), executor=executor)
     assert _files(tmp_path / "h") == set(_best(view, 4))
+
+
+def test_a_search_that_its_budget_ends_keeps_no_more(tmp_path: Path) -> None:
+    view, _ = _carried_out(tmp_path / "h", _search(2, budget={"trials": 10}))
+    assert _files(tmp_path / "h") == set(_best(view, 2))
+
+
+def test_one_that_lost_the_search_deletes_nothing(tmp_path: Path) -> None:
+    """It read what is stored, and slept while another one had its lease and went on."""
+    repository = Repository(Database(f"sqlite:///{tmp_path / 'h.db'}"))
+    record = repository.create_search(_search(3), PROVENANCE)
+    dead = Owner(host=Owner.current().host, pid=2**22 + 1, started_s=1.0)
+    lease = repository.acquire(record.id, dead)
+    zombie = Coordinator(repository, lease, record, SimulatedExecutor(curve), tmp_path)
+    view = coordinate(repository, _search(3), folder=tmp_path)
+    with pytest.raises(LeaseLost):
+        zombie.run()
+    assert _files(tmp_path) == set(_best(view, 3))
+
+
+def test_what_another_search_starts_from_stays_with_it(tmp_path: Path) -> None:
+    repository = Repository(Database(f"sqlite:///{tmp_path / 'h.db'}"))
+    source = repository.create_search(_search(ALL, name="source"), PROVENANCE)
+    folder = checkpoint_folder(tmp_path, source)
+    coordinate(repository, _search(ALL, name="source"), folder=folder)
+    spec = _search(1, train={"hidden_units": [8], "warm_start": "source/3"}, name="other")
+    own = tmp_path / "other"
+    own.mkdir()
+    (first,) = resolve_warm_starts(repository, spec, tmp_path, pins=own).values()
+    for file in folder.iterdir():
+        file.unlink()
+    (again,) = resolve_warm_starts(repository, spec, tmp_path, pins=own).values()
+    assert again == first
+    assert Path(first.file).parent == own
+    assert Path(first.file).exists()
+    with pytest.raises(HpsearchError, match="keep_checkpoints"):
+        resolve_warm_starts(repository, spec, tmp_path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import resource
 from collections.abc import Callable
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
@@ -17,6 +18,7 @@ from hpsearch.executors.crew import Crew
 from hpsearch.executors.processes import ProcessExecutor
 from hpsearch.executors.simulated import SimulatedExecutor
 from hpsearch.spec import load, load_data
+from hpsearch.storage import groups
 from hpsearch.storage.database import Database
 from hpsearch.storage.records import SpeedRecord
 from hpsearch.storage.repository import Repository
@@ -56,8 +58,8 @@ def test_a_group_that_does_not_fit_is_halved_until_it_does_and_nothing_changes(
     other = Repository(Database(f"sqlite:///{tmp_path / 'other.db'}"))
     coordinate(other, SEARCH)
     assert without_rows(repository) == without_rows(other)
-    # The first two had begun before it was known of either; 16 and 8 found no memory, 4 did.
-    assert sorted(executor.started, reverse=True) == [16, 16] + [8] * 4 + [4] * 12
+    # Each is tried twice. The first two had begun before it was known of either.
+    assert sorted(executor.started, reverse=True) == [16] * 4 + [8] * 8 + [4] * 12
     found = [vars_of(speed) for speed in repository.speeds()]
     assert found == [(KIND, "simulated", 8, float("inf")), (KIND, "simulated", 16, float("inf"))]
 
@@ -78,6 +80,25 @@ def test_another_search_of_the_kind_is_packed_to_fit_at_once(repository: Reposit
     view = coordinate(repository, SEARCH.model_copy(update={"name": "again"}), executor)
     assert set(executor.started) == {4}
     assert {trial.state for trial in view.trials.values()} == {"complete"}
+
+
+def test_memory_that_was_short_for_a_moment_changes_nothing(repository: Repository) -> None:
+    def fault(group: TrialGroup, epoch: int, attempt: int) -> str | None:
+        return "memory" if attempt == 1 and epoch == 2 else None
+
+    view = coordinate(repository, SEARCH, SimulatedExecutor(curve, fault=fault))
+    assert {trial.state for trial in view.trials.values()} == {"complete"}
+    assert len(view.groups) == 4, "none was parted"
+    assert repository.speeds() == []
+
+
+def test_what_was_measured_stays_although_others_take_the_memory(repository: Repository) -> None:
+    measured = SpeedRecord(kind=KIND, device="simulated", width=16, seconds=1.0, bytes=0)
+    with repository.database.write() as connection:
+        groups.add_speeds(connection, [measured], datetime.now(UTC))
+    coordinate(repository, SEARCH, Small())
+    stored = {speed.width: speed.seconds for speed in repository.speeds()}
+    assert stored == {16: 1.0, 8: float("inf")}
 
 
 def test_what_is_forgotten_is_tried_again(repository: Repository) -> None:
@@ -106,12 +127,12 @@ def test_a_trial_with_folds_is_tried_fold_by_fold_before_it_fails(repository: Re
         widths.append(group.width)
         return 0 if group.width != 1 else 1
 
-    stages = [{"name": "one", "trials": 1, "epochs": 1, "expand": 0}]
+    stages = [{"name": "one", "trials": 2, "epochs": 1, "expand": 0}]
     data = {"source": "digits", "validation": {"folds": 4}}
     search = a_search(stages=stages, data=data, space=SPACE, resources={"width": 16})
     view = coordinate(repository, search, Small(room))
-    assert widths == [16, 2, 1]
-    assert [trial.state for trial in view.trials.values()] == ["complete"]
+    assert sorted(widths, key=str, reverse=True) == [2] * 4 + [16] * 4 + [1] * 2
+    assert [trial.state for trial in view.trials.values()] == ["complete"] * 2
 
 
 def test_a_search_that_dies_while_groups_are_parted_ends_with_the_same_table(
@@ -145,7 +166,8 @@ def test_a_worker_that_ray_ended_for_want_of_memory_is_no_loss_like_others(
 
     executor = Watched()
     coordinate(repository, SEARCH, executor)
-    assert sorted(executor.started, reverse=True) == [16, 16, 8, 8, 8, 8] + [4] * 12
+    assert sorted(executor.started, reverse=True) == [16] * 4 + [8] * 12 + [4] * 12
+    assert repository.speeds() == [], "others may have taken the memory"
 
 
 @pytest.mark.parametrize(
@@ -158,6 +180,8 @@ def test_a_worker_that_ray_ended_for_want_of_memory_is_no_loss_like_others(
         ),
         ("numpy._core._exceptions._ArrayMemoryError: Unable to allocate 8 GiB", "out_of_memory"),
         ("MemoryError", "out_of_memory"),
+        ("torch.AcceleratorError: CUDA error: out of memory", "out_of_memory"),
+        ("RuntimeError: CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `x`", "out_of_memory"),
         ("RuntimeError: mat1 and mat2 shapes cannot be multiplied", "error"),
     ],
 )

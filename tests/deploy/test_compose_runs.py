@@ -46,13 +46,13 @@ def metrics(composed: Composed, complete: int) -> set[str]:
     """What Prometheus reads of a search while it runs; it is cancelled then."""
     search_id = _submit(composed, fine_epochs=100_000)
     line = rf'^(ray_hpsearch_\w+){{.*search="digits \(search {search_id}\)"'
-    url = f"http://127.0.0.1:{composed.node_ports['head']['8080']}/metrics"
     end_s, found = time.monotonic() + PATIENCE_S, set[str]()
-    while "ray_hpsearch_best_value" not in found:
+    while not {"ray_hpsearch_best_value", "ray_hpsearch_device_memory_bytes"} <= found:
         assert time.monotonic() < end_s, composed.logs()
         time.sleep(2)  # Ray gathers them every 10 s
-        with urlopen(url, timeout=60) as answer:
-            found = {*re.findall(line, answer.read().decode(), flags=re.MULTILINE)}
+        for ports in composed.node_ports.values():
+            with urlopen(f"http://127.0.0.1:{ports['8080']}/metrics", timeout=60) as answer:
+                found |= {*re.findall(line, answer.read().decode(), flags=re.MULTILINE)}
     composed.run("cancel", str(search_id))
     _await_state(composed, search_id, "cancelled")
     return found
@@ -86,7 +86,7 @@ def test_a_submitted_search_is_carried_out_and_read_back(composed: Composed, com
 
 def test_its_metrics_are_there_for_prometheus(metrics: set[str]) -> None:
     names = "trials", "trial_epochs_total", "best_value", "group_width", "database_seconds"
-    assert {f"ray_hpsearch_{name}" for name in names} <= metrics
+    assert {f"ray_hpsearch_{name}" for name in (*names, "device_memory_bytes")} <= metrics
 
 
 def test_every_service_is_well(composed: Composed, complete: int) -> None:

@@ -58,8 +58,13 @@ def test_every_panel_is_of_the_chosen_searches_and_data_source() -> None:
 
 
 def test_panels_do_not_overlap() -> None:
-    places = [tuple(panel["gridPos"].values()) for panel in DASHBOARD["panels"]]
-    assert len({*places}) == len(places)
+    cells = [
+        (x, y)
+        for place in (panel["gridPos"] for panel in DASHBOARD["panels"])
+        for x in range(place["x"], place["x"] + place["w"])
+        for y in range(place["y"], place["y"] + place["h"])
+    ]
+    assert len({*cells}) == len(cells)
 
 
 def test_what_grafana_is_provisioned_with_is_mounted_there() -> None:
