@@ -105,7 +105,7 @@ def serve(
 def cancel(search: str, db: str | None) -> None:
     """End SEARCH: what was reported stays, what is training ends within seconds.
 
-    `hpsearch resume` goes on with it.
+    `hpsearch resume --submit` has the service go on with it, `hpsearch resume` this machine.
     """
     queue, record = _found(search, db)
     said = queue.cancel(record.id)
@@ -119,14 +119,17 @@ def cancel(search: str, db: str | None) -> None:
 def retry_failed(search: str, db: str | None) -> None:
     """Let the failed trials of SEARCH wait again, but for those that diverged.
 
-    `hpsearch resume` trains them.
+    `hpsearch resume --submit` has the service train them, `hpsearch resume` this machine.
     """
     from hpsearch.settings import command, database_url
 
     queue, record = _found(search, db)
     count = queue.retry_failed(record.id)
     if not count:
-        click.echo(f"search {record.name} (id {record.id}) has no failed trial to try again")
+        click.echo(
+            f"search {record.name} (id {record.id}) has no failed trial to try again: those that "
+            "diverged would do so again"
+        )
         return
     click.echo(
         f"{count} trials of search {record.name} (id {record.id}) wait again: train them with "

@@ -17,7 +17,7 @@ from hpsearch.service.shares import Demand, shares
 from hpsearch.settings import MOST_SEARCHES
 from hpsearch.spec.search import Resources
 from hpsearch.storage.bell import Bell
-from hpsearch.storage.errors import DatabaseAway, LeaseLost
+from hpsearch.storage.errors import DatabaseAway, LeaseLost, StorageError
 from hpsearch.storage.leases import TTL, Lease, Owner
 from hpsearch.storage.queue import MOST_IN_VAIN, Claim, Queue, Running
 from hpsearch.storage.repository import Repository
@@ -39,6 +39,7 @@ class Server:
         self._starting: dict[str, Lease] = {}  # by job: those that have not taken over yet
         self._stopped: set[str] = set()
         self._told_empty = False
+        self._names: dict[int, str] = {}  # of the searches that ran at the last turn
 
     def run(self, wait_s: float = 1.0) -> None:
         """Serve until this process is stopped; what is out of reach is waited for."""
@@ -69,12 +70,22 @@ class Server:
         """Once over all: end what is over, claim what waits, and share the workers."""
         capacity = self._jobs.capacity()  # while there is no cluster nothing is claimed
         self._keep_starting()
-        for search in self._queue.running():
+        running = self._queue.running()
+        self._tell_of_ended({search.id: search.name for search in running})
+        for search in running:
             self._look_after(search)
         self._keep_starting()
         while self._has_place(capacity) and self._claim():
             self._keep_starting()
         self._share(capacity)
+
+    def _tell_of_ended(self, running: dict[int, str]) -> None:
+        """Log how those ended that ran at the last turn."""
+        for search_id in self._names.keys() - running:
+            with suppress(StorageError):  # it was deleted
+                state = self._repository.find_search(search_id).state
+                LOG.info("%s is %s", self._names[search_id], state, extra={"search": search_id})
+        self._names = running
 
     def _has_place(self, capacity: Capacity) -> bool:
         """Whether there is anything for workers; that there is not is told once."""
