@@ -216,11 +216,31 @@ def test_a_command_that_fails_is_told_with_its_last_line() -> None:
         ).tell(told)
 
 
+def test_a_command_that_leaves_something_running_has_been_told() -> None:
+    told = {"id": 3, "name": "a\0b", "state": "failed", "text": ""}
+    Command(("sh", "-c", "sleep 300 & exit 0")).tell(told)  # what it left is not waited for
+
+
+def test_what_one_channel_was_told_is_not_told_it_again_for_the_other(database: Database) -> None:
+    ended(database)
+    sound, broken = Recorder(), Recorder(failures=1)
+    notifier = Notifier(database, [sound, broken])
+    assert notifier.turn()
+    make_due(database)
+    assert notifier.turn()
+    assert (len(sound.told), len(broken.told)) == (1, 1)
+
+
+def test_a_webhook_is_shown_nowhere() -> None:
+    assert "secret" not in repr(Webhook("https://host/secret"))
+
+
 @pytest.mark.parametrize(
     ("webhook", "on_end", "said"),
     [
         ("ftp://x/y", None, "must be a URL as in https"),
         ("https://", None, "must be a URL"),
+        ("http://[::1", None, "must be a URL"),
         (None, "no-such-program x", "a program that is there"),
         (None, "echo 'open", "must be a command"),
     ],
@@ -240,7 +260,7 @@ def test_a_notice_that_does_not_arrive_at_once_is_only_said(
     soon = Recorder(failures=2)
     tell_now(repository, search_id, [soon, Recorder(failures=3)], warned.append)
     assert [told["id"] for told in soon.told] == [search_id]
-    assert warned == ["nobody was told of it: nobody there"]
+    assert warned == ["not told: nobody there"]
 
 
 def test_run_tells_at_its_end(
