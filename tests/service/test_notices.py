@@ -218,7 +218,7 @@ def test_a_command_that_fails_is_told_with_its_last_line() -> None:
 
 def test_a_command_that_leaves_something_running_has_been_told() -> None:
     told = {"id": 3, "name": "a\0b", "state": "failed", "text": ""}
-    Command(("sh", "-c", "sleep 300 & exit 0")).tell(told)  # what it left is not waited for
+    Command(("sh", "-c", "sleep 20 & exit 0")).tell(told)  # what it left is not waited for
 
 
 def test_what_one_channel_was_told_is_not_told_it_again_for_the_other(database: Database) -> None:
