@@ -258,8 +258,8 @@ def _carry_out(
     record, backend = started.search, started.backend
     assert backend is not None
     title = f"{record.name} (search {record.id})"
-    folder = prepared_folder(checkpoints, record)
     with _leased(repository, record) as (lease, orders):  # until nothing is left that trains
+        folder = prepared_folder(checkpoints, record)  # nobody else writes there now
         check_same_data(repository, lease, dataset)
         with closing(backend.executor(dataset, title)) as executor:
             watch.on_start(started)

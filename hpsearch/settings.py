@@ -36,6 +36,8 @@ def database_url(url: str | None = None) -> str:
 def _password(file: str) -> str:
     rule = f"{PASSWORD_FILE_VARIABLE} must name a text file with the database's password"
     mend = "mend the file, or unset the variable"
+    if Path(file).exists() and not Path(file).is_file():
+        raise HpsearchError(f"{rule}, but {file!r} is a folder, a device or a pipe: {mend}")
     try:
         password = Path(file).read_text(encoding="utf-8").strip()
     except (OSError, ValueError) as error:  # ValueError: it is no text
@@ -43,6 +45,8 @@ def _password(file: str) -> str:
         raise HpsearchError(f"{rule}, but {file!r} cannot be read ({why}): {mend}") from error
     if not password:
         raise HpsearchError(f"{rule}, but {file!r} is empty: {mend}")
+    if not password.isprintable():
+        raise HpsearchError(f"{rule}, but {file!r} has several lines or control characters: {mend}")
     return password
 
 

@@ -21,6 +21,8 @@ def needed(view: SearchView, *, has_ended: bool = False) -> set[str]:
     Trials that come later only push others down, so what is not needed now never is. A search that
     ``has_ended`` has no next stage, whatever its spec says.
     """
+    if view.search.spec.resources.keep_checkpoints >= len(view.trials):
+        return view.files()
     stage = None if has_ended else _next(view)
     trials = (*_unfinished(view), *_may_be_continued(view, stage), *_best(view, stage))
     return {trial.checkpoint_file for trial in trials if trial.checkpoint_file is not None}

@@ -5,6 +5,7 @@ Checked by ``hpsearch.api`` and ``hpsearch.service`` before the coordinator star
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from hpsearch.errors import HpsearchError
@@ -39,7 +40,7 @@ def prepare(folder: Path) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "probe.tmp").write_bytes(b"x")
+        (folder / f"probe-{os.getpid()}.tmp").write_bytes(b"x")
         for unfinished in folder.glob("*.tmp"):
             unfinished.unlink()
     except OSError as error:

@@ -6,10 +6,25 @@ Called by ``BranchSampler``; each trial is a function of its position in the bra
 from __future__ import annotations
 
 import math
+from functools import cache
+from threading import Thread
 
 from hpsearch.sampling.encoding import from_unit, levels, merged, num_values
 from hpsearch.sampling.keyed import keyed_generator
 from hpsearch.spec.space import Branch, Choice, Params, Value
+
+
+@cache
+def _read_directions() -> None:
+    """Have SciPy read its table in a thread, in which no Ctrl-C or SIGTERM is raised.
+
+    One that is raised as it reads is swallowed there, and all points of this process are zeros.
+    """
+    from scipy.stats import qmc
+
+    reading = Thread(target=lambda: qmc.Sobol(1))
+    reading.start()
+    reading.join()
 
 
 def sobol_trials(branch: Branch, *, seed: int, start: int, count: int) -> list[Params]:
@@ -24,6 +39,7 @@ def sobol_trials(branch: Branch, *, seed: int, start: int, count: int) -> list[P
 
     if not branch.parameters:
         return [merged(branch, {})] * count
+    _read_directions()
     engine = qmc.Sobol(
         len(branch.parameters), scramble=True, rng=keyed_generator(seed, branch.key, "sobol")
     )

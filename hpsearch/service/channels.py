@@ -21,6 +21,8 @@ from hpsearch.errors import HpsearchError
 ANSWER_S = 10.0  # of a webhook
 COMMAND_S = 60.0
 LOG_BYTES = 4096  # of what a command that failed said last
+MOST_SAID = 500  # characters of its last line
+MOST_TEXT = 4000  # characters of a variable in its environment
 
 Told = Mapping[str, Any]
 
@@ -109,13 +111,13 @@ class Command:
 
 
 def _text(value: object) -> str:
-    """As an environment can hold it."""
-    return str(value).replace("\0", "")
+    """As an environment can hold it, which has little room."""
+    return str(value).replace("\0", "")[:MOST_TEXT]
 
 
 def _last_line(log: IO[bytes]) -> str:
     log.seek(max(0, log.seek(0, os.SEEK_END) - LOG_BYTES))
-    return "".join(log.read().decode(errors="replace").strip().splitlines()[-1:])
+    return "".join(log.read().decode(errors="replace").strip().splitlines()[-1:])[:MOST_SAID]
 
 
 def channels(webhook: str | None, on_end: str | None) -> list[Channel]:

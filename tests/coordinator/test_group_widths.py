@@ -441,7 +441,7 @@ def test_parts_of_a_group_that_raised_have_its_width_or_measure(epoch: int, tmp_
 
     repository = _sqlite(tmp_path)
     stages = [{"name": "only", "trials": 200, "epochs": 4, "expand": 0}]
-    search = _auto(stages=stages, resources={"checkpoint_every": 2})
+    search = _auto(stages=stages, resources={"checkpoint_every": 2, "keep_checkpoints": 200})
     executor = _Watching(num_slots=1, step_s=lambda width: 1.0 + abs(width - 4), fault=fault)
     coordinate(repository, search, executor, tmp_path / "checkpoints")
     first, *others = executor.started
@@ -478,7 +478,7 @@ def test_parts_are_trained_in_the_same_blocks_after_a_crash(tmp_path: Path) -> N
     search = _auto(stages=[{"name": "only", "trials": 32, "epochs": 4, "expand": 0}])
     whole = _sqlite(tmp_path / "whole")
     coordinate(whole, search, watching())
-    for after_writes in range(4, 11):
+    for after_writes in range(5, 12):
         folder = tmp_path / str(after_writes)
         repository = _sqlite(folder)
         assert crash(repository.database, folder, after_writes, False, search, watching())

@@ -149,7 +149,9 @@ def test_a_coarse_to_fine_search_with_a_pruner_goes_to_its_end(
     said: list[Event] = []
     folder = tmp_path / "checkpoints"
     executor = SimulatedExecutor(_crossing)
-    view = coordinate(repository, _search(pruner), executor, folder, observer=said.append)
+    keep_all = {"width": 8, "checkpoint_every": 2, "keep_checkpoints": 1000}
+    search = _search(pruner, resources=keep_all)
+    view = coordinate(repository, search, executor, folder, observer=said.append)
     states = Counter(trial.state for trial in view.trials.values())
     assert set(states) == {"complete", "pruned"}
     decided = [event for event in said if isinstance(event, RungDecided)]

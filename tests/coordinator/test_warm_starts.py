@@ -81,12 +81,11 @@ def test_new_trials_are_given_the_newest_checkpoint_and_continued_ones_their_own
     source = next(trial for trial in first.trials.values() if trial.number == 4)
     executor = _Watching()
     view = _carry_out(repository, root, _starting_from("first/4", stages=LONGER), executor)
-    folder = prepared_folder(root, first.search)
-    expected = CheckpointSlice(
-        file=str(folder / str(source.checkpoint_file)), row=source.checkpoint_row
-    )
+    written = prepared_folder(root, first.search) / str(source.checkpoint_file)
+    link = prepared_folder(root, view.search) / f"warm-start-{first.search.id}-4.safetensors"
+    assert link.samefile(written)
+    expected = CheckpointSlice(file=str(link), row=source.checkpoint_row)
     members = [member for group in executor.started for member in group.members]
-    assert Path(expected.file).exists()
     assert len(members) == 6 + 4
     for member in members:
         is_continued = view.trials[member.trial].start_epoch > 0

@@ -8,6 +8,7 @@ import math
 import os
 import subprocess
 import sys
+import threading
 import warnings
 from collections import Counter
 
@@ -17,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from optuna.samplers import RandomSampler
 
+from hpsearch.sampling import sequences
 from hpsearch.sampling.encoding import admits, encode
 from hpsearch.sampling.keyed import keyed_seed
 from hpsearch.sampling.observations import Observation
@@ -420,3 +422,19 @@ def test_a_grid_too_large_for_its_trials_is_sampled_without_repetition():
     branch = MIXED.model_copy(update={"trials": 4})
     asked = BranchSampler("grid", branch, seed=0, mode="max").ask(100)
     assert len(asked) == len({str(params) for params in asked}) == 2 * 2 * 2 * 2 * 4
+
+
+def test_scipys_table_is_read_where_no_signal_interrupts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Handlers of signals run in the main thread only."""
+    threads = []
+
+    def noting(dimensions: int) -> None:
+        threads.append(threading.current_thread())
+
+    monkeypatch.setattr("scipy.stats.qmc.Sobol", noting)
+    sequences._read_directions.cache_clear()
+    sequences._read_directions()
+    sequences._read_directions()
+    assert len(threads) == 1
+    assert threads[0] is not threading.main_thread()
+    sequences._read_directions.cache_clear()
