@@ -41,6 +41,7 @@ CHECKPOINT_PAGES = 4000  # 16 MB: the log goes to the file, and waits for the di
 FOLD_TIMEOUT_MS = 1000  # for readers who have not seen the log's end yet
 WRITES = "hpsearch_writes"  # the execution option of a connection that will write
 UPGRADES = "hpsearch_upgrades"  # that of one that will change tables too
+CHECKS_KEYS = "hpsearch_checks_keys"  # noted of a connection: whether foreign keys are held
 FOLDS = "hpsearch_folds"  # noted of a connection whose commit the log is to be folded after
 
 
@@ -267,6 +268,8 @@ def _begin_sqlite(connection: Connection) -> None:
     options = connection.get_execution_options()
     writes, upgrades = options.get(WRITES, False), options.get(UPGRADES, False)
     # A table is altered by copying it, and nothing may notice that it is gone meanwhile. Within a
-    # transaction this cannot be set.
-    connection.exec_driver_sql(f"PRAGMA foreign_keys = {'OFF' if upgrades else 'ON'}")
+    # transaction this cannot be set. A statement costs time: only where it is not so already.
+    if connection.info.get(CHECKS_KEYS) != (not upgrades):
+        connection.exec_driver_sql(f"PRAGMA foreign_keys = {'OFF' if upgrades else 'ON'}")
+        connection.info[CHECKS_KEYS] = not upgrades
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
