@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 
+from hpsearch.executors.base import LOW_ON_MEMORY
 from hpsearch.storage.records import FailureKind
 
 # PyTorch's own allocators, CUDA's, those of its libraries, and Python's.
@@ -28,4 +29,4 @@ def failure_kind(traceback: str) -> FailureKind:
 
 def is_out_of_memory(loss: str) -> bool:
     """Whether Ray ended a worker because its machine ran out of memory."""
-    return "low on memory" in loss
+    return LOW_ON_MEMORY in loss

@@ -151,9 +151,10 @@ class Coordinator:
     def _is_too_wide(self, number: int) -> bool:
         """Whether it was packed before a group of so many rows was seen to find no memory."""
         trials = self._view.of_group(number)
+        if number in self._view.groups or len(trials) == 1:
+            return False
         room = self._view.speeds.most(self._kind(trials[0].params), self._executor.device)
-        is_new = number not in self._view.groups
-        return is_new and len(trials) > 1 and len(trials) * self._spec.data.rows_per_trial > room
+        return len(trials) * self._spec.data.rows_per_trial > room
 
     def _members(self, number: int) -> list[TrialRecord]:
         """The group's members, from its checkpoint if that can be had, else from the start."""

@@ -29,25 +29,22 @@ def prepared_folder(root: Path, record: SearchRecord) -> Path:
     Raises HpsearchError if it cannot be written.
     """
     folder = checkpoint_folder(root, record)
-    prepare(folder)
-    return folder
-
-
-def prepare(folder: Path) -> None:
-    """Make and try a folder for checkpoints, and clear it of what killed workers left.
-
-    Raises HpsearchError if it cannot be written.
-    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"probe-{os.getpid()}.tmp").write_bytes(b"x")
         for unfinished in folder.glob("*.tmp"):
             unfinished.unlink()
     except OSError as error:
-        raise HpsearchError(
-            f"checkpoints must be written to {str(folder)!r}, but that fails ({error.strerror}): "
-            "mend it, or name another folder in HPSEARCH_CHECKPOINTS"
-        ) from error
+        raise not_writable(folder, error) from error
+    return folder
+
+
+def not_writable(folder: Path, error: OSError) -> HpsearchError:
+    """That checkpoints cannot be written to ``folder``, and what to do."""
+    return HpsearchError(
+        f"checkpoints must be written to {str(folder)!r}, but that fails ({error.strerror}): "
+        "mend it, or name another folder in HPSEARCH_CHECKPOINTS"
+    )
 
 
 def check_same_data(repository: Repository, lease: Lease, dataset: Dataset) -> None:

@@ -36,6 +36,9 @@ class Raised:
     traceback: str
 
 
+LOW_ON_MEMORY = "low on memory"  # in the message of a worker that Ray ended for its machine's sake
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lost:
     """A group's worker died; the executor has replaced it. Its slot is free."""

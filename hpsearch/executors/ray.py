@@ -14,7 +14,15 @@ import ray
 from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 
 from hpsearch.errors import HpsearchError, MayPass
-from hpsearch.executors.base import ChecksBroken, Ended, Lost, Raised, Reported, Update
+from hpsearch.executors.base import (
+    LOW_ON_MEMORY,
+    ChecksBroken,
+    Ended,
+    Lost,
+    Raised,
+    Reported,
+    Update,
+)
 from hpsearch.executors.cluster import Cluster, cpus_and_gpus
 from hpsearch.executors.pool import pool
 from hpsearch.executors.ray_worker import RayWorker
@@ -196,4 +204,4 @@ def _last_line(error: RayError) -> str:
 def _first_line(error: RayError) -> str:
     """Of what killed a worker, the line that tells that it was memory, if one does."""
     lines = str(error).strip().splitlines()
-    return next((line for line in lines if "low on memory" in line), lines[0])
+    return next((line for line in lines if LOW_ON_MEMORY in line), lines[0])

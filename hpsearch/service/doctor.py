@@ -16,6 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryFile
 
+from hpsearch.coordinator.resources import not_writable
 from hpsearch.errors import HpsearchError
 from hpsearch.settings import checkpoint_root, database_url
 from hpsearch.storage.database import Database
@@ -74,10 +75,7 @@ def _checkpoints(url: str) -> str:
     try:
         TemporaryFile(dir=there).close()
     except OSError as error:
-        raise HpsearchError(
-            f"checkpoints must be written to {str(folder)!r}, but that fails ({error.strerror}): "
-            "mend it, or name another folder in HPSEARCH_CHECKPOINTS"
-        ) from error
+        raise not_writable(folder, error) from error
     what = "can be written" if there == folder else "is made when it is needed"
     return f"{folder} {what}, {_free(there)} are free"
 

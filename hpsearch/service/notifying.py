@@ -17,7 +17,7 @@ from hpsearch.analysis.frames import Frames
 from hpsearch.service.channels import Channel, NotTold
 from hpsearch.storage.database import Database
 from hpsearch.storage.errors import StorageError
-from hpsearch.storage.notices import Notice, Notices
+from hpsearch.storage.notices import MOST_TRIES, Notice, Notices
 from hpsearch.storage.repository import Repository
 
 LOG = logging.getLogger("hpsearch.notices")
@@ -57,10 +57,12 @@ class Notifier:
 
     def _tell(self, notice: Notice) -> None:
         told = what_ended(self._repository, notice.search_id)
+        if notice.tries == 1:  # it has ended, maybe once more
+            self._arrived[notice.search_id] = set()
         arrived = self._arrived.setdefault(notice.search_id, set())
         whys = []
         for place, channel in enumerate(self._channels):
-            if notice.tries > 1 and place in arrived:
+            if place in arrived:
                 continue  # the other one failed
             try:
                 channel.tell(told)
@@ -72,6 +74,7 @@ class Notifier:
             self._notices.failed(notice, "; ".join(whys))
         else:
             self._notices.told(notice)
+        if not whys or notice.tries == MOST_TRIES:
             del self._arrived[notice.search_id]
 
 

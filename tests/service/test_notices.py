@@ -231,6 +231,21 @@ def test_what_one_channel_was_told_is_not_told_it_again_for_the_other(database: 
     assert (len(sound.told), len(broken.told)) == (1, 1)
 
 
+def test_what_was_told_of_one_end_is_not_taken_for_the_next_end(database: Database) -> None:
+    ended(database)
+    changing, broken = Recorder(), Recorder(failures=3)
+    notifier = Notifier(database, [changing, broken])
+    assert notifier.turn()
+    with database.write() as connection:  # it goes on, and ends once more
+        now = datetime.now(UTC) - timedelta(seconds=1)
+        connection.execute(update(SearchRow).values(notice_at=now, notice_tries=0))
+    changing.failures = 1
+    assert notifier.turn()
+    make_due(database)
+    assert notifier.turn()
+    assert len(changing.told) == 2
+
+
 def test_a_webhook_is_shown_nowhere() -> None:
     assert "secret" not in repr(Webhook("https://host/secret"))
 

@@ -5,11 +5,12 @@ Run by ``hpsearch db upgrade``, and on the first use of an empty database.
 
 from __future__ import annotations
 
-import hashlib
-import json
+from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
+
+from hpsearch.storage.migrations.specs import rewrite_specs
 
 revision = "0002"
 down_revision = "0001"
@@ -30,12 +31,6 @@ METRICS = (
 )
 # What a spec says of its data since this revision; all before it were so.
 DATA = {"task": "classification", "folds": None}
-SEARCHES = sa.table(
-    "searches",
-    sa.column("id", sa.Integer()),
-    sa.column("spec", sa.JSON()),
-    sa.column("spec_hash", sa.Text()),
-)
 
 
 def upgrade() -> None:
@@ -48,17 +43,8 @@ def upgrade() -> None:
         "trials",
         sa.Column("stopped_early", sa.Boolean(), nullable=False, server_default=sa.false()),
     )
-    _complete_specs()
+    rewrite_specs(_complete)
 
 
-def _complete_specs() -> None:
-    """By its hash the same spec is found again: a search begun before can be gone on with."""
-    connection = op.get_bind()
-    rows = connection.execute(sa.select(SEARCHES.c.id, sa.cast(SEARCHES.c.spec, sa.Text()))).all()
-    for id, text in rows:
-        spec = json.loads(text)
-        spec["data"] = {**spec["data"], **DATA}
-        digest = hashlib.sha256(json.dumps(spec).encode()).hexdigest()
-        connection.execute(
-            sa.update(SEARCHES).where(SEARCHES.c.id == id).values(spec=spec, spec_hash=digest)
-        )
+def _complete(spec: dict[str, Any]) -> None:
+    spec["data"] = {**spec["data"], **DATA}

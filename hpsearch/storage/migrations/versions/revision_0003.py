@@ -5,12 +5,12 @@ Run by ``hpsearch db upgrade``, and on the first use of an empty database.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
+
+from hpsearch.storage.migrations.specs import rewrite_specs
 
 revision = "0003"
 down_revision = "0002"
@@ -21,12 +21,6 @@ INTEGER, TEXT = sa.Integer(), sa.Text()
 TIME = sa.DateTime(timezone=True)
 OLD_WIDTH = 128  # what a spec said that left resources.width out
 COMPLETE = sa.text("state = 'complete'")
-SEARCHES = sa.table(
-    "searches",
-    sa.column("id", sa.Integer()),
-    sa.column("spec", sa.JSON()),
-    sa.column("spec_hash", sa.Text()),
-)
 TRIALS = sa.table(
     "trials",
     *map(sa.column, ("search_id", "group", "attempts", "started_at", "created_at")),
@@ -48,7 +42,7 @@ def upgrade() -> None:
     _index_complete_trials()
     _groups()
     _speeds()
-    _complete_specs()
+    rewrite_specs(_complete)
 
 
 def _index_complete_trials() -> None:
@@ -112,19 +106,10 @@ def _speeds() -> None:
     )
 
 
-def _complete_specs() -> None:
-    """By its hash the same spec is found again: a search begun before can be gone on with."""
-    connection = op.get_bind()
-    rows = connection.execute(sa.select(SEARCHES.c.id, sa.cast(SEARCHES.c.spec, sa.Text()))).all()
-    for id, text in rows:
-        spec = json.loads(text)
-        spec["stages"] = [_with_pruner(stage) for stage in spec["stages"]]
-        if spec["resources"]["width"] == OLD_WIDTH:
-            spec["resources"]["width"] = "auto"
-        digest = hashlib.sha256(json.dumps(spec).encode()).hexdigest()
-        connection.execute(
-            sa.update(SEARCHES).where(SEARCHES.c.id == id).values(spec=spec, spec_hash=digest)
-        )
+def _complete(spec: dict[str, Any]) -> None:
+    spec["stages"] = [_with_pruner(stage) for stage in spec["stages"]]
+    if spec["resources"]["width"] == OLD_WIDTH:
+        spec["resources"]["width"] = "auto"
 
 
 def _with_pruner(stage: dict[str, Any]) -> dict[str, Any]:

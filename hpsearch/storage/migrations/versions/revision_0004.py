@@ -5,11 +5,12 @@ Run by ``hpsearch db upgrade``, and on the first use of an empty database.
 
 from __future__ import annotations
 
-import hashlib
-import json
+from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
+
+from hpsearch.storage.migrations.specs import rewrite_specs
 
 revision = "0004"
 down_revision = "0003"
@@ -21,12 +22,6 @@ SPEC = {
     "budget": {"epochs": None, "trials": None, "wall_time": None, "gpu_hours": None},
     "max_failures": 20,
 }
-SEARCHES = sa.table(
-    "searches",
-    sa.column("id", sa.Integer()),
-    sa.column("spec", sa.JSON()),
-    sa.column("spec_hash", sa.Text()),
-)
 WAITING = sa.text("served AND state IN ('submitted', 'running')")
 
 
@@ -49,16 +44,8 @@ def upgrade() -> None:
         sqlite_where=WAITING,
         postgresql_where=WAITING,
     )
-    _complete_specs()
+    rewrite_specs(_complete)
 
 
-def _complete_specs() -> None:
-    """By its hash the same spec is found again: a search begun before can be gone on with."""
-    connection = op.get_bind()
-    rows = connection.execute(sa.select(SEARCHES.c.id, sa.cast(SEARCHES.c.spec, sa.Text()))).all()
-    for id, text in rows:
-        spec = {**json.loads(text), **SPEC}
-        digest = hashlib.sha256(json.dumps(spec).encode()).hexdigest()
-        connection.execute(
-            sa.update(SEARCHES).where(SEARCHES.c.id == id).values(spec=spec, spec_hash=digest)
-        )
+def _complete(spec: dict[str, Any]) -> None:
+    spec |= SPEC

@@ -5,11 +5,12 @@ Run by ``hpsearch db upgrade``, and on the first use of an empty database.
 
 from __future__ import annotations
 
-import hashlib
-import json
+from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
+
+from hpsearch.storage.migrations.specs import rewrite_specs
 
 revision = "0006"
 down_revision = "0005"
@@ -17,12 +18,6 @@ branch_labels = None
 depends_on = None
 
 KEPT = 10  # what a spec says of the best trials' checkpoints, if it says nothing
-SEARCHES = sa.table(
-    "searches",
-    sa.column("id", sa.Integer()),
-    sa.column("spec", sa.JSON()),
-    sa.column("spec_hash", sa.Text()),
-)
 TO_TELL = sa.text("notice_at IS NOT NULL")
 
 
@@ -38,17 +33,8 @@ def upgrade() -> None:
         sqlite_where=TO_TELL,
         postgresql_where=TO_TELL,
     )
-    _complete_specs()
+    rewrite_specs(_complete)
 
 
-def _complete_specs() -> None:
-    """By its hash the same spec is found again: a search begun before can be gone on with."""
-    connection = op.get_bind()
-    rows = connection.execute(sa.select(SEARCHES.c.id, sa.cast(SEARCHES.c.spec, sa.Text()))).all()
-    for id, text in rows:
-        spec = json.loads(text)
-        spec["resources"]["keep_checkpoints"] = KEPT
-        digest = hashlib.sha256(json.dumps(spec).encode()).hexdigest()
-        connection.execute(
-            sa.update(SEARCHES).where(SEARCHES.c.id == id).values(spec=spec, spec_hash=digest)
-        )
+def _complete(spec: dict[str, Any]) -> None:
+    spec["resources"]["keep_checkpoints"] = KEPT
