@@ -22,7 +22,6 @@ from hpsearch.coordinator.events import Advanced, Event, Finished, Troubled
 from hpsearch.coordinator.patience import patiently
 from hpsearch.executors.base import Update
 from hpsearch.executors.simulated import SimulatedExecutor
-from hpsearch.storage import database as database_module
 from hpsearch.storage.database import Database
 from hpsearch.storage.errors import DatabaseAway, StorageError
 from hpsearch.storage.repository import Repository
@@ -178,9 +177,12 @@ def test_what_waiting_does_not_mend_is_raised_at_once() -> None:
         ("near SELECT: syntax error", False),
     ],
 )
-def test_which_of_sqlites_errors_are_waited_for(reason: str, is_away: bool) -> None:
-    error = OperationalError("SELECT", {}, sqlite3.OperationalError(reason))
-    assert database_module._is_away(error) == is_away
+def test_which_of_sqlites_errors_are_waited_for(reason: str, is_away: bool, tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path}/search.db")
+    with pytest.raises(StorageError, match=reason) as refused, database.read():
+        raise OperationalError("SELECT", {}, sqlite3.OperationalError(reason))
+    assert isinstance(refused.value, DatabaseAway) == is_away
+    database.close()
 
 
 def test_a_server_that_does_not_answer_is_away(postgresql_url: str) -> None:
