@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import torch
 from coordinated import a_search, coordinate, crash, curve, finished_table
 
 from hpsearch.coordinator.failures import failure_kind, is_out_of_memory
@@ -215,4 +216,30 @@ def test_a_worker_with_too_little_memory_for_a_group_trains_its_parts(
     assert {trial.state for trial in view.trials.values()} == {"complete"}
     tried = [speed.width for speed in repository.speeds() if speed.seconds == float("inf")]
     assert 16 in tried
+    assert len(view.groups) > 1
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_with_too_little_memory_for_a_group_trains_its_parts(repository: Repository) -> None:
+    """Others hold all but 3 GiB of it; the activations of 512 trials take 8."""
+    search = load(
+        {
+            "name": "tight",
+            "data": {"source": "digits"},
+            "train": {"hidden_units": [4000], "batch_size": 1024},
+            "space": SPACE,
+            "stages": [{"name": "coarse", "trials": 512, "epochs": 1, "expand": 0}],
+            "resources": {"width": 512, "workers": 1},
+        }
+    )
+    free_bytes, _ = torch.cuda.mem_get_info()
+    others = torch.empty(free_bytes - 3 * 2**30, dtype=torch.uint8, device="cuda")
+    with closing(ProcessExecutor(Crew(search.resources), load_data(search), "tight")) as executor:
+        view = coordinate(repository, search, executor)
+    del others
+    torch.cuda.empty_cache()
+    assert {trial.state for trial in view.trials.values()} == {"complete"}
+    tried = [speed.width for speed in repository.speeds() if speed.seconds == float("inf")]
+    assert 512 in tried
     assert len(view.groups) > 1

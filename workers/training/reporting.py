@@ -6,7 +6,7 @@ spread and its value in each fold.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -18,15 +18,6 @@ from workers.training.stack import Stack
 STATE, STOPS, CHANCE = "state", "stops", "chance"
 
 
-class _End:
-    """One trial at the end of an epoch: its metrics, and what else the device said of it."""
-
-    def __init__(self, trial: int, metrics: dict[str, Metric]) -> None:
-        self.trial, self.metrics = trial, metrics
-        self.state, self.stops = int(_number(metrics.pop(STATE))), bool(metrics.pop(STOPS))
-        self.chance = _number(metrics.pop(CHANCE))
-
-
 def close_epoch(
     stack: Stack, group: TrialGroup, metrics: Mapping[str, Tensor], epoch: int
 ) -> Report:
@@ -35,26 +26,31 @@ def close_epoch(
     ``metrics`` are [M], or [M, L] with a number a layer. The rows of those in ``Report.stopped``
     are still there, for the checkpoint of this epoch.
     """
-    ends = [
-        _End(trial=member.trial, metrics=row)
-        for member, row in zip(stack.members, _read(_on_device(stack, group, metrics)), strict=True)
-    ]
-    healthy = [end for end in ends if not end.state]
+    trials = [member.trial for member in stack.members]
+    told = _read(_on_device(stack, group, metrics))
+    states, stops, chances = (told.pop(name) for name in (STATE, STOPS, CHANCE))
+    healthy = [place for place, state in enumerate(states) if not state]
     diverged = tuple(
-        divergence.describe(end.trial, epoch, end.state, end.metrics, end.chance)
-        for end in ends
-        if end.state
+        divergence.describe(
+            trials[place],
+            epoch,
+            int(_number(state)),
+            {name: column[place] for name, column in told.items()},
+            _number(chances[place]),
+        )
+        for place, state in enumerate(states)
+        if state
     )
     stack.drop({end.trial for end in diverged})
     return Report(
         epoch=epoch,
-        trials=tuple(end.trial for end in healthy),
-        metrics={n: [end.metrics[n] for end in healthy] for n in healthy[0].metrics}
+        trials=tuple(trials[place] for place in healthy),
+        metrics={name: [column[place] for place in healthy] for name, column in told.items()}
         if healthy
         else {},
         seconds=0.0,
         diverged=diverged,
-        stopped=tuple(end.trial for end in healthy if end.stops),
+        stopped=tuple(trials[place] for place in healthy if stops[place]),
     )
 
 
@@ -82,23 +78,15 @@ def _by_trial(of_rows: Tensor, folds: int) -> Tensor:
     return of_rows.view(-1, folds, *of_rows.shape[1:])
 
 
-def _read(trials: Mapping[str, Tensor]) -> list[dict[str, Metric]]:
-    """What the device says of each trial: the epoch's one synchronization."""
+def _read(trials: Mapping[str, Tensor]) -> dict[str, list[Metric]]:
+    """What the device says, a value a trial by name: the epoch's one synchronization."""
     columns = {name: t.unsqueeze(1) if t.dim() == 1 else t for name, t in trials.items()}
-    table = torch.cat([column.double() for column in columns.values()], dim=1).tolist()
-    return [_named(columns, numbers, trials) for numbers in table]
-
-
-def _named(
-    columns: Mapping[str, Tensor], numbers: Sequence[float], trials: Mapping[str, Tensor]
-) -> dict[str, Metric]:
-    row: dict[str, Metric] = {}
-    place = 0
-    for name, column in columns.items():
-        values = list(numbers[place : place + column.shape[1]])
-        row[name] = values[0] if trials[name].dim() == 1 else values
-        place += column.shape[1]
-    return row
+    table_TW = torch.cat([column.double() for column in columns.values()], dim=1).cpu()
+    parts = torch.split(table_TW, [column.shape[1] for column in columns.values()], dim=1)
+    return {
+        name: (part.squeeze(1) if trials[name].dim() == 1 else part).tolist()
+        for name, part in zip(columns, parts, strict=True)
+    }
 
 
 def _number(metric: Metric) -> float:
