@@ -103,6 +103,7 @@ STATUS = {
     "complete": "Int64",
     "pruned": "Int64",
     "failed": "Int64",
+    "trained": "Int64",
     "best": "float64",
 }
 WIDTHS = {
@@ -178,6 +179,7 @@ class Frames:
     def status(self, search: SearchRef) -> pd.DataFrame:
         """One row a stage that was opened: its trials by state, and its best value.
 
+        ``epochs`` is what each trial is to be trained, ``trained`` what all were so far.
         A stage that has not ended is stopped while nobody carries the search out.
         """
         record = self.repository.find_search(search)

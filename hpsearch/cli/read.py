@@ -35,7 +35,7 @@ _DETAILS = {
 _LEAST = {
     "trials": ("seconds", "epochs", "best_epoch", "spread", "failure_kind", "stage"),
     "stages": ("kind", "sampler", "pruner", "epochs", "trials", "action"),
-    "status": ("pruned", "kind", "waiting", "epochs", "state"),
+    "status": ("pruned", "kind", "epochs", "waiting", "trained", "state"),
     "searches": ("mode", "created_at", "finished_at", "seed", "failed", "pruned", "complete"),
     "widths": ("measured_at", "MB", "µs a step"),
 }

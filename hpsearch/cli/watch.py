@@ -89,7 +89,7 @@ class _Changes:
 
 
 def _line(record: SearchRecord, status: DataFrame) -> str:
-    """As in: digits (id 3): running; fine: 12 complete, 4 running of 16, best 0.9815."""
+    """As: digits (id 3): running; fine: 12 complete, 4 running of 16, 260 epochs, best 0.9815."""
     said = f"{record.name} (id {record.id}): {record.state}"
     if record.message:
         said += f" ({record.message})"
@@ -97,10 +97,14 @@ def _line(record: SearchRecord, status: DataFrame) -> str:
         return said
     stage = status.iloc[-1]
     counts = [f"{stage[state]} {state}" for state in ("complete", "pruned", "failed", "running")]
-    told = ", ".join(text for text in counts if not text.startswith("0 ")) or "none has ended"
+    counts = [text for text in counts if not text.startswith("0 ")]
+    if stage["waiting"] and not stage["running"]:
+        counts.append(f"{stage['waiting']} waiting for a worker")
+    told = ", ".join(counts) or "none"
     best = status["best"].dropna()
     extreme = "" if best.empty else f", best {_extreme(record, best):.4f}"
-    return f"{said}; {stage['stage']}: {told} of {stage['trials']}{extreme}"
+    trained = f"{stage['trained']} epoch{'s' if stage['trained'] != 1 else ''}"
+    return f"{said}; {stage['stage']}: {told} of {stage['trials']}, {trained}{extreme}"
 
 
 def _extreme(record: SearchRecord, values: Series) -> float:

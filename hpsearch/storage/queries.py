@@ -134,7 +134,7 @@ def searches(connection: Connection) -> Sequence[Row[Any]]:
 def status(
     connection: Connection, search_id: int, mode: Literal["max", "min"]
 ) -> Sequence[Row[Any]]:
-    """One row a stage, in order: its trials by state, and its best value."""
+    """One row a stage, in order: trials by state, epochs that were trained, and the best value."""
     extreme = func.max if mode == "max" else func.min
     states = ("waiting", "running", "complete", "pruned", "failed")
     counts = (func.count().filter(TrialRow.state == state).label(state) for state in states)
@@ -146,6 +146,7 @@ def status(
             StageRow.epochs,
             func.count(TrialRow.id).label("trials"),
             *counts,
+            func.coalesce(func.sum(TrialRow.epochs - TrialRow.start_epoch), 0).label("trained"),
             extreme(TrialRow.value).filter(_RANKED).label("best"),
         )
         .outerjoin(TrialRow, TrialRow.stage_id == StageRow.id)

@@ -185,7 +185,19 @@ def test_watch_of_a_complete_search_says_what_came_of_it(
     best = package.connect().best("small", n=1)["value"][0]
     code, out, _ = hpsearch("watch", "small")
     assert code == 0
-    assert out == f"small (id 1): complete; only: 4 complete of 4, best {best:.4f}\n"
+    assert out == f"small (id 1): complete; only: 4 complete of 4, 8 epochs, best {best:.4f}\n"
+
+
+def test_watch_tells_waiting_for_a_worker_from_training(
+    hpsearch: Hpsearch, searched: Repository
+) -> None:
+    with searched.database.write() as connection:
+        connection.execute(update(TrialRow).values(state="waiting", epochs=0, value=None))
+    assert "; only: 4 waiting for a worker of 4, 0 epochs\n" in hpsearch("watch", "small")[1]
+    with searched.database.write() as connection:
+        connection.execute(update(TrialRow).where(TrialRow.number < 3).values(state="running"))
+        connection.execute(update(TrialRow).where(TrialRow.number == 0).values(epochs=1))
+    assert "; only: 3 running of 4, 1 epoch\n" in hpsearch("watch", "small")[1]
 
 
 # retry-failed, delete
