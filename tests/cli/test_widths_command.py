@@ -206,3 +206,12 @@ def test_groups_of_which_no_width_is_known_are_told_so(hpsearch: Hpsearch) -> No
         )
     _, out, _ = hpsearch(*RUN, *SMALL)
     assert "  an older one, on some device: all rows at once, since none was measured\n" in out
+
+
+def test_how_many_were_forgotten_is_told_in_the_form_asked_for(hpsearch: Hpsearch) -> None:
+    hpsearch(*RUN, *SMALL)
+    measured = len(package.connect().widths())
+    out = hpsearch("widths", "--forget", "--format", "json")[1]
+    assert json.loads(out) == [{"forgotten": measured}]
+    assert hpsearch("widths", "--forget", "--format", "csv")[1] == "forgotten\n0\n"
+    assert hpsearch("widths", "--forget")[1].startswith("forgot 0 measurements; ")
