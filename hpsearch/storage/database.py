@@ -95,8 +95,12 @@ class Database:
             return revisions.is_empty(connection)
 
     def check_sound(self) -> None:
-        """Raises StorageError if it can only be read, or its file is damaged; reads all of that."""
+        """Raises StorageError if it can only be read, lacks tables, or its file is damaged.
+
+        Reads all of that.
+        """
         with self.write() as connection:
+            revisions.check_tables(connection, self.url)
             connection.execute(text("DELETE FROM searches WHERE 1 = 0"))  # none, if that may be
         with self._sqlite_cursor() as cursor:
             if cursor is None:
