@@ -107,6 +107,8 @@ def status(search: str, db: str | None, form: str) -> None:
         click.echo(outcome.not_begun(frames, found))
     else:
         _echo(frame, form, title, least=_LEAST["status"])
+    if form == "table" and found.state == "complete" and not frame["complete"].sum():
+        click.echo(outcome.why_nothing(frames, found.id))
 
 
 @click.command()
