@@ -70,8 +70,8 @@ def _database(url: str) -> str:
 
 def _checkpoints(url: str) -> str:
     folder = checkpoint_root(url)
-    there = next(path for path in (folder, *folder.parents) if path.exists())
     try:
+        there = next(path for path in (folder, *folder.parents) if path.exists())
         TemporaryFile(dir=there).close()
     except OSError as error:
         raise not_writable(folder, error) from error

@@ -271,6 +271,13 @@ def test_upgrade_works_from_any_folder(sqlite_url: str, tmp_path: Path) -> None:
     assert Database(sqlite_url).current_revision() == revisions.HEAD
 
 
+@pytest.mark.parametrize("path", ["a" * 300 + ".db", "a" * 300 + "/x.db", "a/" * 3000 + "x.db"])
+def test_a_path_that_is_too_long_is_told_in_a_short_sentence(path: str, tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="File name too long") as caught:
+        parse_url(f"sqlite:///{tmp_path}/{path}")
+    assert len(str(caught.value)) < 200
+
+
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 def test_processes_may_use_an_empty_database_at_once(
     kind: str, tmp_path: Path, request: pytest.FixtureRequest
@@ -414,6 +421,13 @@ def test_a_server_that_cannot_be_reached_is_told_without_the_password() -> None:
 def test_a_folder_that_does_not_exist_is_told(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match=r"folder of a SQLite database must exist, but .*gone"):
         Database(f"sqlite:///{tmp_path}/gone/x.db")
+
+
+@pytest.mark.parametrize("path", ["a" * 300 + ".db", "a" * 300 + "/x.db", "a/" * 3000 + "x.db"])
+def test_a_path_that_is_too_long_is_told_in_a_short_sentence(path: str, tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="File name too long") as caught:
+        parse_url(f"sqlite:///{tmp_path}/{path}")
+    assert len(str(caught.value)) < 200
 
 
 @pytest.mark.parametrize("kind", ["folder", "text"])
