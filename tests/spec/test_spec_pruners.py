@@ -158,7 +158,10 @@ def test_width_is_measured_unless_it_is_a_number() -> None:
     assert load(spec(resources={"width": "auto"})).resources.width == "auto"
     assert load(spec(resources={"width": 64.0})).resources.width == 64
     (problem,) = problems_of(resources={"width": 0})
-    assert (problem.key, problem.rule) == ("resources.width", "must be auto or an integer in [1, 1e+06]")
+    assert (problem.key, problem.rule) == (
+        "resources.width",
+        "must be auto or an integer in [1, 1e+06]",
+    )
 
 
 # ---- what is refused: the pruner, the key path below it, and the sentence
