@@ -151,10 +151,13 @@ def run(
         _import_ahead(search)
         backend = ready()  # nor does a cluster that does not answer
         if found is None:
-            started = _created(repository, search, provenance, backend)
+            started = _created(repository, search, provenance, backend, anew)
         else:
             started = Started(search=found, resumed=True, backend=backend)
     with closing(backend):
+        if started.search.state == "complete":  # somebody was as fast as that
+            return _read_only(repository, started.search, watch)
+        _check_is_ours(started.search, db)
         return _carry_out(repository, started, dataset, folder, watch)
 
 
@@ -240,11 +243,16 @@ def _warm_starts_at_hand(search: Search, db: str | None) -> WarmStarts:
 
 
 def _created(
-    repository: Repository, search: Search, provenance: Provenance, backend: Backend
+    repository: Repository, search: Search, provenance: Provenance, backend: Backend, anew: bool
 ) -> Started:
+    """A new search; unless another process has begun the same since it was looked for."""
     namesake = repository.newest_of_name(search.name)  # before there is a newer one
-    record = repository.create_search(search, provenance)
-    return Started(search=record, resumed=False, backend=backend, namesake=namesake)
+    if anew:
+        record, is_new = repository.create_search(search, provenance), True
+    else:
+        record, is_new = repository.find_or_create(search, provenance)
+    older = namesake if is_new else None
+    return Started(search=record, resumed=not is_new, backend=backend, namesake=older)
 
 
 def _read_only(repository: Repository, record: SearchRecord, watch: Watch) -> Result:

@@ -16,6 +16,7 @@ from hpsearch.spec.problem import Problems, shown
 from hpsearch.spec.pruner_section import NONE, PrunerRule, read_pruner
 from hpsearch.spec.rules import (
     COUNT,
+    EPOCHS,
     POSITIVE,
     Duration,
     ListOf,
@@ -56,6 +57,7 @@ from workers.config.domain import Domain
 from workers.data.config import PREPROCESS, SOURCES, TASKS, DataConfig, DataError
 from workers.metrics import CLASS_OBJECTIVES, OBJECTIVES, REGRESSION_OBJECTIVES
 
+SEED = Domain(low=0, integer=True)  # it has a wider column than all others
 TOP: dict[str, Rule] = {
     "name": Name(),
     "objective": Section(),
@@ -67,7 +69,7 @@ TOP: dict[str, Rule] = {
     "stages": StageList(),
     "budget": Section(),
     "resources": Section(),
-    "seed": COUNT,
+    "seed": SEED,
     "max_failures": POSITIVE,
 }
 OBJECTIVE: dict[str, Rule] = {
@@ -85,7 +87,7 @@ DATA: dict[str, Rule] = {
 }
 VALIDATION: dict[str, Rule] = {"folds": Domain(low=2, integer=True)}
 # How long a training lasts is said here or with a stage; it is no field of TrainConfig.
-TRAIN: dict[str, Rule] = {**DOMAINS, "epochs": POSITIVE}
+TRAIN: dict[str, Rule] = {**DOMAINS, "epochs": EPOCHS}
 BUDGET: dict[str, Rule] = {
     "epochs": Domain(low=1, high=1e12, integer=True),
     "trials": Domain(low=1, high=1e9, integer=True),
@@ -101,9 +103,9 @@ MEANINGS = {
 RESOURCES: dict[str, Rule] = {
     "workers": OrAuto(POSITIVE),
     "gpus_per_worker": OrAuto(Domain(low=0)),
-    "width": OrAuto(POSITIVE),
+    "width": OrAuto(Domain(low=1, high=1e6, integer=True)),
     "checkpoint_every": POSITIVE,
-    "keep_checkpoints": Domain(low=0, integer=True),
+    "keep_checkpoints": COUNT,
 }
 
 
@@ -261,9 +263,10 @@ class _Reader:
         if "sampler" in top:
             self.problems.add("sampler", "is chosen by stages: auto; leave one of the two out")
         budget = top.get("budget", {}).get("epochs")
-        if not POSITIVE.admits(budget):
+        rule = BUDGET["epochs"]
+        if not rule.admits(budget):
             if budget is None:  # what is wrong otherwise is told already
-                self.problems.add("budget.epochs", f"is required: {POSITIVE.rule()}")
+                self.problems.add("budget.epochs", f"is required: {rule.rule()}")
             return ()
         budget = int(budget)
         try:
