@@ -96,3 +96,7 @@ def broken(size: int) -> nn.Module:
 
 def nothing() -> int:
     return 3
+
+
+def clash(learning_rate: float = 0.1) -> nn.Module:
+    return nn.Linear(12, 4)

@@ -78,7 +78,7 @@ OBJECTIVE: dict[str, Rule] = {
     "mode": Domain(names=("max", "min")),
 }
 DATA: dict[str, Rule] = {
-    "source": Domain(names=SOURCES),
+    "source": Domain(names=SOURCES, own=True),
     "path": Text("the path of a file or folder"),
     "target": Text("the name of a column"),
     "validation": Validation(),

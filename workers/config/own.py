@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import inspect
 import os
-import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import fields
@@ -16,10 +15,9 @@ from functools import cache
 from importlib import import_module
 from typing import Any
 
-from workers.config.domain import Domain
+from workers.config.domain import IS_OWN, Domain
 from workers.config.model import ModelFields
 
-IS_OWN = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 # Fields of our own networks: of a user's they are what its arguments may be called.
 LEFT_TO_MODELS = {field.name for field in fields(ModelFields)} - {"model", "precision"} | {
     "dropout"
