@@ -57,10 +57,10 @@ class Attention(nn.Module):
 class Recurrent(nn.Module):
     """torch's own LSTM, which vmap does not stack."""
 
-    def __init__(self, units: int = 5) -> None:
+    def __init__(self, units: int = 5, outputs: int = 4) -> None:
         super().__init__()
         self.lstm = nn.LSTM(3, units, batch_first=True)
-        self.head = nn.Linear(units, 4)
+        self.head = nn.Linear(units, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         out, _ = self.lstm(x.view(-1, 4, 3))
