@@ -100,3 +100,46 @@ def nothing() -> int:
 
 def clash(learning_rate: float = 0.1) -> nn.Module:
     return nn.Linear(12, 4)
+
+
+class Devious(Perceptron):
+    """The same, in a way that nobody would take for plain layers."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) * 1.0
+
+
+class Unused(Perceptron):
+    """With a layer that no input passes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.other = nn.Linear(2, 2)
+
+
+class Shared(nn.Module):
+    """One layer twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layer = nn.Linear(4, 4)
+        self.layers = nn.Sequential(layer, nn.ReLU(), layer)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x)
+
+
+class Skips(Perceptron):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) + x[:, :4]
+
+
+class Biasless(nn.Sequential):
+    def __init__(self) -> None:
+        super().__init__(nn.Linear(4, 4, bias=False), nn.ReLU(), nn.Linear(4, 4))
+
+
+class TwoActivations(nn.Sequential):
+    def __init__(self) -> None:
+        layers = (nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 4))
+        super().__init__(*layers)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import own_nets
 import pytest
 import torch
 from own_nets import Residual
@@ -18,6 +19,7 @@ from workers.training.feed import DeviceData
 from workers.training.group_training import GroupTraining
 from workers.training.loop import train
 from workers.training.models import build_model
+from workers.training.models.own_layers import plain_layers
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # PyTorch's, of transformers
 NETS: dict[str, Dataset] = {
@@ -150,3 +152,20 @@ def test_arguments_part_groups_and_whole_floats_become_integers() -> None:
     model = build_model(narrow, blobs().shape())
     assert model.parameters[0].shape == (8, 12)
     assert config(hidden_units=(8,)).arguments == (), "ours has none"
+
+
+def test_plain_layers_are_seen_and_have_the_gradients_of_any_other_module() -> None:
+    data = DeviceData(blobs(), CPU)
+    plain, other = own("Perceptron", depth=2), own("Devious", depth=2)
+    assert build_model(plain, blobs().shape())._plain is not None
+    assert build_model(other, blobs().shape())._plain is None
+    for one, two in zip(
+        train(group(plain, plain), data), train(group(other, other), data), strict=True
+    ):
+        assert one.metrics["val_loss"] == pytest.approx(two.metrics["val_loss"], rel=1e-9)
+
+
+@pytest.mark.parametrize("name", ["Unused", "Shared", "Skips", "Biasless", "TwoActivations"])
+def test_what_is_not_quite_plain_is_not_taken_for_it(name: str) -> None:
+    net = getattr(own_nets, name)()
+    assert plain_layers(net) is None

@@ -7,6 +7,7 @@ tensors are then rows like those of other models, and a pass calls it on them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any
 
@@ -19,6 +20,7 @@ from workers.config.combination import ConfigError, DataShape
 from workers.config.own import OwnError, arguments, imported, said
 from workers.training.models.base import BufferSpec, ParameterSpec, Pass, Pullback
 from workers.training.models.own_dropout import KeyedDropout, keyed
+from workers.training.models.own_layers import plain_layers
 
 # PyTorch's shortcut for transformers in validation, a kernel that no rows can share.
 torch.backends.mha.set_fastpath_enabled(False)
@@ -45,6 +47,7 @@ class OwnModel:
         }
         self._widest = 1
         self._look(num_outputs)
+        self._plain = plain_layers(self._net)
         self.refusal = self._refusal()
 
     @property
@@ -80,6 +83,8 @@ class OwnModel:
         return {name: tensor.detach() for name, tensor in (*net.named_parameters(), *_buffers(net))}
 
     def forward(self, given: Pass, x_mBF: Tensor) -> Tensor:
+        if self._plain is not None:
+            return self._plain.forward(self._as_plain(given), x_mBF.transpose(1, 2)).transpose(1, 2)
         net = self._net.to(x_mBF.device).train(given.training)
         # Of their own, for vmap updates copies of what does not lie densely in memory.
         buffers = {name: buffer.clone() for name, buffer in given.buffers.items()}
@@ -94,7 +99,17 @@ class OwnModel:
         return outputs_MBC
 
     def vjp(self, given: Pass, x_mBF: Tensor) -> tuple[Tensor, Pullback] | None:
-        return None
+        if self._plain is None:
+            return None
+        outputs_MCB, pullback = self._plain.vjp(self._as_plain(given), x_mBF.transpose(1, 2))
+        return outputs_MCB.transpose(1, 2), lambda g_MBC: pullback(g_MBC.transpose(1, 2))
+
+    def _as_plain(self, given: Pass) -> Pass:
+        """By the names of our layers, which come in the same order."""
+        assert self._plain is not None
+        names = (spec.name for spec in self._plain.parameters)
+        weights = dict(zip(names, given.weights.values(), strict=True))
+        return replace(given, weights=weights, dropout=None, observe=None)
 
     def _factors(self, given: Pass, num_examples: int) -> dict[str, Tensor]:
         """Those of each dropout for this minibatch, by the name of its buffer."""
