@@ -113,7 +113,7 @@ def connect(url: str | None = None) -> Frames:
 
 
 def run(
-    spec: str | Path | Mapping[str, Any],
+    spec: str | Path | Mapping[str, Any] | Search,
     *,
     db: str | None = None,
     ray: str = DEFAULT_RAY,
@@ -123,7 +123,8 @@ def run(
     on_start: Callable[[Started], None] = lambda started: None,
     observer: Observer = lambda event: None,
 ) -> Result:
-    """Carry out the search of ``spec``: a YAML file, the name of a packaged one, or a mapping.
+    """Carry out the search of ``spec``: a YAML file, the name of a packaged one, a mapping, or one
+    that :func:`hpsearch.Search` made, which takes no ``overrides``.
 
     ``ray`` is "processes" for worker processes of this machine without Ray, "local" to start Ray
     here, the address of a cluster, or "none" for this process. A search of the same name and spec
@@ -133,8 +134,9 @@ def run(
     be, ChecksFailed, LeaseHeld if another process carries the search out, HpsearchError if that is
     left to the service, and Stopped on Ctrl-C; all results are stored by then.
     """
-    search = load(spec, overrides)
+    search = spec if isinstance(spec, Search) else load(spec, overrides)
     check_address(ray)  # also where nothing is left to run
+    _check_own(search, ray)
     watch = Watch(on_start=on_start, observer=observer, force=force)
     repository = _existing(db)
     found = None if anew or repository is None else repository.find_same(search)
@@ -159,6 +161,17 @@ def run(
             return _read_only(repository, started.search, watch)
         _check_is_ours(started.search, db)
         return _carry_out(repository, started, dataset, folder, watch)
+
+
+def _check_own(search: Search, ray: str) -> None:
+    """Workers import what a spec names, and have nothing of a notebook or a script."""
+    names = [str(name) for name in (search.train.get("model"), search.data.source)]
+    of_main = [name for name in names if name.startswith("__main__:")]
+    if of_main and ray != IN_PROCESS:
+        raise HpsearchError(
+            f"workers must be able to import {of_main[0].partition(':')[2]}, but it is of a "
+            f'notebook or a script; put it into a file that is imported, or train with ray="none"'
+        )
 
 
 def resume(

@@ -13,6 +13,12 @@ def arrays(path: str | None = None) -> tuple[np.ndarray, np.ndarray]:
     return draw.normal(size=(90, 4)) + y[:, None], y
 
 
+def wide() -> tuple[np.ndarray, np.ndarray]:
+    """As many features as the networks of own_nets take."""
+    y = np.arange(90) % 3
+    return np.random.default_rng(1).normal(size=(90, 12)) + y[:, None], y
+
+
 def split() -> tuple[torch.Tensor, ...]:
     x, y = (torch.as_tensor(part) for part in arrays())
     return x[:60], y[:60], x[60:], y[60:]

@@ -47,6 +47,8 @@ def test_the_page_on_a_model_of_ones_own_runs(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "hpsearch", "run", "own.yaml", "--json"]
     run = subprocess.run(command, cwd=tmp_path, check=True, timeout=300, capture_output=True)
     assert json.loads(run.stdout)["best"][0]["value"] > 0.9
+    (code,) = _blocks(page, "py")
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, timeout=300)
 
 
 def test_the_readmes_yaml_is_about_ten_lines_and_loads(tmp_path: Path) -> None:

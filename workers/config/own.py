@@ -38,6 +38,14 @@ def is_own(name: str) -> bool:
     return IS_OWN.fullmatch(name) is not None
 
 
+def name_of(one: Callable[..., Any]) -> str:
+    """The MODULE:NAME by which a class or function is found again. Raises OwnError if it is not."""
+    name = f"{getattr(one, '__module__', '')}:{getattr(one, '__qualname__', '')}"
+    if not is_own(name):
+        raise OwnError(f"must be a class or function of a module, not within another, but is {one}")
+    return name
+
+
 @cache
 def imported(name: str) -> Callable[..., Any]:
     """What MODULE:NAME names. Modules of the working folder are found, as by ``python -m``."""
