@@ -62,7 +62,8 @@ def not_begun(frames: Frames, search: SearchRecord) -> str:
     """Of a search without a stage: what it waits for."""
     name = f"{search.name} (id {search.id})"
     if search.state != "submitted":
-        return f"{name} is {search.state}, and no stage of it was opened"
+        said = f" ({search.message})" if search.message else ""
+        return f"{name} is {search.state}{said}, and no stage of it was opened"
     url = frames.repository.database.url
     if not search.served:
         return f"{name} has not begun: {command(f'resume {search.id}', url)} carries it out"

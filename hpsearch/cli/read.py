@@ -101,7 +101,8 @@ def status(search: str, db: str | None, form: str) -> None:
 
     frames = _open(db)
     found = frames.repository.find_search(search)
-    title = f"{found.name} (id {found.id}): {found.state}"
+    said = f" ({found.message})" if found.message else ""
+    title = f"{found.name} (id {found.id}): {found.state}{said}"
     frame = frames.status(found.id)
     if form == "table" and frame.empty:
         click.echo(outcome.not_begun(frames, found))

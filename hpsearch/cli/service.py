@@ -6,6 +6,7 @@ Added to the group in ``cli.main``; the work is done by ``hpsearch.storage.queue
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,7 @@ from hpsearch.cli.options import (
     webhook_option,
 )
 from hpsearch.errors import HpsearchError
-from hpsearch.settings import MOST_SEARCHES
+from hpsearch.settings import DATABASE_VARIABLE, MOST_SEARCHES
 
 if TYPE_CHECKING:
     from hpsearch.storage.queue import Queue
@@ -176,6 +177,11 @@ def carry_out(search_id: int, token: int, db: str | None) -> None:
     from hpsearch.storage.errors import LeaseLost
 
     log_to_stderr()
+    if db is None and DATABASE_VARIABLE not in os.environ:
+        raise HpsearchError(
+            f"a job must be told its database, but its machine has no {DATABASE_VARIABLE}, and one "
+            "with a password is sent to no cluster: set it where the head of the cluster is started"
+        )
     try:
         carry_out_search(search_id, token, db)
     except (Cancelled, LeaseLost) as ended:  # the latter: another job has it; nothing went wrong

@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from hpsearch.coordinator.failures import headline
+from hpsearch.coordinator.failures import headline, was_refused
 from hpsearch.coordinator.view import SearchView
 from hpsearch.errors import HpsearchError
 from hpsearch.settings import command
@@ -52,12 +52,13 @@ class Allowance:
 def all_fail(view: SearchView, url: str) -> AllFail | None:
     """What is wrong with most trials, if as many failed as may and none came to an end.
 
-    The database is that at ``url``.
+    Those that were refused do not count: they fail at once, before any other can end. The database
+    is that at ``url``.
     """
     trials, most = view.trials.values(), view.search.spec.max_failures
     if any(trial.state in ("complete", "pruned") for trial in trials):
         return None
-    failed = [trial for trial in trials if trial.failure_kind in RETRIED]
+    failed = [t for t in trials if t.failure_kind in RETRIED and not was_refused(t)]
     if len(failed) < most:
         return None
     said = Counter(headline(trial.failure_message or str(trial.failure_kind)) for trial in failed)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from hpsearch.coordinator.resources import checkpoint_folder, checkpoint_path
 from hpsearch.errors import HpsearchError
+from hpsearch.settings import CHECKPOINTS_VARIABLE
 from hpsearch.spec.search import Search
 from hpsearch.spec.warm_start import RULE, FileSource, parse_warm_start, warm_starts
 from hpsearch.storage.errors import StorageError
@@ -122,6 +123,11 @@ def _of_trial(record: SearchRecord, trial: TrialRecord, root: Path) -> Checkpoin
     if path is None or row is None or not path.is_file():
         kept = record.spec.resources.keep_checkpoints
         gone = f"{path} is gone; resources.keep_checkpoints, of the best trials, is {kept} there"
+        if path is not None and not path.parent.is_dir():
+            gone = (
+                f"its folder {path.parent} is not on this machine: {CHECKPOINTS_VARIABLE} must say "
+                "where the checkpoints of its machines are"
+            )
         missing = "none was written" if path is None else gone
         raise ValueError(
             f"must name a trial with a checkpoint, but number {trial.number} of search {record.id} "

@@ -180,10 +180,10 @@ def _fail(number: int, fault: str) -> Update:
     if fault == "lost":
         return Lost(group=number, message="the simulated worker died")
     if fault == "memory":
-        return Raised(
-            group=number, traceback="torch.OutOfMemoryError: the simulated memory is full"
-        )
-    return Raised(group=number, traceback="RuntimeError: the simulated training raised")
+        said = "torch.OutOfMemoryError: the simulated memory is full"
+    else:
+        said = "RuntimeError: the simulated training raised"
+    return Raised(group=number, traceback=f"Traceback (most recent call last):\n{said}")
 
 
 def _write_checkpoint(group: TrialGroup, epoch: int, stopped: tuple[int, ...]) -> str | None:

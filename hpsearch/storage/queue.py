@@ -186,9 +186,13 @@ def _unheld(connection: Connection, search_id: int) -> tuple[Row[Any], datetime]
     """As :func:`_locked`; raises LeaseHeld if somebody carries it out."""
     row, now = _locked(connection, search_id)
     if (holder := holder_of(row, now)) is not None:
+        is_asked = row.cancel_requested_at is not None
+        first = "it is cancelled already: wait until" if is_asked else "end it with"
+        then = "shows it so" if is_asked else "first"
+        words = "status" if is_asked else "cancel"
         raise LeaseHeld(
-            f"search {search_id} is being carried out by {holder}: end it with `hpsearch cancel "
-            f"{search_id}` first"
+            f"search {search_id} is being carried out by {holder}: {first} `hpsearch {words} "
+            f"{search_id}` {then}"
         )
     return row, now
 

@@ -267,6 +267,11 @@ def test_a_search_that_runs_is_not_deleted(hpsearch: Hpsearch) -> None:
     assert code == 1
     assert "is being carried out by process" in err
     assert "end it with `hpsearch cancel 1` first" in err
+    hpsearch("cancel", "small")
+    assert (
+        "it is cancelled already: wait until `hpsearch status 1` shows it so"
+        in (hpsearch("delete", "small", "--yes")[2])
+    )
 
 
 # export
@@ -300,6 +305,31 @@ def test_what_is_exported_may_be_read_by_whom_the_umask_lets(
     finally:
         os.umask(before)
     assert {path.stat().st_mode & 0o777 for path in Path("best").iterdir()} == {0o640}
+
+
+def test_export_says_where_to_look_for_checkpoints_of_another_machine(
+    hpsearch: Hpsearch, searched: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HPSEARCH_CHECKPOINTS", "/nowhere/at/all")
+    code, _, err = hpsearch("export", "small", "-o", "x")
+    assert code == 1
+    assert "is not on this machine: HPSEARCH_CHECKPOINTS must say where" in err
+
+
+def test_a_job_that_is_told_no_database_takes_none(
+    hpsearch: Hpsearch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HPSEARCH_DATABASE_URL", raising=False)
+    code, _, err = hpsearch("carry-out", "1", "1")
+    assert code == 1
+    assert "a job must be told its database, but its machine has no HPSEARCH_DATABASE_URL" in err
+    assert not Path("hpsearch.db").exists()
+
+
+def test_status_says_why_a_search_failed(hpsearch: Hpsearch, searched: Repository) -> None:
+    with searched.database.write() as connection:
+        connection.execute(update(SearchRow).values(state="failed", message="its data are gone"))
+    assert "small (id 1): failed (its data are gone)" in hpsearch("status", "small")[1]
 
 
 def test_export_refuses_what_it_cannot(hpsearch: Hpsearch, searched: Repository) -> None:

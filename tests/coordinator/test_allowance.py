@@ -16,6 +16,7 @@ from hpsearch.executors.simulated import SimulatedExecutor
 from hpsearch.storage.database import Database
 from hpsearch.storage.records import BEGUN, FINISHED, EventRecord
 from hpsearch.storage.repository import Repository
+from workers.messages import Member
 
 ONE_STAGE = [{"name": "only", "trials": 24, "epochs": 4}]
 
@@ -147,6 +148,18 @@ def test_a_search_in_which_everything_fails_is_ended_with_the_commonest_error(
     assert said.endswith(f"try them again with `hpsearch retry-failed 1 --db {url}`")
     failed = [t for t in repository.load(1)[1] if t.state == "failed"]
     assert len(failed) == 3
+
+
+def test_trials_that_are_refused_at_once_do_not_end_a_search_before_others_can(
+    repository: Repository,
+) -> None:
+    def refuses(member: Member) -> str | None:
+        return None if member.trial == 24 else "norm_groups must divide the units"
+
+    executor = SimulatedExecutor(curve, refuses=refuses, num_slots=1)
+    view = coordinate(repository, a_search(stages=ONE_STAGE, max_failures=3), executor)
+    states = [trial.state for trial in view.trials.values()]
+    assert sorted(states) == ["complete", *["failed"] * 23]
 
 
 def test_one_trial_that_ends_well_is_enough_to_go_on(repository: Repository) -> None:
