@@ -22,6 +22,7 @@ from hpsearch.spec.rules import (
     Name,
     OrAuto,
     Rule,
+    SearchRef,
     Section,
     StageList,
     Text,
@@ -69,6 +70,7 @@ TOP: dict[str, Rule] = {
     "resources": Section(),
     "seed": COUNT,
     "max_failures": POSITIVE,
+    "prior": SearchRef(),
 }
 OBJECTIVE: dict[str, Rule] = {
     "metric": Domain(names=tuple(OBJECTIVES)),
@@ -162,6 +164,7 @@ class _Reader:
             seed=top.get("seed", 0),
             budget=budget,
             max_failures=top.get("max_failures", MAX_FAILURES),
+            prior=str(top["prior"]) if "prior" in top else None,
         )
         self._check_warm_starts(search)
         self._check_comparable(search)

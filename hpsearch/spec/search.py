@@ -123,7 +123,8 @@ class Budget(Frozen):
 class Search(Frozen):
     """A whole request. ``train`` fixes fields of TrainConfig; ``stages`` is never empty.
 
-    One of which ``max_failures`` trials failed, and none came to an end, has failed.
+    One of which ``max_failures`` trials failed, and none came to an end, has failed. ``prior`` is
+    an earlier search, by name or id, from whose complete trials this one learns.
     """
 
     name: str
@@ -136,6 +137,7 @@ class Search(Frozen):
     seed: int = 0
     budget: Budget = Budget()
     max_failures: int = MAX_FAILURES
+    prior: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """What JSON can hold of it, which is all; order matters in it: branches follow it."""
