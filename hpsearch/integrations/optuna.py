@@ -8,22 +8,24 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from math import isfinite
-from random import SystemRandom
+from random import Random, SystemRandom
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from optuna.distributions import BaseDistribution
+from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.search_space import intersection_search_space
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from hpsearch.integrations.spaces import Found, branch_key, found_space, part_of
+from hpsearch.integrations.recording import branch_key
+from hpsearch.integrations.spaces import Found, found_space, part_of
 from hpsearch.integrations.stages import Segment, borders, segments
 from hpsearch.sampling.border import still_on_border
+from hpsearch.sampling.encoding import admits
 from hpsearch.sampling.keyed import keyed_seed
 from hpsearch.sampling.observations import Mode, Observation
-from hpsearch.spec.space import Branch, Choice, Params
+from hpsearch.spec.space import Branch, Choice, Definition, Params
 
 if TYPE_CHECKING:
     from optuna.study import Study
@@ -105,6 +107,15 @@ class CoarseToFineSampler(BaseSampler):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _lock=Lock())
 
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What makes an equal sampler, the seed that was chosen included."""
+        return {
+            "stages": list(self._stages),
+            "seed": self._seed,
+            "branch_by": list(self._branch_by),
+        }
+
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
@@ -163,23 +174,29 @@ class CoarseToFineSampler(BaseSampler):
         known: Params,
     ) -> Any:
         _check_single(study)
-        part = self._part(study, trial.number, name, distribution, known)
-        sampler = RandomSampler(seed=keyed_seed(self._seed, trial.number, name))
-        return sampler.sample_independent(study, trial, name, part)
+        parameter = self._narrowed(study, trial.number, name, distribution, known)
+        seed = keyed_seed(self._seed, trial.number, name)
+        if isinstance(distribution, CategoricalDistribution):
+            choices = distribution.choices
+            kept = [one for one in choices if parameter is None or admits(parameter, one)]
+            return kept[Random(seed).randrange(len(kept))]
+        part = distribution if parameter is None else part_of(distribution, parameter)
+        return RandomSampler(seed=seed).sample_independent(study, trial, name, part)
 
-    def _part(
+    def _narrowed(
         self, study: Study, number: int, name: str, distribution: BaseDistribution, known: Params
-    ) -> BaseDistribution:
+    ) -> Definition | None:
+        """What the trial's stage and branch leave of a parameter; None: all of it."""
         if number < self._stages[0]:
-            return distribution
+            return None
         plan = self._plan(study, number)
         segment = next((one for one in plan.segments if one.has(number)), None)
         branch = None if segment is None else segment.branch_of(number, self._seed, known)
         if branch is None or plan.found.distributions.get(name) != distribution:
-            return distribution
+            return None
         if name in branch.fixed:
-            return part_of(distribution, Choice(choices=(branch.fixed[name],)))
-        return part_of(distribution, branch.parameters[name])
+            return Choice(choices=(branch.fixed[name],))
+        return branch.parameters.get(name)
 
     def _plan(self, study: Study, number: int) -> _Plan:
         """The plan of the stage of trial ``number``, made anew when another trial has finished."""

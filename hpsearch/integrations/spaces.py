@@ -6,7 +6,7 @@ Called by the sampler for Optuna and by what brings a study into our tables.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -19,8 +19,7 @@ from optuna.distributions import (
 )
 from optuna.trial import FrozenTrial
 
-from hpsearch.sampling.encoding import admits
-from hpsearch.spec.space import Branch, Choice, Definition, Params, Range, RangeKind, Space
+from hpsearch.spec.space import Choice, Definition, Range, RangeKind, Space
 from workers.config.domain import Domain
 
 When = dict[str, tuple[Any, ...]]
@@ -85,25 +84,13 @@ def definition(distribution: BaseDistribution, when: When | None = None) -> Defi
 
 
 def part_of(distribution: BaseDistribution, parameter: Definition) -> BaseDistribution:
-    """The part of ``distribution`` that a narrowed ``parameter`` leaves, on its own steps."""
-    if isinstance(distribution, CategoricalDistribution):
-        kept = [choice for choice in distribution.choices if admits(parameter, choice)]
-        return CategoricalDistribution(kept)
+    """The part of a numeric distribution that a narrowed range leaves, on its own steps."""
     assert isinstance(distribution, FloatDistribution | IntDistribution)
     assert isinstance(parameter, Range)
     low, high = _on_steps(distribution, parameter.low, parameter.high)
     if isinstance(distribution, IntDistribution):
         return IntDistribution(int(low), int(high), log=distribution.log, step=distribution.step)
     return FloatDistribution(low, high, log=distribution.log, step=distribution.step)
-
-
-def branch_key(branches: Iterable[Branch], params: Params) -> str | None:
-    """The key of the branch that these params belong to, if there is one."""
-    for branch in branches:
-        fixed = branch.fixed.items()
-        if all(n in params and admits(Choice(choices=(value,)), params[n]) for n, value in fixed):
-            return branch.key
-    return None
 
 
 def _steady(trials: Sequence[FrozenTrial]) -> dict[str, BaseDistribution]:

@@ -89,7 +89,7 @@ def test_each_value_of_a_categorical_that_others_depend_on_has_ranges_of_its_own
     study = searched(two_optimizers, (60, 60, 40))
     for optimizer, best in BEST_RATE.items():
         found = values(study, "rate", 60, 160, optimizer=optimizer)
-        assert len(found) >= 20
+        assert len(found) >= 10
         assert best / 100 < min(found) < best < max(found) < best * 100
     momentum = values(study, "momentum", 120, 160)
     assert min(momentum) > 0.5
