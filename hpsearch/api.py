@@ -31,6 +31,7 @@ from hpsearch.storage.leases import Lease, Orders, Owner
 from hpsearch.storage.provenance import Provenance
 from hpsearch.storage.records import SearchRecord
 from hpsearch.storage.repository import Repository
+from hpsearch.storage.searches import check_is_trained_here
 from hpsearch.storage.urls import check_exists, sqlite_file
 from workers.messages import CheckResult
 
@@ -177,6 +178,7 @@ def resume(
     watch = Watch(on_start=on_start, observer=observer, force=force)
     if record.state == "complete":
         return _read_only(repository, record, watch)
+    check_is_trained_here(record)
     _check_is_ours(record, db)
     with starting(ray, record.name, record.spec.resources) as ready:
         dataset = load_data(record.spec)

@@ -38,6 +38,7 @@ from workers.metrics import OBJECTIVES
 
 VALUE = "value"  # the column of an objective that is none of our metrics
 STAGE = "imported"
+GRID = "grid_search"  # a mapping of Tune's that is a value, no part of a config
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -172,6 +173,17 @@ def best_of(curve: Mapping[int, float], mode: Mode) -> tuple[int, float] | None:
 def column_names(space: Mapping[str, Parameter]) -> dict[str, str]:
     """What parameters are called here: a name that a column of ours has gets an underscore."""
     return {name: f"{name}_" if name in RESERVED else name for name in space}
+
+
+def flat(config: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+    """A nested config or result of Ray Tune as one mapping, with keys joined by /."""
+    found: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping) and value and set(value) != {GRID}:
+            found |= flat(value, f"{path}{key}/")
+        else:
+            found[f"{path}{key}"] = value
+    return found
 
 
 def last_line(error_file: str | Path | None) -> str:

@@ -23,6 +23,7 @@ PrunerName = Literal[
     "wilcoxon",
 ]
 MAX_FAILURES = 20
+ELSEWHERE = ("optuna", "ray_tune")  # what data.source says of searches that another program made
 SAMPLERS: tuple[SamplerName, ...] = get_args(SamplerName)
 PRUNERS: tuple[PrunerName, ...] = get_args(PrunerName)
 
@@ -138,6 +139,11 @@ class Search(Frozen):
     budget: Budget = Budget()
     max_failures: int = MAX_FAILURES
     prior: str | None = None
+
+    @property
+    def is_from_elsewhere(self) -> bool:
+        """Whether another program trained it: its trials are stored here, and nothing else."""
+        return self.data.source in ELSEWHERE
 
     def to_json(self) -> dict[str, Any]:
         """What JSON can hold of it, which is all; order matters in it: branches follow it."""

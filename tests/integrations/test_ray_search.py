@@ -12,7 +12,8 @@ from ray import tune
 
 from hpsearch.errors import HpsearchError
 from hpsearch.integrations.ray_tune import CoarseToFineSearch
-from hpsearch.integrations.ray_tune.domains import distributions, flat, nested
+from hpsearch.integrations.ray_tune.domains import distributions, nested
+from hpsearch.integrations.recording import flat
 
 SPACE = {
     "rate": tune.loguniform(1e-6, 1.0),

@@ -16,10 +16,11 @@ from hpsearch.api import open_repository
 from hpsearch.coordinator.heartbeat import heartbeat
 from hpsearch.coordinator.patience import patiently
 from hpsearch.errors import HpsearchError
-from hpsearch.integrations.ray_tune.domains import distributions, flat
-from hpsearch.integrations.ray_tune.live import LiveTrial
+from hpsearch.integrations.live import LiveTrial
+from hpsearch.integrations.ray_tune.domains import distributions
 from hpsearch.integrations.recording import (
     column_names,
+    flat,
     known_metrics,
     last_line,
     new_trial,

@@ -17,25 +17,14 @@ from optuna.distributions import (
 from ray.tune.search.sample import Categorical, Domain, Float, Integer, Quantized
 
 from hpsearch.errors import HpsearchError
+from hpsearch.integrations.recording import GRID, flat
 from hpsearch.sampling.studies import quiet
 
 KNOWN = "uniform, quniform, loguniform, randint, qrandint, lograndint or choice"
-GRID = "grid_search"
-
-
-def flat(config: Mapping[str, Any], path: str = "") -> dict[str, Any]:
-    """A nested config as one mapping, with keys joined by /."""
-    found: dict[str, Any] = {}
-    for key, value in config.items():
-        if isinstance(value, Mapping) and value and set(value) != {GRID}:
-            found |= flat(value, f"{path}{key}/")
-        else:
-            found[f"{path}{key}"] = value
-    return found
 
 
 def nested(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The inverse of :func:`flat`."""
+    """The inverse of ``recording.flat``."""
     found: dict[str, Any] = {}
     for key, value in config.items():
         *path, last = key.split("/")

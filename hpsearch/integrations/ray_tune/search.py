@@ -16,7 +16,8 @@ from ray.tune.search import Searcher
 
 from hpsearch.errors import HpsearchError
 from hpsearch.integrations.optuna import STAGES, CoarseToFineSampler
-from hpsearch.integrations.ray_tune.domains import distributions, flat, nested, without_grids
+from hpsearch.integrations.ray_tune.domains import distributions, nested, without_grids
+from hpsearch.integrations.recording import flat
 from hpsearch.sampling.studies import new_study, quiet
 
 if TYPE_CHECKING:

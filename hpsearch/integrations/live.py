@@ -1,6 +1,6 @@
 """LiveTrial: how far a trial of Ray Tune is, and how it ended.
 
-Held by the callback, by Tune's ids.
+Held by the callback, by Tune's ids; the import of a folder replays its results through it.
 """
 
 from __future__ import annotations
