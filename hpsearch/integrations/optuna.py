@@ -18,11 +18,10 @@ from optuna.search_space import intersection_search_space
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from hpsearch.integrations.recording import branch_key
 from hpsearch.integrations.spaces import Found, found_space, part_of
 from hpsearch.integrations.stages import Segment, borders, segments
 from hpsearch.sampling.border import still_on_border
-from hpsearch.sampling.encoding import admits
+from hpsearch.sampling.encoding import admits, branch_key
 from hpsearch.sampling.keyed import keyed_seed
 from hpsearch.sampling.observations import Mode, Observation
 from hpsearch.spec.space import Branch, Choice, Definition, Params

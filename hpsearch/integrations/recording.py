@@ -16,12 +16,12 @@ from typing import Any
 
 from hpsearch.coordinator.heartbeat import heartbeat
 from hpsearch.errors import HpsearchError
-from hpsearch.sampling.encoding import admits
+from hpsearch.sampling.encoding import branch_key
 from hpsearch.sampling.observations import Mode
 from hpsearch.spec.reserved import RESERVED
 from hpsearch.spec.rules import Name
 from hpsearch.spec.search import Data, Objective, Search, Stage
-from hpsearch.spec.space import Branch, Choice, Parameter, Params, Space
+from hpsearch.spec.space import Branch, Parameter, Params, Space
 from hpsearch.storage.leases import Lease, Owner
 from hpsearch.storage.provenance import Provenance
 from hpsearch.storage.records import (
@@ -134,15 +134,6 @@ def new_trial(
         target_epochs=0,
         until_epoch=0,
     )
-
-
-def branch_key(branches: Iterable[Branch], params: Params) -> str | None:
-    """The key of the branch that these params belong to, if there is one."""
-    for branch in branches:
-        fixed = branch.fixed.items()
-        if all(n in params and admits(Choice(choices=(value,)), params[n]) for n, value in fixed):
-            return branch.key
-    return None
 
 
 def column_of(metric: str) -> str:

@@ -61,7 +61,7 @@ class SearchRef:
 
     def admits(self, value: object) -> bool:
         is_id = isinstance(value, int) and not isinstance(value, bool) and value > 0
-        return is_id or Name().admits(value)
+        return is_id or Name().admits(value) or (isinstance(value, str) and value.isdecimal())
 
 
 class Section:
