@@ -1,4 +1,4 @@
-"""Trials that were trained elsewhere, as a search in our tables: one stage, with a value an epoch.
+"""Trials that were trained elsewhere, as a search in our tables: one stage, a value an epoch.
 
 Called by the imports of Optuna studies and Ray Tune folders, which store finished work at once, and
 by the callback of Ray Tune, which stores as it goes.
@@ -37,7 +37,6 @@ from hpsearch.storage.repository import Repository
 from workers.metrics import OBJECTIVES
 
 VALUE = "value"  # the column of an objective that is none of our metrics
-STAGE = "imported"
 GRID = "grid_search"  # a mapping of Tune's that is a value, no part of a config
 
 
@@ -68,7 +67,7 @@ class Outcome:
 def search_of(
     name: str, *, metric: str, mode: Mode, space: Space, source: str, path: str, trials: int
 ) -> Search:
-    """The request that stands for a search made elsewhere; its one stage is called ``imported``.
+    """The request that stands for a search made elsewhere; its one stage is called as the ``source``.
 
     Raises HpsearchError for a name that no search may have.
     """
@@ -84,7 +83,7 @@ def search_of(
         objective=Objective(metric=metric, mode=mode),
         data=Data(source=source, path=path),
         space=space,
-        stages=(Stage(name=STAGE, trials=trials, expand=0),),
+        stages=(Stage(name=source, trials=trials, expand=0),),
     )
 
 
@@ -107,7 +106,7 @@ def stage_of(search: Search) -> NewStage:
     return NewStage(
         position=0,
         planned=0,
-        name=STAGE,
+        name=search.stages[0].name,
         kind="search",
         epochs=search.stages[0].epochs,
         sampler="random",
