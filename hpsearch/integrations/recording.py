@@ -67,7 +67,7 @@ class Outcome:
 def search_of(
     name: str, *, metric: str, mode: Mode, space: Space, source: str, path: str, trials: int
 ) -> Search:
-    """The request that stands for a search made elsewhere; its one stage is called as the ``source``.
+    """The request that stands for a search made elsewhere; its one stage is called as ``source``.
 
     Raises HpsearchError for a name that no search may have.
     """

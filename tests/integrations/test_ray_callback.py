@@ -181,7 +181,6 @@ def test_what_cannot_be_stored_is_refused_before_the_run(
         Run(sqlite_url, **options)
 
 
-@pytest.mark.filterwarnings("default")
 def test_a_real_tuner_with_our_search_and_a_scheduler(
     cluster: Cluster, tmp_path: Path, sqlite_url: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
