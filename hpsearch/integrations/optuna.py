@@ -128,7 +128,8 @@ class CoarseToFineSampler(BaseSampler):
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """A value for each parameter of ``search_space``, all of one branch."""
-        known = dict(trial.params)
+        # What was enqueued for the trial is not among its params before the objective asks for it.
+        known = {**trial.params, **trial.system_attrs.get("fixed_params", {})}
         for name, distribution in search_space.items():
             known[name] = self._drawn(study, trial, name, distribution, known)
         return {name: known[name] for name in search_space}

@@ -86,13 +86,22 @@ def test_it_finds_better_values_than_chance_does() -> None:
 
 
 def test_each_value_of_a_categorical_that_others_depend_on_has_ranges_of_its_own() -> None:
-    study = searched(two_optimizers, (60, 60, 40))
+    study = searched(two_optimizers, (60, 60))
     for optimizer, best in BEST_RATE.items():
-        found = values(study, "rate", 60, 160, optimizer=optimizer)
+        found = values(study, "rate", 60, 120, optimizer=optimizer)
         assert len(found) >= 10
         assert best / 100 < min(found) < best < max(found) < best * 100
-    momentum = values(study, "momentum", 120, 160)
-    assert min(momentum) > 0.5
+    assert min(values(study, "momentum", 0, 60)) < 0.1
+    assert min(values(study, "momentum", 60, 120)) > 0.4
+
+
+def test_a_branch_that_is_worse_by_far_is_dropped() -> None:
+    def objective(trial: Trial) -> float:
+        return two_optimizers(trial) + 5 * (trial.params["optimizer"] == "sgd")
+
+    study = searched(objective, (60, 30))
+    assert values(study, "optimizer", 60, 90) == ["adam"] * 30
+    assert any("optimizer=sgd" in why and "dropped" in why for why in study.sampler.reasons(study))
 
 
 def test_so_has_a_categorical_that_is_named() -> None:
@@ -150,24 +159,33 @@ def test_beyond_the_edge_of_stability_nothing_is_drawn() -> None:
 
 def test_failed_trials_of_which_nothing_is_known_count_for_nothing() -> None:
     def failing(trial: Trial) -> float:
-        value = bowl(trial)
-        return value / (0 if trial.number % 3 == 0 else 1)
+        rate = trial.suggest_float("learning_rate", 1e-6, 1.0, log=True)
+        return (trial.number * 7 % 11) / (0 if rate > 1e-2 else 1)
 
     study = searched(failing, (60, 30))
     assert {t.state for t in study.trials} == {TrialState.COMPLETE, TrialState.FAIL}
-    assert decades(values(study, "rate", 60, 90)) < 3
+    assert max(values(study, "learning_rate", 60, 90)) > 1e-2  # this is no edge of stability
 
 
 def test_pruned_trials_count_with_the_best_that_they_reported() -> None:
     def pruned(trial: Trial) -> float:
         value = bowl(trial)
         trial.report(value, 0)
-        trial.report(value + 100, 1)
-        if trial.number % 2:
+        trial.report(100 - value, 1)
+        if trial.number % 8:  # the others alone are too few to judge by
             raise optuna.TrialPruned
         return value
 
     assert decades(values(searched(pruned, (40, 30)), "rate", 40, 70)) < 3
+
+
+def test_a_trial_with_an_enqueued_choice_has_the_ranges_of_its_branch() -> None:
+    study = searched(two_optimizers, (60, 60), num_trials=60)
+    for _ in range(30):
+        study.enqueue_trial({"optimizer": "adam"})
+    study.optimize(two_optimizers, n_trials=30)
+    assert values(study, "optimizer", 60, 90) == ["adam"] * 30
+    assert max(values(study, "rate", 60, 90)) < 0.1
 
 
 def test_the_same_seed_gives_the_same_study_also_from_a_copy() -> None:
