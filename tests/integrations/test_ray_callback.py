@@ -131,6 +131,7 @@ def test_a_tuner_that_is_restored_goes_on_with_the_same_search(sqlite_url: str) 
     run = Run(sqlite_url)
     trial = run.start(0.1)
     run.report(trial, 2.0)
+    run.callback.on_trial_error(0, run.trials, trial)
     saved = pickle.loads(pickle.dumps(run.callback.get_state()))
     run.end()
     again = Run(sqlite_url)
@@ -144,6 +145,7 @@ def test_a_tuner_that_is_restored_goes_on_with_the_same_search(sqlite_url: str) 
     db = connect(sqlite_url)
     assert len(db.searches()) == 1
     assert list(db.trials("run")["state"]) == ["complete", "complete"]
+    assert db.trials("run")["failure_kind"].isna().all()
     assert list(db.curves("run")["value"]) == [2.0, 1.0]
 
 

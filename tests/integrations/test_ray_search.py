@@ -92,6 +92,34 @@ def test_what_was_saved_goes_on_as_it_would_have(tmp_path: Path) -> None:
     assert carried_out(other, 45, 60) == whole[45:]
 
 
+def test_a_space_that_the_tuner_gave_is_saved_with_it(tmp_path: Path) -> None:
+    def unset() -> CoarseToFineSearch:
+        return CoarseToFineSearch(stages=(40, 30), seed=1)
+
+    begun, other = unset(), unset()
+    begun.save(str(tmp_path / "before.json"))  # Tune saves before it has asked for anything
+    other.restore(str(tmp_path / "before.json"))
+    begun.set_search_properties("loss", "min", SPACE)
+    carried_out(begun, 0, 45)
+    begun.save(str(tmp_path / "state.json"))
+    other.restore(str(tmp_path / "state.json"))
+    rates = [config["rate"] for config in carried_out(other, 45, 50)]
+    assert rates == [config["rate"] for config in carried_out(begun, 45, 50)]
+
+
+def test_choices_that_json_does_not_hold_need_the_space_again(tmp_path: Path) -> None:
+    space = {"layer": tune.choice([dict, list]), "x": tune.uniform(0, 1)}
+    begun = searching(space=space)
+    begun.suggest("a")
+    begun.save(str(tmp_path / "state.json"))
+    again = searching(space=space)
+    again.restore(str(tmp_path / "state.json"))
+    assert again.suggest("a") == begun.suggest("a")
+    unset = CoarseToFineSearch()
+    with pytest.raises(HpsearchError, match="needs a space"):
+        unset.restore(str(tmp_path / "state.json"))
+
+
 def test_it_can_be_pickled_with_the_tuner() -> None:
     begun = searching()
     carried_out(begun, 0, 45)

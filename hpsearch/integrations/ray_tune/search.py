@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from optuna.distributions import distribution_to_json, json_to_distribution
 from optuna.trial import TrialState, create_trial
 from ray.tune.search import Searcher
 
@@ -113,6 +114,9 @@ class CoarseToFineSearch(Searcher):
             for one in trials
         ]
         state = {
+            "metric": self._metric,
+            "mode": self._mode,
+            "space": {name: _json(one) for name, one in self._space.items()},
             "sampler": self._sampler.arguments,
             "numbers": self._numbers,
             "diverged": sorted(self._diverged),
@@ -121,14 +125,24 @@ class CoarseToFineSearch(Searcher):
         Path(checkpoint_path).write_text(json.dumps(state))
 
     def restore(self, checkpoint_path: str) -> None:
-        """Go on from what was saved, over the same space."""
+        """Go on from what was saved.
+
+        A space that the Tuner gave is among it, but for choices that JSON has no word for: with
+        such ones give the space to this class.
+        """
         state = json.loads(Path(checkpoint_path).read_text())
+        self._metric, self._mode = state["metric"], state["mode"]
+        if not self._space and None not in state["space"].values():
+            with quiet():
+                given = state["space"].items()
+                self._space = {name: json_to_distribution(text) for name, text in given}
         self._sampler = CoarseToFineSampler(**state["sampler"])
         self._numbers, self._diverged = state["numbers"], set(state["diverged"])
         self._study = None
-        study = self._ready()
-        with quiet():
-            study.add_trials([self._trial(one) for one in state["trials"]])
+        if state["trials"]:
+            study = self._ready()
+            with quiet():
+                study.add_trials([self._trial(one) for one in state["trials"]])
 
     def reasons(self) -> list[str]:
         """Why the ranges of each stage that has begun are as they are, a sentence each."""
@@ -162,6 +176,14 @@ class CoarseToFineSearch(Searcher):
             params={name: self._space[name].to_external_repr(one) for name, one in params},
             distributions={name: self._space[name] for name, _ in params},
         )
+
+
+def _json(distribution: BaseDistribution) -> str | None:
+    """As JSON; None if it has choices that JSON does not hold."""
+    try:
+        return distribution_to_json(distribution)
+    except TypeError:
+        return None
 
 
 def _text(value: float | None) -> str | None:
