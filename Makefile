@@ -46,6 +46,7 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/service.py
 	$(BIN)/python benchmarks/stacking.py
 	$(BIN)/python benchmarks/layers.py
+	$(BIN)/python benchmarks/own.py
 	$(BIN)/python benchmarks/parts.py
 	$(BIN)/python benchmarks/searches.py $(DATA)
 	$(BIN)/python benchmarks/coordinator.py

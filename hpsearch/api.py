@@ -115,7 +115,7 @@ def connect(url: str | None = None) -> Frames:
 
 
 def run(
-    spec: str | Path | Mapping[str, Any],
+    spec: str | Path | Mapping[str, Any] | Search,
     *,
     db: str | None = None,
     ray: str = DEFAULT_RAY,
@@ -125,7 +125,8 @@ def run(
     on_start: Callable[[Started], None] = lambda started: None,
     observer: Observer = lambda event: None,
 ) -> Result:
-    """Carry out the search of ``spec``: a YAML file, the name of a packaged one, or a mapping.
+    """Carry out the search of ``spec``: a YAML file, the name of a packaged one, a mapping, or one
+    that :func:`hpsearch.Search` made, which takes no ``overrides``.
 
     ``ray`` is "processes" for worker processes of this machine without Ray, "local" to start Ray
     here, the address of a cluster, or "none" for this process. A search of the same name and spec
@@ -135,8 +136,9 @@ def run(
     be, ChecksFailed, LeaseHeld if another process carries the search out, HpsearchError if that is
     left to the service, and Stopped on Ctrl-C; all results are stored by then.
     """
-    search = load(spec, overrides)
+    search = spec if isinstance(spec, Search) else load(spec, overrides)
     check_address(ray)  # also where nothing is left to run
+    _check_own(search, ray)
     watch = Watch(on_start=on_start, observer=observer, force=force)
     repository = _existing(db)
     found = None if anew or repository is None else repository.find_same(search)
@@ -156,11 +158,25 @@ def run(
         _import_ahead(search)
         backend = ready()  # nor does a cluster that does not answer
         if found is None:
-            started = _created(repository, search, provenance, backend)
+            started = _created(repository, search, provenance, backend, anew)
         else:
             started = Started(search=found, resumed=True, backend=backend)
     with closing(backend):
+        if started.search.state == "complete":  # somebody was as fast as that
+            return _read_only(repository, started.search, watch)
+        _check_is_ours(started.search, db)
         return _carry_out(repository, started, dataset, folder, watch)
+
+
+def _check_own(search: Search, ray: str) -> None:
+    """Workers import what a spec names, and have nothing of a notebook or a script."""
+    names = [str(name) for name in (search.train.get("model"), search.data.source)]
+    of_main = [name for name in names if name.startswith("__main__:")]
+    if of_main and ray != IN_PROCESS:
+        raise HpsearchError(
+            f"workers must be able to import {of_main[0].partition(':')[2]}, but it is of a "
+            f'notebook or a script; put it into a file that is imported, or train with ray="none"'
+        )
 
 
 def resume(
@@ -246,11 +262,16 @@ def _warm_starts_at_hand(search: Search, db: str | None) -> WarmStarts:
 
 
 def _created(
-    repository: Repository, search: Search, provenance: Provenance, backend: Backend
+    repository: Repository, search: Search, provenance: Provenance, backend: Backend, anew: bool
 ) -> Started:
+    """A new search; unless another process has begun the same since it was looked for."""
     namesake = repository.newest_of_name(search.name)  # before there is a newer one
-    record = repository.create_search(search, provenance)
-    return Started(search=record, resumed=False, backend=backend, namesake=namesake)
+    if anew:
+        record, is_new = repository.create_search(search, provenance), True
+    else:
+        record, is_new = repository.find_or_create(search, provenance)
+    older = namesake if is_new else None
+    return Started(search=record, resumed=not is_new, backend=backend, namesake=older)
 
 
 def _read_only(repository: Repository, record: SearchRecord, watch: Watch) -> Result:

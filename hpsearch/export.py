@@ -18,6 +18,7 @@ from hpsearch.coordinator.packing import train_config
 from hpsearch.errors import HpsearchError
 from hpsearch.settings import command
 from hpsearch.storage.records import SearchRecord, TrialRecord
+from workers.config import TrainConfig
 
 if TYPE_CHECKING:
     from hpsearch.analysis.frames import Frames
@@ -84,8 +85,14 @@ def _configuration(record: SearchRecord, trial: TrialRecord) -> dict[str, Any]:
             "seed": trial.seed,
         },
         "data": _plain(spec.data.model_dump()),
-        "train": _plain(asdict(train_config(spec.train, trial.params))),
+        "train": _training(train_config(spec.train, trial.params)),
     }
+
+
+def _training(config: TrainConfig) -> dict[str, Any]:
+    """Every field, and the arguments of a model of the user's own."""
+    values = asdict(config) | {"arguments": dict(config.arguments)}
+    return _plain({name: value for name, value in values.items() if value != {}})
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:

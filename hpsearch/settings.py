@@ -15,6 +15,7 @@ DEFAULT_RAY = "processes"  # where a search is carried out that names no cluster
 MOST_SEARCHES = 16  # that the service carries out side by side, unless told otherwise
 DATABASE_VARIABLE = "HPSEARCH_DATABASE_URL"
 PASSWORD_FILE_VARIABLE = "HPSEARCH_DATABASE_PASSWORD_FILE"
+IMPORTS_VARIABLE = "HPSEARCH_ALLOW_IMPORTS"  # 1: a service imports what specs name
 CHECKPOINTS_VARIABLE = "HPSEARCH_CHECKPOINTS"
 
 

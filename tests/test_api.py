@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 
@@ -21,6 +24,7 @@ from hpsearch.storage import leases
 from hpsearch.storage.database import Database
 from hpsearch.storage.errors import LeaseHeld, LeaseLost
 from hpsearch.storage.leases import Owner
+from hpsearch.storage.provenance import Provenance
 from hpsearch.storage.records import SearchRecord
 from hpsearch.storage.repository import Repository
 
@@ -116,6 +120,36 @@ def test_a_search_of_another_spec_is_told_of_the_one_whose_name_it_takes(folder:
     assert (first.namesake, first.resumed) == (None, False)
     assert (second.namesake, second.resumed) == (first.search.id, False)
     assert (third.search.id, third.namesake, third.resumed) == (second.search.id, None, True)
+
+
+def test_of_two_that_begin_one_search_at_once_one_is_told_of_the_other(
+    folder: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both have found none by the time that either creates it."""
+    barrier, one_has_ended = threading.Barrier(2, timeout=60), threading.Event()
+
+    def collect() -> Provenance:
+        barrier.wait()
+        return PROVENANCE
+
+    def wait(event: Event) -> None:
+        assert one_has_ended.wait(60)
+
+    def run() -> object:
+        try:
+            return hpsearch.run(SMALL, db=database_url, ray="none", observer=wait).id
+        except LeaseHeld as error:
+            return str(error)
+        finally:
+            one_has_ended.set()
+
+    monkeypatch.setattr(Provenance, "collect", collect)
+    with ThreadPoolExecutor(2) as pool:
+        ended = [future.result() for future in [pool.submit(run), pool.submit(run)]]
+    (said,) = (text for text in ended if isinstance(text, str))
+    assert f"search 1 is being carried out by process {os.getpid()}" in said
+    assert [search.id for search in Repository(Database(database_url)).list_searches()] == [1]
+    assert 1 in ended
 
 
 def _write_data(folder: Path, num_train: int) -> None:

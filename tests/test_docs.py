@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import pytest
 
 from hpsearch.cli.main import cli
 from hpsearch.spec import load
-from workers.config import TrainConfig
+from workers.config import DOMAINS, TrainConfig
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -36,6 +37,18 @@ def test_the_readmes_notebook_runs_on_the_readmes_yaml(tmp_path: Path) -> None:
         of_a_lab = of_a_lab.replace(there, one_that_is_here)
     for code in (notebook, of_a_lab):
         subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, timeout=300)
+
+
+def test_the_page_on_a_model_of_ones_own_runs(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "your-own-model.md").read_text()
+    (nets,), (spec,) = _blocks(page, "python"), _blocks(page, "yaml")
+    (tmp_path / "nets.py").write_text(nets)
+    (tmp_path / "own.yaml").write_text(spec)
+    command = [sys.executable, "-m", "hpsearch", "run", "own.yaml", "--json"]
+    run = subprocess.run(command, cwd=tmp_path, check=True, timeout=300, capture_output=True)
+    assert json.loads(run.stdout)["best"][0]["value"] > 0.9
+    (code,) = _blocks(page, "py")
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, timeout=300)
 
 
 def test_the_readmes_yaml_is_about_ten_lines_and_loads(tmp_path: Path) -> None:
@@ -94,7 +107,9 @@ def test_make_bench_runs_every_benchmark_but_that_of_a_gpu() -> None:
     assert {*run} == runnable - {"gpu.py"}
 
 
-@pytest.mark.parametrize("field", fields(TrainConfig), ids=lambda field: field.name)
+@pytest.mark.parametrize(
+    "field", [f for f in fields(TrainConfig) if f.name in DOMAINS], ids=lambda field: field.name
+)
 def test_every_field_and_every_choice_says_what_it_is(field: Field[Any]) -> None:
     from make_training_reference import formulas
 

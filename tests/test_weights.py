@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from torch.nn import functional
 
 import hpsearch
 from hpsearch.errors import HpsearchError
+from hpsearch.export import export
 from hpsearch.spec import load, load_data
 from hpsearch.storage.errors import StorageError
 
@@ -104,6 +107,17 @@ def test_weights_that_are_not_there_are_told_in_a_sentence(searched: Any, tmp_pa
         os.remove(file)
     with pytest.raises(HpsearchError, match="is gone"):
         hpsearch.weights("small", 0)
+
+
+def test_no_file_of_another_folder_is_exported(searched: Any, tmp_path: Path) -> None:
+    searched()
+    (stored,) = tmp_path.glob("hpsearch-checkpoints/*/*.safetensors")
+    elsewhere = stored.rename(tmp_path / "elsewhere.safetensors")
+    for name in ("../../elsewhere.safetensors", str(elsewhere)):
+        with closing(sqlite3.connect("hpsearch.db")) as connection, connection:
+            connection.execute("UPDATE trials SET checkpoint_file = ?", [name])
+        with pytest.raises(HpsearchError, match="must be a file of the folder"):
+            export("small", tmp_path / "out")
 
 
 def test_the_snippet_of_the_docs_prints_the_stored_accuracy(

@@ -120,7 +120,8 @@ class Report:
     epoch, if one was, in which ``trials[i]`` has row i. ``seconds`` is the wall time of the epoch.
     Trials in ``stopped`` are among ``trials`` for the last time: they ended early, in good health.
     Members in ``diverged`` or ``refused`` are in neither. ``speeds`` are what a group that measures
-    found in this epoch, and ``width`` is what it goes on with.
+    found in this epoch, and ``width`` is what it goes on with. ``note`` is what a person should
+    know of how the group is trained.
     """
 
     epoch: int
@@ -133,6 +134,7 @@ class Report:
     checkpoint: str | None = None
     speeds: tuple[Speed, ...] = ()
     width: int | None = None
+    note: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import gc
+import os
 import signal
 import sys
 import traceback
@@ -40,6 +41,18 @@ def cli(debug: bool) -> None:
     of a search (the newest of that name) or its id. The database is --db, else
     HPSEARCH_DATABASE_URL, else sqlite:///hpsearch.db in the working folder.
     """
+    _check_folder()
+
+
+def _check_folder() -> None:
+    """Refuse a working folder that is gone: paths mean nothing there, and libraries end at once."""
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise HpsearchError(
+            f"the working folder must be there, but it was deleted or cannot be entered "
+            f"({error.strerror}): change to another one with cd"
+        ) from error
 
 
 for family in (run, check, plan, read, watch, export, service, cluster, database):

@@ -76,7 +76,7 @@ def not_begun(frames: Frames, search: SearchRecord) -> str:
 
 
 def why_nothing(frames: Frames, search_id: int) -> str:
-    """That pruners left nothing to rank, if it was found so; else how most failed, if any did."""
+    """That all was pruned or diverged, if it was found so; else how most failed, if any did."""
     has_all = f"(`hpsearch trials {search_id} --format csv` has all)"
     name = frames.repository.find_search(search_id).name
     found = frames.diagnoses(search_id)

@@ -74,6 +74,15 @@ def _echo_trials(frame: DataFrame, form: str) -> None:
     _echo(frame, form, least=_LEAST["trials"])
 
 
+def _echo_forgotten(number: int, form: str) -> None:
+    if form == "table":
+        click.echo(f"forgot {number} measurements; what is trained next measures again")
+        return
+    from pandas import DataFrame
+
+    _echo(DataFrame({"forgotten": [number]}), form)
+
+
 @click.command("list")
 @db_option
 @format_option
@@ -98,6 +107,8 @@ def status(search: str, db: str | None, form: str) -> None:
         click.echo(outcome.not_begun(frames, found))
     else:
         _echo(frame, form, title, least=_LEAST["status"])
+    if form == "table" and found.state == "complete" and not frame["complete"].sum():
+        click.echo(outcome.why_nothing(frames, found.id))
 
 
 @click.command()
@@ -184,8 +195,7 @@ def widths(db: str | None, form: str, forget: bool) -> None:
 
     frames = _open(db)
     if forget:
-        number = frames.repository.forget_speeds()
-        click.echo(f"forgot {number} measurements; what is trained next measures again")
+        _echo_forgotten(frames.repository.forget_speeds(), form)
         return
     frame = frames.widths()
     if form != "table" or frame.empty:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from hpsearch.coordinator.packing import train_config, updates
+from hpsearch.coordinator.resources import checkpoint_path
 from hpsearch.coordinator.view import has_epochs_to_go
 from hpsearch.coordinator.warm_starts import WarmStarts
 from hpsearch.spec.search import Search
@@ -33,7 +34,7 @@ def to_train(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
 def has_checkpoint(members: Sequence[TrialRecord], folder: Path) -> bool:
     """Whether every file is there that the members are to go on from."""
     files = {trial.checkpoint_file for trial in members if trial.checkpoint_epoch}
-    return all(file is not None and (folder / file).exists() for file in files)
+    return all(file is not None and checkpoint_path(folder, file).exists() for file in files)
 
 
 def from_the_start(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
@@ -95,7 +96,8 @@ def _member(
     config = train_config(spec.train, trial.params)
     resume = warm_start = None
     if trial.checkpoint_file is not None and trial.checkpoint_row is not None:
-        resume = CheckpointSlice(file=str(folder / trial.checkpoint_file), row=trial.checkpoint_row)
+        file = checkpoint_path(folder, trial.checkpoint_file)
+        resume = CheckpointSlice(file=str(file), row=trial.checkpoint_row)
     elif config.warm_start is not None:
         warm_start = warm_starts()[config.warm_start]
     return Member(

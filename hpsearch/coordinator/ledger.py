@@ -16,8 +16,10 @@ from hpsearch.coordinator.curves import Curves
 from hpsearch.coordinator.events import Observer, RungDecided, Troubled
 from hpsearch.coordinator.patience import Given, patiently
 from hpsearch.coordinator.prior import resolve_prior
+from hpsearch.coordinator.resources import checkpoint_path
 from hpsearch.coordinator.rungs import Decision, Rung, event_data
 from hpsearch.coordinator.view import SearchView
+from hpsearch.errors import HpsearchError
 from hpsearch.storage.leases import Lease
 from hpsearch.storage.records import (
     CHECK_KIND,
@@ -181,9 +183,11 @@ class Ledger:
         for file in list(files):
             self.view.collected.add(file)
             try:
-                (self._folder / file).unlink(missing_ok=True)
+                checkpoint_path(self._folder, file).unlink(missing_ok=True)
             except OSError as error:
                 self._tell_observer(f"checkpoint {file} cannot be deleted ({error.strerror})")
+            except HpsearchError as error:  # it is none of this search's
+                self._tell_observer(str(error))
 
     def sweep(self) -> None:
         """Delete checkpoints that nothing stored names: of one that died before it told of them."""

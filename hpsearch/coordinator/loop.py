@@ -82,7 +82,7 @@ class Coordinator:
         self._allowance = Allowance(search.spec.budget, partial(repository.events, search.id))
         self._asker, self._trouble = Asker(self._view), Trouble(self._ledger)
         self._queue = self._in_order(self._view.unfinished_groups())
-        self._running: set[int] = set()
+        self._running, self._told = set[int](), set[str]()
         self._packed_for = self._ledger.packed_for(executor.most_slots)
 
     def run(self) -> SearchView:
@@ -170,12 +170,18 @@ class Coordinator:
     def _take(self, update: Update) -> None:
         if isinstance(update, Reported):
             self._store(update.group, update.report)
+            self._tell_once(update.report.note)
             return
         self._running.discard(update.group)
         self._adopt(self._again(update))
         self._end_if_all_fail()
         self._decide_rungs()
         self._ledger.collect(LEAST)
+
+    def _tell_once(self, note: str | None) -> None:
+        if note is not None and note not in self._told:
+            self._told.add(note)
+            self._ledger.tell(note)
 
     def _end_if_all_fail(self) -> None:
         if (found := all_fail(self._view, self._url)) is not None:

@@ -13,7 +13,8 @@ from itertools import pairwise
 from typing import Any, Literal, TypeVar
 
 from hpsearch.storage.records import NewTrial, SpeedRecord, TrialRecord
-from workers.config import STACKING, TrainConfig
+from workers.config import DOMAINS, STACKING, TrainConfig
+from workers.config.own import of_model
 
 LEAST_WIDTH = 32  # rows; below it a kind that was not measured may well be slower
 MOST_WIDTH = 128  # rows of a group of such a kind
@@ -146,7 +147,9 @@ def _buckets(
     configs: dict[Hashable, tuple[TrainConfig, Hashable]] = {}
     buckets: dict[Hashable, tuple[TrainConfig, list[AnyTrial]]] = {}
     for trial in trials:
-        given = tuple((name, trial.params[name]) for name in STACKING & trial.params.keys())
+        own = of_model({**train, **trial.params}, DOMAINS)
+        names = (STACKING | own) & trial.params.keys()
+        given = tuple((name, trial.params[name]) for name in names)
         if given not in configs:
             config = train_config(train, trial.params)
             configs[given] = config, config.stacking_key()

@@ -23,6 +23,20 @@ def checkpoint_folder(root: Path, record: SearchRecord) -> Path:
     return root / f"search-{record.id}-{record.created_at:%Y%m%dT%H%M%S}"
 
 
+def checkpoint_path(folder: Path, name: str) -> Path:
+    """The checkpoint of that stored ``name`` in a search's ``folder``.
+
+    Raises HpsearchError for a name that leads out of it: whoever can write to the database must
+    not have files of this machine read or deleted.
+    """
+    if name in ("", "..") or Path(name).name != name:
+        raise HpsearchError(
+            f"a checkpoint must be a file of the folder {str(folder)!r}, but the database says "
+            f"{name!r}: somebody has changed it there; correct it, or search again with --new"
+        )
+    return folder / name
+
+
 def prepared_folder(root: Path, record: SearchRecord) -> Path:
     """:func:`checkpoint_folder`, made, tried and cleared of what killed workers left.
 

@@ -22,12 +22,26 @@ ENOUGH = 8  # trials to judge a branch by
 
 
 def final_diagnoses(repository: Repository, view: SearchView) -> list[NewDiagnosis]:
-    """Best still on a border, many diverged, many failed, and what the curves show of each trial.
+    """All diverged, best still on a border, many failed, and what the curves show of each trial.
 
     None for a healthy search. A pure function of what is stored.
     """
     trials = list(view.trials.values())
-    return [*_border(view), *_failed(view), *curve_diagnoses(repository, view.search, trials)]
+    found = [*_all_diverged(view), *_border(view), *_failed(view)]
+    return [*found, *curve_diagnoses(repository, view.search, trials)]
+
+
+def _all_diverged(view: SearchView) -> Iterator[NewDiagnosis]:
+    trials, spec = view.trials.values(), view.search.spec
+    if not trials or any(trial.failure_kind != "diverged" for trial in trials):
+        return
+    is_searched = "learning_rate" in spec.space.parameters
+    lower = "the range of space.learning_rate" if is_searched else "train.learning_rate"
+    yield NewDiagnosis(
+        kind="nothing_complete",
+        message=f"all {len(trials)} trials diverged: lower {lower}, and search again",
+        evidence={"trials": len(trials), "diverged": len(trials)},
+    )
 
 
 def _border(view: SearchView) -> Iterator[NewDiagnosis]:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from hpsearch.coordinator.resources import checkpoint_folder
+from hpsearch.coordinator.resources import checkpoint_folder, checkpoint_path
 from hpsearch.errors import HpsearchError
 from hpsearch.spec.search import Search
 from hpsearch.spec.warm_start import RULE, FileSource, parse_warm_start, warm_starts
@@ -118,7 +118,7 @@ def _trial(repository: Repository, record: SearchRecord, number: int) -> TrialRe
 
 def _of_trial(record: SearchRecord, trial: TrialRecord, root: Path) -> CheckpointSlice:
     name, row = trial.checkpoint_file, trial.checkpoint_row
-    path = None if name is None else checkpoint_folder(root, record) / name
+    path = None if name is None else checkpoint_path(checkpoint_folder(root, record), name)
     if path is None or row is None or not path.is_file():
         kept = record.spec.resources.keep_checkpoints
         gone = f"{path} is gone; resources.keep_checkpoints, of the best trials, is {kept} there"

@@ -19,7 +19,7 @@ from workers.messages import Report
 WIDER = 2  # times the rows that were tried at most: more than that is worth trying
 
 _SAID = ("model", "hidden_units", "depth", "channels", "batch_size", "precision")  # in any case
-_SHAPES = [f for f in fields(TrainConfig) if f.metadata["shapes"] and f.name not in _SAID]
+_SHAPES = [f for f in fields(TrainConfig) if f.metadata.get("shapes") and f.name not in _SAID]
 
 
 def kind(search: Search, config: TrainConfig) -> str:
@@ -28,7 +28,8 @@ def kind(search: Search, config: TrainConfig) -> str:
     Equal for two configurations of the same data exactly when their trials can be stacked.
     """
     channels = (f"{count}c" for count in config.block_channels())
-    model = " ".join([config.model, *channels, *map(str, config.layer_widths())])
+    given = (f"{name}={value}" for name, value in config.arguments)
+    model = " ".join([config.model, *given, *channels, *map(str, config.layer_widths())])
     parts = [model, _batch(config), config.precision, *_others(config)]
     return f"{', '.join(parts)} on {_data(search.data)}"
 

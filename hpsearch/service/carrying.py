@@ -6,6 +6,7 @@ Run by ``hpsearch carry-out``, which ``jobs`` names as the entrypoint; nobody el
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -26,13 +27,15 @@ from hpsearch.errors import Cancelled, HpsearchError, MayPass
 from hpsearch.executors.connecting import connecting
 from hpsearch.executors.ray import RayExecutor
 from hpsearch.service.metrics import Metrics
-from hpsearch.settings import checkpoint_root, database_url
+from hpsearch.settings import IMPORTS_VARIABLE, checkpoint_root, database_url
 from hpsearch.spec import load_data
+from hpsearch.spec.search import Search
 from hpsearch.storage.database import Database
 from hpsearch.storage.errors import DatabaseAway, LeaseLost
 from hpsearch.storage.leases import Lease, Orders, Owner
 from hpsearch.storage.records import SearchRecord, SearchState
 from hpsearch.storage.repository import Repository
+from workers.config.own import is_own
 
 LOG = logging.getLogger("hpsearch.search")
 CLUSTER = "auto"  # the one whose job this is
@@ -55,6 +58,7 @@ def carry_out(search_id: int, token: int, db: str | None = None) -> None:
         connecting(CLUSTER, record.name) as connected,
         _in_service(repository, lease) as orders,
     ):
+        check_imports(record.spec)
         dataset = load_data(record.spec)
         folder = prepared_folder(checkpoint_root(url), record)
         patiently(lambda: check_same_data(repository, lease, dataset), LOG.warning)
@@ -71,6 +75,16 @@ def carry_out(search_id: int, token: int, db: str | None = None) -> None:
 
             given = repository, lease, record, executor, folder, observe
             patiently(lambda: Coordinator(*given, orders=orders), LOG.warning).run()
+
+
+def check_imports(spec: Search) -> None:
+    """Raises HpsearchError for a spec that names Python objects, unless the operator allows it."""
+    names = [name for name in (spec.train.get("model"), spec.data.source) if is_own(str(name))]
+    if names and os.environ.get(IMPORTS_VARIABLE) != "1":
+        raise HpsearchError(
+            f"a spec for this service must name no Python objects, but search {spec.name} names "
+            f"{' and '.join(map(str, names))}; its operator allows that by {IMPORTS_VARIABLE}=1"
+        )
 
 
 @contextmanager

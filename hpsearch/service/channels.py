@@ -9,16 +9,20 @@ import json
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import tempfile
+import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
 from typing import IO, Any, Protocol
 from urllib.parse import urlsplit
 
 from hpsearch.errors import HpsearchError
 
-ANSWER_S = 10.0  # of a webhook
+ANSWER_S = 10.0  # of a webhook, from connecting to the last of its headers
 COMMAND_S = 60.0
 LOG_BYTES = 4096  # of what a command that failed said last
 MOST_SAID = 500  # characters of its last line
@@ -45,30 +49,52 @@ class Webhook:
 
     def __post_init__(self) -> None:
         """Raises HpsearchError for what is no address of a web server."""
-        try:
-            parts = urlsplit(self.url)
-            is_sound = parts.scheme in ("http", "https") and bool(parts.hostname)
-        except ValueError:
-            is_sound = False
-        if not is_sound:
+        if not _is_web_address(self.url):
             raise HpsearchError(
-                "a webhook must be a URL as in https://HOST/PATH, but what was given is none: mend "
-                "--webhook, or HPSEARCH_WEBHOOK"
+                "a webhook must be a URL as in https://HOST/PATH or https://HOST:PORT/PATH, with a "
+                "port of 1 to 65535, but what was given is none: mend --webhook, or "
+                "HPSEARCH_WEBHOOK"
             )
 
     def tell(self, told: Told) -> None:
+        # In a thread, which is left to itself where headers come byte by byte: the timeouts of
+        # sockets begin anew with each.
+        answers, host = SimpleQueue[int | str](), urlsplit(self.url).hostname
+        threading.Thread(target=self._post, args=(told, answers), daemon=True).start()
+        try:
+            answer = answers.get(timeout=ANSWER_S)
+        except Empty:
+            answer = f"no answer within {ANSWER_S:g} s"
+        if isinstance(answer, str):
+            raise NotTold(f"the webhook at {host} failed ({answer})")
+        if not 200 <= answer < 300:
+            raise NotTold(f"the webhook at {host} answered {answer}")
+
+    def _post(self, told: Told, answers: SimpleQueue[int | str]) -> None:
+        """Put the status into ``answers``, or the name of what went wrong: more may be secret."""
         import requests
 
-        host = urlsplit(self.url).hostname
         try:
             # Its answer's body is not read: it may have no end.
             options: dict[str, Any] = {"timeout": ANSWER_S, "allow_redirects": False}
             with requests.post(self.url, json=told, stream=True, **options) as answer:
-                status = answer.status_code
-        except (requests.RequestException, ValueError) as error:  # the latter: of what is no host
-            raise NotTold(f"the webhook at {host} failed ({type(error).__name__})") from None
-        if not 200 <= status < 300:
-            raise NotTold(f"the webhook at {host} answered {status}")
+                answers.put(answer.status_code)
+        except Exception as error:
+            answers.put(type(error).__name__)
+
+
+def _is_web_address(url: str) -> bool:
+    """As requests, and then the lookup of its host, would take it."""
+    import requests
+
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+        host.encode("idna")
+        requests.Request("POST", url).prepare()
+    except (requests.RequestException, ValueError):
+        return False
+    return parts.scheme in ("http", "https") and host != "" and port != 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,19 +121,29 @@ class Command:
         given = {f"HPSEARCH_SEARCH_{name.upper()}": _text(told[name]) for name in fields}
         with tempfile.TemporaryFile() as log:  # no pipe: what it leaves running would hold that
             try:
-                ended = subprocess.run(
-                    self.words,
-                    input=json.dumps(told).encode(),
-                    env={**os.environ, **given},
-                    timeout=COMMAND_S,
-                    stdout=subprocess.DEVNULL,
-                    stderr=log,
-                )
+                code = self._run(json.dumps(told).encode(), {**os.environ, **given}, log)
             except (OSError, subprocess.TimeoutExpired) as error:
                 raise NotTold(f"{self.words[0]} failed ({type(error).__name__})") from None
-            if ended.returncode:
-                code = ended.returncode
+            if code:
                 raise NotTold(f"{self.words[0]} ended with {code}: {_last_line(log)}")
+
+    def _run(self, said: bytes, environment: Mapping[str, str], log: IO[bytes]) -> int:
+        """Its exit code; if it does not end in time, all that it has started ends with it."""
+        with subprocess.Popen(
+            self.words,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=log,
+            env=environment,
+            start_new_session=True,
+        ) as process:
+            try:
+                process.communicate(said, timeout=COMMAND_S)
+            except BaseException:
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                raise
+        return process.returncode
 
 
 def _text(value: object) -> str:

@@ -18,7 +18,7 @@ from tempfile import TemporaryFile
 
 from hpsearch.coordinator.resources import not_writable
 from hpsearch.errors import HpsearchError
-from hpsearch.settings import checkpoint_root, database_url
+from hpsearch.settings import checkpoint_root, database_url, given_url
 from hpsearch.storage.database import Database
 from hpsearch.storage.urls import masked_url, sqlite_file
 
@@ -38,9 +38,8 @@ class Finding:
 
 def examine(db: str | None, address: str | None) -> Iterator[Finding]:
     """The database, the checkpoints, and, if there is an ``address``, the Ray cluster there."""
-    url = database_url(db)
-    yield _checked("database", partial(_database, url))
-    yield _checked("checkpoints", partial(_checkpoints, url))
+    yield _checked("database", lambda: _database(database_url(db)))
+    yield _checked("checkpoints", partial(_checkpoints, given_url(db)))
     if address is not None:
         cluster = _checked("cluster", partial(_cluster, address))
         yield cluster
@@ -71,8 +70,8 @@ def _database(url: str) -> str:
 
 def _checkpoints(url: str) -> str:
     folder = checkpoint_root(url)
-    there = next(path for path in (folder, *folder.parents) if path.exists())
     try:
+        there = next(path for path in (folder, *folder.parents) if path.exists())
         TemporaryFile(dir=there).close()
     except OSError as error:
         raise not_writable(folder, error) from error

@@ -104,6 +104,7 @@ def what_ended(repository: Repository, search_id: int) -> dict[str, Any]:
     search, frames = repository.find_search(search_id), Frames(repository)
     best = frames.best(search_id, n=1)[["number", "value", *search.spec.space.parameters]]
     records: list[dict[str, Any]] = json.loads(best.to_json(orient="records", double_precision=15))
+    found = repository.diagnoses(search_id)
     counted = Counter(trial.state for trial in repository.load(search_id)[1])
     told = {
         "id": search.id,
@@ -114,6 +115,7 @@ def what_ended(repository: Repository, search_id: int) -> dict[str, Any]:
         "trials": dict(counted),
         "metric": search.spec.objective.metric,
         "best": records[0] if records else None,
+        "warnings": [one.message for one in found if one.kind == "nothing_complete"],
     }
     return {**told, "text": _in_words(told)}
 
@@ -122,6 +124,7 @@ def _in_words(told: Mapping[str, Any]) -> str:
     parts = [f"search {told['name']} (id {told['id']}) is {told['state']}"]
     if (best := told["best"]) is not None:
         parts.append(f"best {told['metric']} {best['value']:.6g} of trial {best['number']}")
+    parts += told["warnings"]
     if told["trials"]:
         parts.append(", ".join(f"{count} {state}" for state, count in told["trials"].items()))
     if told["message"]:

@@ -17,6 +17,7 @@ from hpsearch.service.server import LOG, Server
 from hpsearch.settings import (
     CHECKPOINTS_VARIABLE,
     DATABASE_VARIABLE,
+    IMPORTS_VARIABLE,
     PASSWORD_FILE_VARIABLE,
     checkpoint_root,
     database_url,
@@ -56,6 +57,8 @@ def environment(url: str) -> dict[str, str]:
     found = {}
     if CHECKPOINTS_VARIABLE in os.environ or sqlite_file(url) is not None:
         found[CHECKPOINTS_VARIABLE] = str(checkpoint_root(url))
+    if IMPORTS_VARIABLE in os.environ:
+        found[IMPORTS_VARIABLE] = os.environ[IMPORTS_VARIABLE]
     if has_password(url):
         LOG.info(
             "the database's URL has a password, which is not sent to the cluster: its nodes must "

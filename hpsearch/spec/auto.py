@@ -5,6 +5,7 @@ Called by ``hpsearch.spec.loading``; pure arithmetic over two numbers.
 
 from __future__ import annotations
 
+from hpsearch.spec.rules import EPOCHS, TRIALS
 from hpsearch.spec.search import Stage
 
 CONTINUED = 4
@@ -33,7 +34,7 @@ def auto_stages(budget: int, epochs: int) -> tuple[Stage, Stage]:
     Ranges are neither narrowed nor extended: the Gaussian process needs the wide ones, and every
     extension would cost epochs beyond the budget.
 
-    Raises ValueError if ``budget`` is below ``least_budget(epochs)``.
+    Raises ValueError if ``budget`` is below ``least_budget(epochs)``, or more than stages can have.
     """
     if budget < least_budget(epochs):
         raise ValueError(
@@ -56,6 +57,11 @@ def auto_stages(budget: int, epochs: int) -> tuple[Stage, Stage]:
         narrow=False,
         expand=0,
     )
+    if not EPOCHS.admits(epochs) or not TRIALS.admits(max(coarse.trials, fine.trials)):
+        raise ValueError(
+            f"is too much for a coarse and a fine stage, of at most {TRIALS.high:g} trials and "
+            f"{EPOCHS.high:g} epochs a trial; lower it, or list the stages"
+        )
     return coarse, fine
 
 

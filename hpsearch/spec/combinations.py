@@ -108,7 +108,7 @@ class _Tree:
         if self.tried > MOST_TRIED:
             raise _TooMany
         undecided = frozenset(self.search.space.parameters) - decided.keys() - inactive
-        draft = _Draft(**{**self.search.train, **decided}, undecided=undecided)
+        draft = _Draft.of({**self.search.train, **decided}, undecided=undecided)
         try:
             check_combination(draft, self.data, self.only)
         except _Undecided as asked:

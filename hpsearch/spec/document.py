@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -17,6 +17,7 @@ from typing import Any
 
 from hpsearch.spec.problem import Problem, SpecError, closest
 from hpsearch.spec.yaml_text import parse_yaml
+from workers.config.own import OwnError, name_of
 
 PACKAGE = "search_spaces"
 MOST_BYTES = 1_000_000
@@ -39,7 +40,9 @@ def read_document(source: Source) -> Document:
     A packaged search space is meant by a bare name (``digits``), unless a file has that name.
     """
     if isinstance(source, Mapping):
-        return Document(file="search", tree=_plain(source))
+        data = source.get("data")
+        given = {**source, "data": {"source": data}} if callable(data) else source
+        return Document(file="search", tree=_plain(given))
     file = _find(os.fspath(source))
     tree = parse_yaml(_text(file), file.name)
     if not isinstance(tree, dict):
@@ -97,8 +100,18 @@ def _refusal(file: str, key: str, rule: str, closest: str | None = None) -> Spec
     return SpecError([Problem(file=file, key=key, rule=rule, closest=closest)])
 
 
+def _name(one: Callable[..., Any]) -> str:
+    try:
+        return name_of(one)
+    except OwnError as error:
+        raise _refusal("search", "", str(error)) from error
+
+
 def _plain(value: Any, level: int = 0) -> Any:
-    """A copy of a mapping from Python in YAML's types: numpy numbers, tuples, paths are turned."""
+    """A copy of a mapping from Python in YAML's types: numpy numbers, tuples, paths are turned.
+
+    Classes and functions become their MODULE:NAME.
+    """
     if level > MOST_LEVELS:
         raise _refusal("search", "", "is nested too deeply; write it flat")
     if isinstance(value, Mapping):
@@ -107,6 +120,8 @@ def _plain(value: Any, level: int = 0) -> Any:
         return [_plain(item, level + 1) for item in value]
     if isinstance(value, os.PathLike):
         return os.fspath(value)
+    if callable(value):
+        return _name(value)
     if isinstance(value, bool):
         return value
     if isinstance(value, str) and _EXPONENT.fullmatch(value):

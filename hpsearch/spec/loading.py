@@ -12,10 +12,12 @@ from typing import Any
 from hpsearch.spec.auto import auto_stages, full_epochs
 from hpsearch.spec.document import Source, read_document
 from hpsearch.spec.override import apply_overrides
+from hpsearch.spec.own_model import ModelKeys, OwnName, read_model
 from hpsearch.spec.problem import Problems, shown
 from hpsearch.spec.pruner_section import NONE, PrunerRule, read_pruner
 from hpsearch.spec.rules import (
     COUNT,
+    EPOCHS,
     POSITIVE,
     Duration,
     ListOf,
@@ -52,15 +54,16 @@ from hpsearch.spec.stages_section import (
 )
 from hpsearch.spec.unread import unread
 from hpsearch.spec.warm_start import RULE, parse_warm_start, warm_starts
-from workers.config import DOMAINS
 from workers.config.domain import Domain
 from workers.data.config import PREPROCESS, SOURCES, TASKS, DataConfig, DataError
 from workers.metrics import CLASS_OBJECTIVES, OBJECTIVES, REGRESSION_OBJECTIVES
 
+SEED = Domain(low=0, integer=True)  # it has a wider column than all others
 TOP: dict[str, Rule] = {
     "name": Name(),
     "objective": Section(),
     "data": Section(),
+    "model": OwnName(),
     "train": Section(),
     "space": Section(),
     "sampler": Domain(names=SAMPLERS),
@@ -68,7 +71,7 @@ TOP: dict[str, Rule] = {
     "stages": StageList(),
     "budget": Section(),
     "resources": Section(),
-    "seed": COUNT,
+    "seed": SEED,
     "max_failures": POSITIVE,
     "prior": SearchRef(),
 }
@@ -77,7 +80,7 @@ OBJECTIVE: dict[str, Rule] = {
     "mode": Domain(names=("max", "min")),
 }
 DATA: dict[str, Rule] = {
-    "source": Domain(names=SOURCES),
+    "source": Domain(names=SOURCES, own=True),
     "path": Text("the path of a file or folder"),
     "target": Text("the name of a column"),
     "validation": Validation(),
@@ -86,8 +89,6 @@ DATA: dict[str, Rule] = {
     "task": Domain(names=TASKS),
 }
 VALIDATION: dict[str, Rule] = {"folds": Domain(low=2, integer=True)}
-# How long a training lasts is said here or with a stage; it is no field of TrainConfig.
-TRAIN: dict[str, Rule] = {**DOMAINS, "epochs": POSITIVE}
 BUDGET: dict[str, Rule] = {
     "epochs": Domain(low=1, high=1e12, integer=True),
     "trials": Domain(low=1, high=1e9, integer=True),
@@ -103,9 +104,9 @@ MEANINGS = {
 RESOURCES: dict[str, Rule] = {
     "workers": OrAuto(POSITIVE),
     "gpus_per_worker": OrAuto(Domain(low=0)),
-    "width": OrAuto(POSITIVE),
+    "width": OrAuto(Domain(low=1, high=1e6, integer=True)),
     "checkpoint_every": POSITIVE,
-    "keep_checkpoints": Domain(low=0, integer=True),
+    "keep_checkpoints": COUNT,
 }
 
 
@@ -137,11 +138,14 @@ class _Reader:
         top = self._fields(self.tree, "", TOP, "a key of a spec", required)
         data = self._data(top["data"]) if "data" in top else None
         objective = self._objective(top.get("objective", {}), data)
-        train = self._fields(top.get("train", {}), "train", TRAIN, "a parameter of the training")
+        model = read_model(top.get("model"), self.problems)
+        # How long a training lasts is said here or with a stage; it is no field of TrainConfig.
+        table: dict[str, Rule] = {**model.domains, "epochs": EPOCHS}
+        train = self._fields(top.get("train", {}), "train", table, "a parameter of the training")
         resources = self._fields(
             top.get("resources", {}), "resources", RESOURCES, "a key of resources"
         )
-        space = read_space(top["space"], train.keys(), self.problems) if "space" in top else None
+        space = self._space(top, train, model)
         defaults = StageDefaults(
             sampler=top.get("sampler"),
             epochs=train.pop("epochs", None),
@@ -153,6 +157,8 @@ class _Reader:
             return None
         assert data is not None  # it is required
         assert space is not None  # likewise
+        if model.name is not None:
+            train["model"] = model.name
         search = Search(
             name=top["name"],
             objective=objective,
@@ -171,6 +177,15 @@ class _Reader:
         for key, rule in unread(search):
             self.problems.add(key, rule)
         return search
+
+    def _space(
+        self, top: Mapping[str, Any], train: Mapping[str, Any], model: ModelKeys
+    ) -> Space | None:
+        given = {*train, *top.get("space", {})}
+        model.check_given(given, self.problems)
+        if "space" not in top:
+            return None
+        return read_space(top["space"], train.keys(), self.problems, model.domains)
 
     def _check_warm_starts(self, search: Search) -> None:
         for key, text in warm_starts(search):
@@ -264,9 +279,10 @@ class _Reader:
         if "sampler" in top:
             self.problems.add("sampler", "is chosen by stages: auto; leave one of the two out")
         budget = top.get("budget", {}).get("epochs")
-        if not POSITIVE.admits(budget):
+        rule = BUDGET["epochs"]
+        if not rule.admits(budget):
             if budget is None:  # what is wrong otherwise is told already
-                self.problems.add("budget.epochs", f"is required: {POSITIVE.rule()}")
+                self.problems.add("budget.epochs", f"is required: {rule.rule()}")
             return ()
         budget = int(budget)
         try:

@@ -1,7 +1,7 @@
 """One parameter of the ``space:`` section: its range or choices, and the form of its conditions.
 
-Called by ``hpsearch.spec.space_section`` for each name; the legal values are the field's domain in
-``workers.config``.
+Called by ``hpsearch.spec.space_section`` for each name, with its domain of legal values: that of a
+field in ``workers.config``, or of an argument of the user's model.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from typing import Any
 from hpsearch.spec.problem import Problems, closest, shown
 from hpsearch.spec.rules import NUMBER, Section, join, obeys, settled
 from hpsearch.spec.space import RANGE_KINDS, Cases, Choice, Definition, Parameter, Range, Value
-from workers.config import DOMAINS
 from workers.config.domain import Domain
 
 KINDS = (*RANGE_KINDS, "choice")
@@ -22,24 +21,28 @@ BASE = Domain(low=2, integer=True)
 When = dict[str, tuple[Value, ...]]
 
 
-def read_parameter(name: str, definition: object, problems: Problems) -> Parameter | None:
+def read_parameter(
+    name: str, definition: object, problems: Problems, domain: Domain | None
+) -> Parameter | None:
     """The parameter, or None where a problem leaves none. Conditions are not held against others.
 
     Of a name that the training does not know, what can be checked without a domain is checked.
     """
     path = join("space", name)
     if isinstance(definition, list):
-        return _read_cases(name, definition, path, problems)
-    return _read_definition(name, definition, path, problems)
+        return _read_cases(definition, path, problems, domain)
+    return _read_definition(definition, path, problems, domain)
 
 
-def _read_cases(name: str, definitions: list[Any], path: str, problems: Problems) -> Cases | None:
+def _read_cases(
+    definitions: list[Any], path: str, problems: Problems, domain: Domain | None
+) -> Cases | None:
     if len(definitions) < 2:
         rule = "must be a mapping, or a list of at least two, each with a when"
         problems.add(path, rule, shown(definitions))
         return None
     cases = [
-        _read_definition(name, definition, f"{path}[{i}]", problems)
+        _read_definition(definition, f"{path}[{i}]", problems, domain)
         for i, definition in enumerate(definitions)
     ]
     for i, case in enumerate(cases):
@@ -50,12 +53,12 @@ def _read_cases(name: str, definitions: list[Any], path: str, problems: Problems
 
 
 def _read_definition(
-    name: str, definition: object, path: str, problems: Problems
+    definition: object, path: str, problems: Problems, domain: Domain | None
 ) -> Definition | None:
     if not isinstance(definition, Mapping):
         problems.add(path, f"must be a mapping with one of {', '.join(KINDS)}", shown(definition))
         return None
-    return _Reader(definition, path, DOMAINS.get(name), problems).read()
+    return _Reader(definition, path, domain, problems).read()
 
 
 @dataclass(frozen=True, slots=True)

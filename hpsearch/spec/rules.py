@@ -135,8 +135,11 @@ class ListOf:
         return isinstance(value, list) and all(self.item.admits(item) for item in value)
 
 
-POSITIVE = Domain(low=1, integer=True)
-COUNT = Domain(low=0, integer=True)
+# Below what the database's columns hold, 2^31, and what a machine could ever do.
+POSITIVE = Domain(low=1, high=1e9, integer=True)
+COUNT = Domain(low=0, high=1e9, integer=True)
+TRIALS = Domain(low=1, high=1e7, integer=True)
+EPOCHS = Domain(low=1, high=1e6, integer=True)
 NUMBER = Domain()
 BOOLEAN = Domain(boolean=True)
 

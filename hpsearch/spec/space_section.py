@@ -26,19 +26,26 @@ from hpsearch.spec.space import (
     parents,
 )
 from workers.config import DOMAINS
+from workers.config.domain import Domain
 
 MOST_BRANCHES = 1000  # each needs trials of its own, enough of them to learn something
 
 
 def read_space(
-    section: Mapping[Any, Any], fixed: Collection[str], problems: Problems
+    section: Mapping[Any, Any],
+    fixed: Collection[str],
+    problems: Problems,
+    domains: Mapping[str, Domain] = DOMAINS,
 ) -> Space | None:
-    """The space, or None if it has a problem. ``fixed`` are the fields that ``train`` fixes."""
+    """The space, or None if it has a problem. ``fixed`` are the fields that ``train`` fixes.
+
+    ``domains`` has what may be searched, and the legal values of each.
+    """
     num_before = len(problems.found)
     parameters: dict[str, Parameter] = {}
     for name, definition in section.items():
-        _check_name(name, fixed, problems)
-        parameter = read_parameter(str(name), definition, problems)
+        _check_name(name, fixed, problems, domains)
+        parameter = read_parameter(str(name), definition, problems, domains.get(str(name)))
         if parameter is not None:
             parameters[str(name)] = parameter
     if not section:
@@ -51,14 +58,16 @@ def read_space(
     return space if _branches_well(space, problems) else None
 
 
-def _check_name(name: object, fixed: Collection[str], problems: Problems) -> None:
+def _check_name(
+    name: object, fixed: Collection[str], problems: Problems, domains: Mapping[str, Domain]
+) -> None:
     path = join("space", name)
     if name in RESERVED:
         problems.add(path, "is the name of a column of the results; a parameter may not have it")
     elif not isinstance(name, str) or not name.isidentifier():
         problems.add(path, "must be a name of letters, digits and _, not begun by a digit")
-    elif name not in DOMAINS:
-        problems.add(path, "is not a parameter of the training", closest=closest(name, DOMAINS))
+    elif name not in domains:
+        problems.add(path, "is not a parameter of the training", closest=closest(name, domains))
     elif name in fixed:
         problems.add(path, "is fixed under train as well; leave it in one of the two")
 

@@ -13,27 +13,37 @@ from typing import Any
 from hpsearch.spec.problem import Problems, shown
 from hpsearch.spec.pruner_section import PrunerRule, check_pruner, read_pruner
 from hpsearch.spec.pruning import filled
-from hpsearch.spec.rules import BOOLEAN, COUNT, POSITIVE, Name, Rule, Section, obeys, read_fields
+from hpsearch.spec.rules import (
+    BOOLEAN,
+    COUNT,
+    EPOCHS,
+    TRIALS,
+    Name,
+    Rule,
+    Section,
+    obeys,
+    read_fields,
+)
 from hpsearch.spec.search import SAMPLERS, Data, Pruner, Stage
 from hpsearch.spec.space import Range, Space
 from workers.config.domain import Domain
 
 SEARCH_KEYS: dict[str, Rule] = {
     "name": Name(),
-    "trials": POSITIVE,
-    "epochs": POSITIVE,
+    "trials": TRIALS,
+    "epochs": EPOCHS,
     "sampler": Domain(names=SAMPLERS),
     "continue": COUNT,
-    "batch": POSITIVE,
+    "batch": TRIALS,
     "narrow": BOOLEAN,
     "expand": COUNT,
     "pruner": PrunerRule(),
 }
 CONFIRM_KEYS: dict[str, Rule] = {
     "name": Name(),
-    "top": POSITIVE,
-    "seeds": POSITIVE,
-    "epochs": POSITIVE,
+    "top": TRIALS,
+    "seeds": TRIALS,
+    "epochs": EPOCHS,
 }
 CHECK_KEYS: dict[str, Rule] = {"name": Name()}
 CHECK = "check"  # the name that makes a stage one
@@ -162,6 +172,9 @@ def _check_confirm(stage: Stage, path: str, searched: list[Stage], problems: Pro
     elif stage.top > num_trials:
         rule = f"must be at most {num_trials}, the trials of the stages before"
         problems.add(f"{path}.top", rule, shown(stage.top))
+    if not TRIALS.admits(stage.top * stage.seeds):
+        rule = f"times the {stage.top} of top are its trials, which must be {TRIALS.rule()}"
+        problems.add(f"{path}.seeds", rule, shown(stage.seeds))
 
 
 def _check_continued(stage: Stage, path: str, searched: list[Stage], problems: Problems) -> None:

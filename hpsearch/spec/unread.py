@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from hpsearch.spec.search import Search
 from hpsearch.spec.space import Choice, Params, Value, active_definitions, is_active
-from workers.config import TrainConfig
+from workers.config import DOMAINS, TrainConfig
+from workers.config.own import of_model
 from workers.config.reads import READS, Condition
 
 _DEFAULT = TrainConfig()
@@ -31,6 +32,8 @@ def unread(search: Search) -> Iterator[tuple[str, str]]:
 
 def may_read(search: Search, name: str) -> bool:
     """Whether a trial of ``search`` may read the field ``name``, fixed or searched."""
+    if name in of_model({**search.train, name: None}, DOMAINS):
+        return True  # an argument of the user's own model
     trials = _Trials(search, name)
     return any(trials.may_meet(condition) for condition in READS.get(name, (_ALWAYS,)))
 

@@ -5,11 +5,12 @@ Opened by the CLI and ``hpsearch.connect`` from a URL; ``hpsearch.storage.reposi
 
 from __future__ import annotations
 
+import os
 import sqlite3
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import (
@@ -27,17 +28,16 @@ from sqlalchemy import (
 )
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import NullPool
 
-from hpsearch.storage import codec, revisions
+from hpsearch.storage import codec, revisions, sqlite_files
 from hpsearch.storage.errors import DatabaseAway, StorageError
 from hpsearch.storage.types import UtcDateTime
 from hpsearch.storage.urls import parse_url, shown_url
 
-BUSY_TIMEOUT_MS = 30_000
 SQLITE_AWAY = "is full", "disk I/O error", "is locked"
 POSTGRESQL_AWAY = "08", "53", "57P", "40"  # connection, resources, shut down, begun again
 CONNECT_TIMEOUT_S = 10
-CHECKPOINT_PAGES = 4000  # 16 MB: the log goes to the file, and waits for the disk, so often
 FOLD_TIMEOUT_MS = 1000  # for readers who have not seen the log's end yet
 WRITES = "hpsearch_writes"  # the execution option of a connection that will write
 UPGRADES = "hpsearch_upgrades"  # that of one that will change tables too
@@ -95,8 +95,12 @@ class Database:
             return revisions.is_empty(connection)
 
     def check_sound(self) -> None:
-        """Raises StorageError if it can only be read, or its file is damaged; reads all of that."""
+        """Raises StorageError if it can only be read, lacks tables, or its file is damaged.
+
+        Reads all of that.
+        """
         with self.write() as connection:
+            revisions.check_tables(connection, self.url)
             connection.execute(text("DELETE FROM searches WHERE 1 = 0"))  # none, if that may be
         with self._sqlite_cursor() as cursor:
             if cursor is None:
@@ -136,7 +140,7 @@ class Database:
         """Have SQLite's readers and its writer work side by side."""
         with self._sqlite_cursor() as cursor:
             if cursor is not None:
-                _switch_to_wal(cursor)
+                sqlite_files.switch_to_wal(cursor)
 
     def _fold_log(self) -> None:
         """Empty SQLite's log into the file; while somebody still reads the log it stays."""
@@ -146,7 +150,7 @@ class Database:
             cursor.execute(f"PRAGMA busy_timeout = {FOLD_TIMEOUT_MS}")
             with suppress(sqlite3.OperationalError):  # nothing is lost: the next one may fold it
                 cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-            cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+            cursor.execute(f"PRAGMA busy_timeout = {sqlite_files.BUSY_TIMEOUT_MS}")
 
     @contextmanager
     def _sqlite_cursor(self) -> Iterator[Any]:
@@ -179,12 +183,14 @@ class Database:
         reason = " ".join(str(error).split())
         if self._password:
             reason = reason.replace(self._password, "***")
-        mend = (
-            "check that the path is right and its file a database that you may write"
-            if self.engine.dialect.name == "sqlite"
-            else "check the address, the name and the password, and that the server runs"
-        )
-        return f"the database {self.url} cannot be used: {reason}; {mend}"
+        return f"the database {self.url} cannot be used: {reason}; {self._mend(reason)}"
+
+    def _mend(self, reason: str) -> str:
+        if self.engine.dialect.name != "sqlite":
+            return "check the address, the name and the password, and that the server runs"
+        if "readonly" in reason:
+            return "it may only be read: make its file and its folder writable, or give another one"
+        return "check that the path is right and its file a database that you may write"
 
 
 def _is_away(error: BaseException | None) -> bool:
@@ -215,8 +221,12 @@ def clock(dialect: str, ahead: timedelta = timedelta(0)) -> ColumnElement[dateti
 
 
 def _sqlite(url: URL) -> Engine:
-    engine = _engine(url)
-    event.listen(engine, "connect", _prepare_sqlite)
+    folder = Path(url.database or "").parent
+    # What is opened as immutable sees no change: each transaction opens it anew.
+    pool = {} if os.access(folder, os.W_OK) else {"poolclass": NullPool}
+    engine = _engine(url, **pool)
+    event.listen(engine, "do_connect", sqlite_files.open_frozen)
+    event.listen(engine, "connect", sqlite_files.prepare)
     event.listen(engine, "begin", _begin_sqlite)
     return engine
 
@@ -231,35 +241,6 @@ def _engine(url: URL, **options: Any) -> Engine:
     return create_engine(
         url, json_serializer=codec.encode, json_deserializer=codec.decode, **options
     )
-
-
-def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
-    # Python's driver would begin transactions late and on its own terms; see _begin_sqlite.
-    connection.isolation_level = None
-    cursor = connection.cursor()
-    cursor.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
-    # In WAL mode NORMAL survives any death of the process; only a power cut can take the last
-    # commits back, and the search then goes on from the ones before.
-    cursor.execute("PRAGMA synchronous = NORMAL")
-    cursor.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
-    cursor.close()
-
-
-def _switch_to_wal(cursor: sqlite3.Cursor) -> None:
-    """Readers and a writer side by side; set once, kept in the file.
-
-    While two processes switch a new file at once, SQLite tells one that it is locked without
-    waiting for the busy timeout.
-    """
-    deadline = time.monotonic() + BUSY_TIMEOUT_MS / 1000
-    while True:
-        try:
-            cursor.execute("PRAGMA journal_mode = WAL")
-            return
-        except sqlite3.OperationalError as error:
-            if "locked" not in str(error) or time.monotonic() > deadline:
-                raise
-            time.sleep(0.01)
 
 
 def _begin_sqlite(connection: Connection) -> None:

@@ -54,6 +54,14 @@ class Repository:
         with self.database.write() as connection:
             return searches.create(connection, spec, provenance)
 
+    def find_or_create(self, spec: Search, provenance: Provenance) -> tuple[SearchRecord, bool]:
+        """As :meth:`find_same`, else as :meth:`create_search`; and whether it is new.
+
+        Of several who ask at once one creates it, and the others find it.
+        """
+        with self.database.write() as connection:
+            return searches.find_or_create(connection, spec, provenance)
+
     def find_search(self, ref: str | int, before: int | None = None) -> SearchRecord:
         """The search with that id, or the newest with that name; StorageError if there is none.
 

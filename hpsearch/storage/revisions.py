@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection, inspect, text
 
 from hpsearch.storage.errors import StorageError
+from hpsearch.storage.tables import Base
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -49,6 +50,16 @@ def check(connection: Connection, url: str) -> None:
             "run `hpsearch db upgrade`"
         )
     raise _unknown(revision, url)
+
+
+def check_tables(connection: Connection, url: str) -> None:
+    """Raise StorageError unless all tables of the schema are there: somebody may have lost one."""
+    missing = sorted(Base.metadata.tables.keys() - set(inspect(connection).get_table_names()))
+    if missing:
+        raise StorageError(
+            f"the database {url} must have all tables of schema {HEAD}, but {', '.join(missing)} "
+            "is missing: put a copy of the database in its place, or give another one"
+        )
 
 
 def upgrade(connection: Connection, url: str) -> None:

@@ -9,7 +9,7 @@ import hashlib
 from difflib import get_close_matches
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, insert, select, true, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, insert, select, text, true, update
 
 from hpsearch.spec.search import Search
 from hpsearch.storage import codec
@@ -19,6 +19,8 @@ from hpsearch.storage.provenance import Provenance
 from hpsearch.storage.records import SearchRecord
 from hpsearch.storage.tables import SearchRow
 from hpsearch.storage.types import LARGEST_INTEGER
+
+CREATE_LOCK = 0x68707373  # "hpss": PostgreSQL's advisory lock of who looks before he creates
 
 
 def create(
@@ -61,6 +63,16 @@ def create(
         priority=priority,
         served=served,
     )
+
+
+def find_or_create(
+    connection: Connection, spec: Search, provenance: Provenance
+) -> tuple[SearchRecord, bool]:
+    """As :func:`find_same`, else created; and whether it was. Two who ask at once get the same."""
+    if connection.dialect.name == "postgresql":  # SQLite has one writer at a time anyway
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": CREATE_LOCK})
+    found = find_same(connection, spec)
+    return (create(connection, spec, provenance), True) if found is None else (found, False)
 
 
 def find(connection: Connection, ref: str | int, before: int | None = None) -> SearchRecord:

@@ -11,6 +11,7 @@ from pathlib import Path
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
+from hpsearch.spec.problem import shown
 from hpsearch.storage.errors import StorageError
 
 SQLITE = ("sqlite", "sqlite+pysqlite")
@@ -77,12 +78,23 @@ def _absolute(url: URL) -> URL:
         options = ", ".join(url.query)
         raise StorageError(f"the URL of a SQLite database takes no options, but got {options}")
     path = Path(url.database).absolute()
-    if not path.parent.is_dir():
+    if not _has_folder(path):
         raise StorageError(
             f"the folder of a SQLite database must exist, but {str(path.parent)!r} does not: "
             "create it, or give another path"
         )
     return url.set(database=str(path))
+
+
+def _has_folder(path: Path) -> bool:
+    try:
+        path.exists()  # raises where this system can have no such name, as the next line does
+        return path.parent.is_dir()
+    except OSError as error:
+        raise StorageError(
+            f"the path of a SQLite database must be one that can be there, but {shown(str(path))} "
+            f"cannot ({error.strerror}): give another one"
+        ) from error
 
 
 def has_password(url: str) -> bool:

@@ -244,6 +244,28 @@ def test_an_error_is_said_on_stderr_without_traceback(
         assert word in err
 
 
+@pytest.mark.parametrize("command", [("list",), ("run", "digits", "--ray", "none"), ("doctor",)])
+def test_a_working_folder_that_was_deleted_is_told(
+    hpsearch: Hpsearch, folder: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    gone = folder / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    code, out, err = hpsearch(*command)
+    monkeypatch.chdir(folder)
+    assert (code, out) == (1, "")
+    assert err.startswith("Error: the working folder must be there, but it was deleted or")
+    assert len(err.splitlines()) == 1
+
+
+def test_a_path_that_is_too_long_is_told(hpsearch: Hpsearch) -> None:
+    code, _, err = hpsearch("list", "--db", f"sqlite:///{'a' * 300}.db")
+    assert code == 1
+    assert "File name too long" in err
+    assert "unexpected" not in err
+
+
 def test_a_refused_spec_writes_nothing(hpsearch: Hpsearch, folder: Path) -> None:
     code, _, _ = hpsearch("run", "small.yaml", "--set", "seed=-1", "--db", "sqlite:///none.db")
     assert code == 1

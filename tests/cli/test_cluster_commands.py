@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from command_line import Hpsearch
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine, event, text
 
 from hpsearch.storage.database import Database
 from hpsearch.storage.repository import Repository
@@ -103,6 +103,30 @@ def test_the_doctor_finds_a_damaged_file(hpsearch: Hpsearch, searched: Repositor
     assert code == 1
     assert "MEND database: the " in out
     assert len(out.splitlines()) == 2
+
+
+def test_the_doctor_finds_a_table_missing(hpsearch: Hpsearch, database: Database) -> None:
+    database.upgrade()
+    with database.write() as connection:
+        connection.execute(text("DROP TABLE metrics"))
+    database.close()
+    code, out, _ = hpsearch("doctor", "--db", database.engine.url.render_as_string(False))
+    assert code == 1
+    assert f"must have all tables of schema {HEAD}, but metrics is missing: put" in out
+    assert out.splitlines()[0].startswith("MEND database: ")
+
+
+def test_the_doctor_finds_a_password_that_cannot_be_read(
+    hpsearch: Hpsearch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HPSEARCH_DATABASE_PASSWORD_FILE", "nothing/here")
+    monkeypatch.setenv("HPSEARCH_DATABASE_URL", "postgresql://me@127.0.0.1:9/name")
+    code, out, err = hpsearch("doctor")
+    assert code == 1
+    first, second = out.splitlines()
+    assert first.startswith("MEND database: HPSEARCH_DATABASE_PASSWORD_FILE must name a text file")
+    assert second.startswith("ok   checkpoints: ")
+    assert "HPSEARCH_DATABASE_PASSWORD_FILE" not in err
 
 
 def test_the_doctor_says_how_to_mend(hpsearch: Hpsearch, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from contextlib import closing
 from functools import partial
 from io import StringIO
 from pathlib import Path
@@ -17,6 +18,7 @@ from training_cases import blobs
 
 import hpsearch as package
 from hpsearch.cli.widths import MOST_KINDS, widths_shown
+from hpsearch.service.notifying import what_ended
 
 SPEC = {
     "name": "sizes",
@@ -182,8 +184,16 @@ def test_trials_that_only_pruned_ones_continue_are_counted_by_state(hpsearch: Hp
 
 def test_trials_that_failed_say_why(hpsearch: Hpsearch) -> None:
     code, _, err = hpsearch(*RUN, *SMALL, "--set", "space.learning_rate={choice: [1e17, 1e18]}")
+    said = "sizes: all 4 trials diverged: lower the range of space.learning_rate, and search again"
     assert code == 1
-    assert "none of the 4 trials of sizes ended with a value; most failed as diverged" in err
+    assert said in err
+    assert said in hpsearch("status", "sizes")[1]
+    assert "diverged:" not in hpsearch("status", "sizes", "--format", "csv")[1]
+    assert said.partition(": ")[2] in what_ended(package.connect().repository, 1)["text"]
+    with closing(sqlite3.connect("hpsearch.db")) as connection, connection:
+        connection.execute("DELETE FROM diagnoses")  # as of one that was ended before its verdict
+    said = "none of the 4 trials of sizes ended with a value; most failed as diverged"
+    assert said in hpsearch("best", "sizes")[1]
 
 
 def test_an_auto_width_is_told_as_what_is_known_and_a_number_as_what_was_done(
@@ -206,3 +216,12 @@ def test_groups_of_which_no_width_is_known_are_told_so(hpsearch: Hpsearch) -> No
         )
     _, out, _ = hpsearch(*RUN, *SMALL)
     assert "  an older one, on some device: all rows at once, since none was measured\n" in out
+
+
+def test_how_many_were_forgotten_is_told_in_the_form_asked_for(hpsearch: Hpsearch) -> None:
+    hpsearch(*RUN, *SMALL)
+    measured = len(package.connect().widths())
+    out = hpsearch("widths", "--forget", "--format", "json")[1]
+    assert json.loads(out) == [{"forgotten": measured}]
+    assert hpsearch("widths", "--forget", "--format", "csv")[1] == "forgotten\n0\n"
+    assert hpsearch("widths", "--forget")[1].startswith("forgot 0 measurements; ")

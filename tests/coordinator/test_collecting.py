@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 from coordinated import PROVENANCE, a_search, coordinate, crash, curve, finished_table, stop
+from sqlalchemy import update
 
 from hpsearch.coordinator.events import Event, Troubled
+from hpsearch.coordinator.ledger import Ledger
 from hpsearch.coordinator.loop import Coordinator
-from hpsearch.coordinator.resources import checkpoint_folder
+from hpsearch.coordinator.resources import checkpoint_folder, checkpoint_path
 from hpsearch.coordinator.view import SearchView, rank
 from hpsearch.coordinator.warm_starts import resolve_warm_starts
 from hpsearch.errors import HpsearchError
@@ -20,6 +22,7 @@ from hpsearch.storage.database import Database
 from hpsearch.storage.errors import LeaseLost
 from hpsearch.storage.leases import Owner
 from hpsearch.storage.repository import Repository
+from hpsearch.storage.tables import TrialRow
 from workers.messages import Member, TrialGroup
 
 ALL = 10_000
@@ -156,3 +159,46 @@ def test_what_another_search_starts_from_stays_with_it(tmp_path: Path) -> None:
     assert Path(first.file).exists()
     with pytest.raises(HpsearchError, match="keep_checkpoints"):
         resolve_warm_starts(repository, spec, tmp_path)
+
+
+OUTSIDE = ["../../etc/passwd", "/etc/passwd", "..", ".", "", "a/b"]
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_a_checkpoint_is_a_file_of_its_folder(name: str, tmp_path: Path) -> None:
+    assert checkpoint_path(tmp_path, "group-1-2.safetensors").parent == tmp_path
+    with pytest.raises(HpsearchError, match="a checkpoint must be a file of the folder"):
+        checkpoint_path(tmp_path, name)
+
+
+@pytest.mark.parametrize("is_absolute", [True, False])
+def test_a_search_goes_on_from_no_file_of_another_folder(is_absolute: bool, tmp_path: Path) -> None:
+    folder, outside = tmp_path / "own", tmp_path / "outside.safetensors"
+    folder.mkdir()
+    outside.touch()
+    repository = Repository(Database(f"sqlite:///{tmp_path / 'h.db'}"))
+    stop(repository, _search(1), SimulatedExecutor(curve), folder, after_reports=45)
+    name = str(outside) if is_absolute else "../outside.safetensors"
+    with repository.database.write() as connection:
+        has_one = TrialRow.checkpoint_file.is_not(None)
+        connection.execute(update(TrialRow).where(has_one).values(checkpoint_file=name))
+    with pytest.raises(HpsearchError, match=r"outside\.safetensors': somebody has changed it"):
+        coordinate(repository, _search(1), folder=folder)
+
+
+def test_no_file_of_another_folder_is_collected(tmp_path: Path) -> None:
+    folder, outside = tmp_path / "own", tmp_path / "outside.safetensors"
+    folder.mkdir()
+    outside.touch()
+    repository = Repository(Database(f"sqlite:///{tmp_path / 'h.db'}"))
+    stop(repository, _search(1), SimulatedExecutor(curve), folder, after_reports=40)
+    with repository.database.write() as connection:
+        changed = update(TrialRow).where(TrialRow.number == 0)  # the worst, once it is changed
+        connection.execute(changed.values(checkpoint_file="../outside.safetensors", value=-1.0))
+    told: list[Event] = []
+    record = repository.list_searches()[0]
+    lease = repository.acquire(record.id, Owner.current())
+    ledger = Ledger(repository, lease, record, folder, told.append)
+    ledger.collect(has_ended=True)
+    assert outside.exists()
+    assert "outside.safetensors" in str([event for event in told if isinstance(event, Troubled)])

@@ -338,7 +338,11 @@ def test_a_search_in_which_everything_fails_still_ends(repository: Repository) -
     nan = {"val_accuracy": float("nan"), "val_loss": float("nan")}
     view = coordinate(repository, a_search(), SimulatedExecutor(lambda member, epoch: nan))
     assert {trial.failure_kind for trial in view.trials.values()} == {"diverged"}
-    assert any("diverged" in d.kind for d in repository.diagnoses(view.search.id))
+    (said,) = [d for d in repository.diagnoses(view.search.id) if d.kind == "nothing_complete"]
+    assert said.message == (
+        f"all {len(view.trials)} trials diverged: lower the range of space.learning_rate, and "
+        "search again"
+    )
     told = len(repository.diagnoses(view.search.id))
     coordinate(repository, a_search(), SimulatedExecutor(lambda member, epoch: nan))
     assert len(repository.diagnoses(view.search.id)) == told, "told twice after a late death"

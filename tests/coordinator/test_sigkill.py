@@ -19,7 +19,7 @@ from left_over import left_of
 from hpsearch.storage.database import Database
 from hpsearch.storage.repository import Repository
 
-NUM_KILLS = 10  # on each database; many more in the slow suite
+NUM_KILLS = 6  # on each database; many more in the slow suite
 
 
 @pytest.fixture(scope="module")

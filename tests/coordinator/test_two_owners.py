@@ -80,8 +80,9 @@ def test_owners_that_overlap_leave_the_table_of_an_undisturbed_search(
         threads[-1].join(chance.uniform(0.2, 0.6) * 1.5 ** len(threads))
     for thread in threads:
         thread.join()
-    assert outcomes.count("complete") == 1
-    assert outcomes.count("lost") == len(threads) - 1 > 0
+    complete = outcomes.count("complete")
+    assert complete in (1, 2), "the last may have begun just as the one before it ended"
+    assert outcomes.count("lost") == len(threads) - complete > 0
     assert finished_table(repository) == finished_table(undisturbed)
     with database.read() as connection:
         rows = connection.execute(select(MetricRow.trial_id, MetricRow.epoch)).all()

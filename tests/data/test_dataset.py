@@ -118,12 +118,22 @@ def test_digits_are_images_of_bytes_and_their_inputs_reach_from_0_to_1() -> None
 def test_the_shape_of_classes_and_of_a_regression_and_of_folds(path: str) -> None:
     digits = load(DataConfig(source="digits", validation=360), 0)
     assert digits.shape() == DataShape(
-        num_features=64, image=(1, 8, 8), num_outputs=10, is_regression=False, num_train=1437
+        num_features=64,
+        image=(1, 8, 8),
+        num_outputs=10,
+        is_regression=False,
+        num_train=1437,
+        feature_shape=(8, 8),
     )
     assert (digits.num_folds, digits.target_mean, digits.target_scale) == (1, [0], [1])
     made = regression(path, folds=3)
     assert made.shape() == DataShape(
-        num_features=6, image=(1, 2, 3), num_outputs=1, is_regression=True, num_train=27
+        num_features=6,
+        image=(1, 2, 3),
+        num_outputs=1,
+        is_regression=True,
+        num_train=27,
+        feature_shape=(2, 3),
     )
     assert made.x_train.shape == (40, 2, 3)  # all rows, one of them in no fold
     assert made.x_validation.shape == (0, 2, 3)

@@ -16,6 +16,8 @@ import yaml
 from compose_file import FILE, ROOT, VARIABLE, command, dockerfile_steps, read_compose
 from jsonschema import Draft202012Validator
 
+from hpsearch.cli.service import serve
+
 COMPOSE = read_compose()
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = {name for name, service in SERVICES.items() if "build" in service}
@@ -147,6 +149,13 @@ def test_both_kinds_of_workers_join_alike() -> None:
 def test_every_variable_is_in_the_example_with_its_default() -> None:
     defaults = {match["name"]: match["default"] for match in VARIABLE.finditer(TEXT)}
     assert dict(re.findall(r"^(\w+)=(.*)$", EXAMPLE, flags=re.MULTILINE)) == defaults
+
+
+def test_the_coordinator_is_given_all_that_serve_reads_from_its_environment() -> None:
+    options = [str(option.envvar) for option in serve.params if option.envvar]
+    read = {name for name in options if name.startswith("HPSEARCH_")}
+    assert read == {"HPSEARCH_WEBHOOK", "HPSEARCH_ON_END"}
+    assert read <= _environment("coordinator").keys()
 
 
 def test_the_commands_of_the_example_make_every_secret(tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ def test_a_worker_on_ray_that_is_too_many_gives_its_place_to_others(
 @WORKERS
 def test_a_worker_whose_reports_nobody_takes_waits(kind: str, make: Make, tmp_path: Path) -> None:
     """So what is kept while the database is away is bounded: here, by the checkpoints written."""
-    made, most = make(kind, workers=1), 3000
+    made, most = make(kind, workers=1), 600
     stem = str(tmp_path / "g")
     made.start(1, group(config(), epochs=most, checkpoint_stem=stem, checkpoint_every=1))
     counts = [-1, 0]

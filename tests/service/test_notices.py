@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import socket
 import sys
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from command_line import say
 from sqlalchemy import select, update
@@ -195,6 +198,27 @@ def test_a_webhook_where_nobody_listens_is_told_without_its_secret() -> None:
     assert "secret" not in repr(caught.value.__cause__)
 
 
+def test_a_webhook_that_drips_its_answer_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("hpsearch.service.channels.ANSWER_S", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def drip() -> None:
+            connection = listener.accept()[0]
+            with connection, suppress(OSError):
+                connection.sendall(b"HTTP/1.1 200 OK\r\n")
+                for _ in range(40):
+                    connection.sendall(b"X-A: b\r\n")
+                    time.sleep(0.1)
+
+        threading.Thread(target=drip, daemon=True).start()
+        began_s = time.monotonic()
+        with pytest.raises(NotTold, match=r"failed \(no answer within 0\.5 s\)"):
+            Webhook(f"http://127.0.0.1:{listener.getsockname()[1]}/secret").tell({"text": "x"})
+    assert time.monotonic() - began_s < 2
+
+
 def test_a_command_gets_it_on_stdin_and_in_its_environment(tmp_path: Path) -> None:
     script = tmp_path / "a script.py"
     script.write_text(
@@ -219,6 +243,27 @@ def test_a_command_that_fails_is_told_with_its_last_line() -> None:
 def test_a_command_that_leaves_something_running_has_been_told() -> None:
     told = {"id": 3, "name": "a\0b", "state": "failed", "text": ""}
     Command(("sh", "-c", "sleep 20 & exit 0")).tell(told)  # what it left is not waited for
+
+
+def test_a_command_that_does_not_end_is_ended_with_all_that_it_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hpsearch.service.channels.COMMAND_S", 1.0)
+    told = {"id": 3, "name": "n", "state": "failed", "text": ""}
+    pid = tmp_path / "pid"
+    with pytest.raises(NotTold, match="sh failed"):
+        Command(("sh", "-c", f"sleep 60 & echo $! > '{pid}'; wait")).tell(told)
+    deadline_s = time.monotonic() + 10
+    while _lives(int(pid.read_text())):
+        assert time.monotonic() < deadline_s
+        time.sleep(0.05)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def test_what_one_channel_was_told_is_not_told_it_again_for_the_other(database: Database) -> None:
@@ -256,6 +301,14 @@ def test_a_webhook_is_shown_nowhere() -> None:
         ("ftp://x/y", None, "must be a URL as in https"),
         ("https://", None, "must be a URL"),
         ("http://[::1", None, "must be a URL"),
+        ("http://host:0/x", None, "a port of 1 to 65535"),
+        ("http://host:65536/x", None, "a port of 1 to 65535"),
+        ("http://host:x/", None, "must be a URL"),
+        ("http://a host/", None, "must be a URL"),
+        ("http://.host/", None, "must be a URL"),
+        ("http://a..b/", None, "must be a URL"),
+        (f"http://{'a' * 64}.com/", None, "must be a URL"),
+        ("http://*/", None, "must be a URL"),
         (None, "no-such-program x", "a program that is there"),
         (None, "echo 'open", "must be a command"),
     ],

@@ -158,12 +158,15 @@ def test_width_is_measured_unless_it_is_a_number() -> None:
     assert load(spec(resources={"width": "auto"})).resources.width == "auto"
     assert load(spec(resources={"width": 64.0})).resources.width == 64
     (problem,) = problems_of(resources={"width": 0})
-    assert (problem.key, problem.rule) == ("resources.width", "must be auto or an integer >= 1")
+    assert (problem.key, problem.rule) == (
+        "resources.width",
+        "must be auto or an integer in [1, 1e+06]",
+    )
 
 
 # ---- what is refused: the pruner, the key path below it, and the sentence
 
-LOW = "must be an integer >= "
+COUNTS, POSITIVE = "an integer in [0, 1e+09]", "an integer in [1, 1e+09]"
 REFUSED: dict[str, tuple[Any, str, str]] = {
     "a list": ([1], "", "must be the name of a pruner, a mapping with its name and options, or"),
     "a number": (3, "", "must be the name of a pruner"),
@@ -183,19 +186,19 @@ REFUSED: dict[str, tuple[Any, str, str]] = {
         ".percentile",
         "must be a number in [0, 100]",
     ),
-    "startup": ({"name": "median", "n_startup_trials": -1}, ".n_startup_trials", f"{LOW}0"),
-    "warmup": ({"name": "median", "n_warmup_steps": -1}, ".n_warmup_steps", f"{LOW}0"),
-    "interval": ({"name": "median", "interval_steps": 0}, ".interval_steps", f"{LOW}1"),
-    "min trials": ({"name": "median", "n_min_trials": 0}, ".n_min_trials", f"{LOW}1"),
+    "startup": ({"name": "median", "n_startup_trials": -1}, ".n_startup_trials", COUNTS),
+    "warmup": ({"name": "median", "n_warmup_steps": -1}, ".n_warmup_steps", COUNTS),
+    "interval": ({"name": "median", "interval_steps": 0}, ".interval_steps", POSITIVE),
+    "min trials": ({"name": "median", "n_min_trials": 0}, ".n_min_trials", POSITIVE),
     "min resource": (
         {"name": "successive_halving", "min_resource": 0},
         ".min_resource",
-        "must be auto or an integer >= 1",
+        f"must be auto or {POSITIVE}",
     ),
     "factor": (
         {"name": "successive_halving", "reduction_factor": 1},
         ".reduction_factor",
-        f"{LOW}2",
+        "must be an integer >= 2",
     ),
     "rate": (
         {"name": "successive_halving", "min_early_stopping_rate": 61},
@@ -212,7 +215,7 @@ REFUSED: dict[str, tuple[Any, str, str]] = {
         "",
         "must have min_resource <= max_resource",
     ),
-    "patient without patience": ("patient", ".patience", f"is required: {LOW[8:]}0"),
+    "patient without patience": ("patient", ".patience", f"is required: {COUNTS}"),
     "delta": ({"name": "patient", "patience": 1, "min_delta": -1}, ".min_delta", "a number >= 0"),
     "patient in patient": (
         {"name": "patient", "patience": 1, "wrapped": {"name": "patient", "patience": 1}},
@@ -222,7 +225,7 @@ REFUSED: dict[str, tuple[Any, str, str]] = {
     "a wrapped one's option": (
         {"name": "patient", "patience": 1, "wrapped": {"name": "median", "interval_steps": 0}},
         ".wrapped.interval_steps",
-        f"{LOW}1",
+        POSITIVE,
     ),
     "two intervals": (
         {"name": "patient", "patience": 1, "wrapped": "median", "interval_steps": 2},

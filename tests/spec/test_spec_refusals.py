@@ -98,7 +98,7 @@ CASES: dict[str, tuple[dict[str, Any], str, str]] = {
     "preprocess no list": ({"data.preprocess": "x"}, "data.preprocess", "must be a list"),
     # train
     "fixed off its domain": ({"train.dropout": 1}, "train.dropout", "must be a number in [0, 1)"),
-    "train.epochs": ({"train.epochs": 0}, "train.epochs", "must be an integer >= 1"),
+    "train.epochs": ({"train.epochs": 0}, "train.epochs", "must be an integer in [1, 1e+06]"),
     "widths": (
         {"train.hidden_units": [50, 0]},
         "train.hidden_units",
@@ -120,7 +120,7 @@ CASES: dict[str, tuple[dict[str, Any], str, str]] = {
     "epochs without end": ({"budget": {"epochs": 10**13}}, "budget.epochs", "in [1, 1e+12]"),
     "trials without end": ({"budget": {"trials": 10**10}}, "budget.trials", "in [1, 1e+09]"),
     "gpu hours without end": ({"budget": {"gpu_hours": 1e10}}, "budget.gpu_hours", "1e+09]"),
-    "no failures": ({"max_failures": 0}, "max_failures", "an integer >= 1"),
+    "no failures": ({"max_failures": 0}, "max_failures", "an integer in [1, 1e+09]"),
     # parameters
     "space empty": ({"space": {}}, "space", "must have at least one parameter"),
     "no mapping": ({"space.learning_rate": 0.1}, "space.learning_rate", "must be a mapping with"),
@@ -277,10 +277,10 @@ CASES: dict[str, tuple[dict[str, Any], str, str]] = {
     "no stages": ({"stages": []}, "stages", "must have at least one stage"),
     "stages of another word": ({"stages": "all"}, "stages", "must be a list of stages, or auto"),
     "stage no mapping": ({"stages": ["coarse"]}, "stages[0]", "must be a mapping"),
-    "trials": ({"stages.1.trials": 0}, "stages[1].trials", "must be an integer >= 1"),
+    "trials": ({"stages.1.trials": 0}, "stages[1].trials", "must be an integer in [1, 1e+07]"),
     "trials missing": ({"stages.0": {"name": "a"}}, "stages[0].trials", "is required"),
     "stage name": ({"stages.0.name": "1st"}, "stages[0].name", "must be a letter"),
-    "epochs": ({"stages.1.epochs": -3}, "stages[1].epochs", "must be an integer >= 1"),
+    "epochs": ({"stages.1.epochs": -3}, "stages[1].epochs", "must be an integer in [1, 1e+06]"),
     "epochs nowhere": ({"train": {}}, "stages[0].epochs", "is required"),
     "same name": ({"stages.1.name": "coarse"}, "stages[1].name", "the name of an earlier stage"),
     "seeds of a search stage": ({"stages.1.seeds": 3}, "stages[1].seeds", "a search stage"),
@@ -434,6 +434,47 @@ TYPOS: dict[str, tuple[dict[str, Any], str, str]] = {
 }
 
 
+@pytest.mark.parametrize(
+    ("key", "most"),
+    [
+        ("stages[0].trials", 10**7),
+        ("stages[0].epochs", 10**6),
+        ("stages[0].batch", 10**7),
+        ("stages[0].expand", 10**9),
+        ("stages[1].continue", 10**9),
+        ("stages[2].top", 10**7),
+        ("stages[2].seeds", 10**7),
+        ("stages[2].epochs", 10**6),
+        ("train.epochs", 10**6),
+        ("resources.width", 10**6),
+        ("resources.workers", 10**9),
+        ("resources.checkpoint_every", 10**9),
+        ("resources.keep_checkpoints", 10**9),
+        ("max_failures", 10**9),
+    ],
+)
+@pytest.mark.parametrize("more", [1, 10**17])
+def test_what_is_more_than_any_database_holds_is_refused(key: str, most: int, more: int) -> None:
+    path = key.replace("[", ".").replace("]", "")
+    (problem,) = problems_of({"resources": {}, "train": {"epochs": 4}, path: most + more})
+    assert problem.key == key
+    assert f", {most:g}]" in problem.rule
+
+
+def test_the_trials_of_a_confirm_stage_are_bounded_together() -> None:
+    assert load(changed({"stages.2.seeds": 3 * 10**6})).stages[2].seeds == 3 * 10**6
+    (problem,) = problems_of({"stages.2.seeds": 4 * 10**6})
+    assert problem.key == "stages[2].seeds"
+    assert "times the 3 of top are its trials, which must be an integer in" in problem.rule
+
+
+@pytest.mark.parametrize("budget", [3 * 10**7, 10**12])
+def test_stages_that_are_chosen_are_no_larger_than_those_that_are_given(budget: int) -> None:
+    (problem,) = problems_of({**AUTO, "train": {}, "budget": {"epochs": budget}})
+    assert problem.key == "budget.epochs"
+    assert "of at most 1e+07 trials and 1e+06 epochs a trial" in problem.rule
+
+
 @pytest.mark.parametrize(("changes", "key", "closest"), TYPOS.values(), ids=TYPOS.keys())
 def test_a_misspelt_name_is_told_with_the_closest_valid_one(
     changes: dict[str, Any], key: str, closest: str | None
@@ -449,7 +490,7 @@ def test_a_problem_is_one_line_with_file_key_rule_value_and_hint() -> None:
         "did you mean learning_rate?"
     )
     zero = problems_of({"stages.1.trials": 0})
-    assert str(zero[0]) == "search: stages[1].trials: must be an integer >= 1 (got 0)"
+    assert str(zero[0]) == "search: stages[1].trials: must be an integer in [1, 1e+07] (got 0)"
 
 
 def test_all_problems_are_told_at_once_each_on_its_line() -> None:

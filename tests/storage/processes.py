@@ -24,6 +24,18 @@ def first_use(urls: list[str], barrier: Any) -> None:
         Repository(Database(url)).create_search(a_spec(), PROVENANCE)
 
 
+def find_or_create(url: str, names: list[str], barrier: Any, got: Any) -> None:
+    """Ask for searches, each at the same time as another process; tell the ids, and which new."""
+    repository = Repository(Database(url))
+    repository.list_searches()
+    own = []
+    for name in names:
+        barrier.wait(timeout=60)
+        record, is_new = repository.find_or_create(a_spec(name), PROVENANCE)
+        own.append((record.id, is_new))
+    got.put(own)
+
+
 def race(url: str, search_id: int, barrier: Any, won: Any) -> None:
     """Try to acquire a search at the same time as another process; tell the token or None."""
     repository = Repository(Database(url))

@@ -15,7 +15,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from processes import first_use
+from processes import find_or_create, first_use
 from sqlalchemy import event, insert, inspect, select, text
 from stored_searches import PROVENANCE, a_group, a_spec
 
@@ -302,6 +302,26 @@ def test_processes_may_use_an_empty_database_at_once(
     assert all(len(Repository(Database(url)).list_searches()) == 3 for url in urls)
 
 
+def test_of_two_processes_that_ask_for_a_search_at_once_one_creates_it(
+    database: Database,
+) -> None:
+    names = [f"s{n}" for n in range(20)]
+    context = multiprocessing.get_context("spawn")
+    barrier, got = context.Barrier(2), context.Queue()
+    url = database.engine.url.render_as_string(hide_password=False)
+    database.check_revision()
+    given = (url, names, barrier, got)
+    processes = [context.Process(target=find_or_create, args=given) for _ in "ab"]
+    for process in processes:
+        process.start()
+    first, second = got.get(timeout=120), got.get(timeout=120)
+    for process in processes:
+        process.join()
+    assert [id for id, _ in first] == [id for id, _ in second]
+    assert all(mine != theirs for (_, mine), (_, theirs) in zip(first, second, strict=True))
+    assert len(Repository(database).list_searches()) == len(names)
+
+
 # Transactions
 
 
@@ -426,6 +446,13 @@ def test_a_server_that_cannot_be_reached_is_told_without_the_password() -> None:
 def test_a_folder_that_does_not_exist_is_told(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match=r"folder of a SQLite database must exist, but .*gone"):
         Database(f"sqlite:///{tmp_path}/gone/x.db")
+
+
+@pytest.mark.parametrize("path", ["a" * 300 + ".db", "a" * 300 + "/x.db", "a/" * 3000 + "x.db"])
+def test_a_path_that_is_too_long_is_told_in_a_short_sentence(path: str, tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="File name too long") as caught:
+        parse_url(f"sqlite:///{tmp_path}/{path}")
+    assert len(str(caught.value)) < 200
 
 
 @pytest.mark.parametrize("kind", ["folder", "text"])

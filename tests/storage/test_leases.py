@@ -30,6 +30,7 @@ from stored_searches import (
 )
 
 from hpsearch.storage import database as database_module
+from hpsearch.storage import sqlite_files
 from hpsearch.storage.database import Database
 from hpsearch.storage.errors import LeaseHeld, LeaseLost, StorageError
 from hpsearch.storage.leases import TTL, Owner
@@ -191,7 +192,7 @@ def test_a_reader_keeps_no_search_from_being_given_back(
     timeout = "PRAGMA busy_timeout"
     with writer.repository.database.read() as connection:
         waits = connection.exec_driver_sql(timeout).scalar_one()
-    assert waits == database_module.BUSY_TIMEOUT_MS
+    assert waits == sqlite_files.BUSY_TIMEOUT_MS
 
 
 def test_a_search_that_does_not_exist_cannot_be_acquired(database: Database) -> None:

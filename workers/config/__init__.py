@@ -10,12 +10,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from operator import attrgetter
-from typing import Any
+from typing import Any, Self
 
 from workers.config.domain import Domain
 from workers.config.inputs import InputFields
 from workers.config.learning import LossFields, OptimizerFields, RegularizationFields
 from workers.config.model import ModelFields, StartFields
+from workers.config.own import is_own, of_model
 from workers.config.pace import PaceFields
 
 SECTIONS = (
@@ -41,12 +42,15 @@ class TrainConfig(
 ):
     """One trial's training, complete; docs/training.md has a line on each field.
 
-    Fields marked ``shapes`` part groups: their trials cannot be stacked.
+    Fields marked ``shapes`` part groups: their trials cannot be stacked. ``arguments`` are those of
+    a user's own model, (name, value) by name; so do they.
     """
+
+    arguments: tuple[tuple[str, Any], ...] = ()
 
     def layer_widths(self) -> tuple[int, ...]:
         """The hidden linear layers' widths, first to last."""
-        if self.model == "logistic_regression":
+        if self.model == "logistic_regression" or is_own(self.model):
             return ()
         if isinstance(self.hidden_units, int):
             return (self.hidden_units,) * self.depth
@@ -87,7 +91,8 @@ class TrainConfig(
 
     def stacking_key(self) -> tuple[Any, ...]:
         """Equal for two configurations exactly when their trials can be stacked."""
-        return (*_shapes(self), self.layer_widths(), self.block_channels(), *self._batches())
+        shapes = (*_shapes(self), self.layer_widths(), self.block_channels(), self.arguments)
+        return (*shapes, *self._batches())
 
     def _batches(self) -> tuple[Any, ...]:
         """What decides the sizes of the minibatches in all epochs."""
@@ -98,18 +103,29 @@ class TrainConfig(
         return (self.batch_size,)
 
     @classmethod
-    def of(cls, values: Mapping[str, Any]) -> TrainConfig:
-        """From values as sampled: whole floats of integer fields become ints, lists tuples."""
-        return cls(**{name: _coerce(name, value) for name, value in values.items()})
+    def of(cls, values: Mapping[str, Any], **others: Any) -> Self:
+        """From values as sampled: whole floats of integer fields become ints, lists tuples.
+
+        ``others`` are fields of a subclass.
+        """
+        own = of_model(values, DOMAINS)
+        ours = {name: _coerce(name, value) for name, value in values.items() if name not in own}
+        arguments = ((name, _frozen(values[name])) for name in sorted(own))
+        return cls(**ours, **others, arguments=tuple(arguments))
 
 
-DOMAINS: dict[str, Domain] = {f.name: f.metadata["domain"] for f in fields(TrainConfig)}
+_FIELDS = tuple(f for f in fields(TrainConfig) if f.name != "arguments")
+DOMAINS: dict[str, Domain] = {f.name: f.metadata["domain"] for f in _FIELDS}
 
 # What ``stacking_key`` looks at: the shapes, and what makes batches all the data or grow.
-_SHAPES = tuple(f.name for f in fields(TrainConfig) if f.metadata["shapes"])
+_SHAPES = tuple(f.name for f in _FIELDS if f.metadata["shapes"])
 _RESOLVED = ("hidden_units", "depth", "channels", "batch_size")
 _shapes = attrgetter(*(name for name in _SHAPES if name not in _RESOLVED))
 STACKING = frozenset({*_SHAPES, "optimizer", "lr_schedule", "lr_decay", "lr_step_size"})
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(map(_frozen, value)) if isinstance(value, list | tuple) else value
 
 
 def _coerce(name: str, value: Any) -> Any:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from workers.config import TrainConfig
 from workers.config.learning import CLASS_LOSSES
+from workers.config.own import is_own
 
 IMAGE_AUGMENTATIONS = ("translation", "rotation", "scaling", "flip", "cutout")
 
@@ -20,7 +21,8 @@ class DataShape:
     """What a model needs to know of the data.
 
     ``num_features`` numbers an example; ``image`` is (channels, height, width) if it is one;
-    ``num_outputs`` C classes, or 1 for a regression; ``num_train`` training rows.
+    ``num_outputs`` C classes, or 1 for a regression; ``num_train`` training rows. ``feature_shape``
+    is that of an example as it is stored, which a user's own model is given.
     """
 
     num_features: int
@@ -28,6 +30,7 @@ class DataShape:
     num_outputs: int
     is_regression: bool
     num_train: int
+    feature_shape: tuple[int, ...] = ()
 
 
 class ConfigError(ValueError):
@@ -87,7 +90,8 @@ def _model(config: TrainConfig, data: DataShape) -> Broken:
 
 
 def _depth(config: TrainConfig, data: DataShape) -> Broken:
-    if config.model == "logistic_regression" or isinstance(config.hidden_units, int):
+    has_none = config.model == "logistic_regression" or is_own(config.model)
+    if has_none or isinstance(config.hidden_units, int):
         return
     if config.depth != 1:
         yield (
@@ -98,7 +102,7 @@ def _depth(config: TrainConfig, data: DataShape) -> Broken:
 
 
 def _normalization(config: TrainConfig, data: DataShape) -> Broken:
-    name = config.normalization
+    name = "none" if is_own(config.model) else config.normalization
     if name == "instance" and config.model != "cnn":
         yield "normalization", "instance needs images: model cnn; use layer"
     if name == "batch" and config.minibatch_size(0, data.num_train) == 1:
@@ -121,6 +125,8 @@ def _normalization(config: TrainConfig, data: DataShape) -> Broken:
 
 
 def _layers(config: TrainConfig, data: DataShape) -> Broken:
+    if is_own(config.model):
+        return  # its layers are known when it is built
     num_layers = config.num_layers()
     given = config.lr_multipliers
     if isinstance(given, tuple) and given and len(given) != num_layers:

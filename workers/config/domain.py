@@ -7,12 +7,19 @@ user's spec.
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
+
+# What a user names in Python: a class or function of a module that can be imported.
+IS_OWN = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Domain:
-    """The legal values of a field; ``low`` and ``high`` are inclusive unless ``*_open``."""
+    """The legal values of a field; ``low`` and ``high`` are inclusive unless ``*_open``.
+
+    With ``own`` a MODULE:NAME is as good as one of ``names``.
+    """
 
     low: float = -math.inf
     high: float = math.inf
@@ -24,11 +31,13 @@ class Domain:
     optional: bool = False
     sequence: bool = False
     text: bool = False
+    own: bool = False
 
     def rule(self) -> str:
         """The domain in words, e.g. ``a number in [0, 1)``."""
         if self.names:
-            return "one of " + ", ".join(self.names)
+            own = ", or MODULE:NAME" if self.own else ""
+            return "one of " + ", ".join(self.names) + own
         if self.boolean or self.text:
             return "true or false" if self.boolean else "text"
         noun = "an integer" if self.integer else "a number"
@@ -46,7 +55,8 @@ class Domain:
 
     def _admits_one(self, value: object) -> bool:
         if self.names:
-            return isinstance(value, str) and value in self.names
+            is_own = self.own and IS_OWN.fullmatch(str(value)) is not None
+            return isinstance(value, str) and (value in self.names or is_own)
         if self.boolean:
             return isinstance(value, bool)
         if self.text:

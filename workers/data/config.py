@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from workers.config.own import is_own
+
 SOURCES = ("digits", "mnist", "cifar10", "csv", "parquet", "npz")
 TASKS = ("classification", "regression")
 PREPROCESS = ("zero_center", "standardize", "mean_image", "channel_mean", "pca", "whiten")
@@ -34,7 +36,8 @@ class DataError(ValueError):
 class DataConfig:
     """Where the examples come from and how they are parted. Raises DataError if it cannot be.
 
-    ``path`` is a file or folder, by ``source``. ``target`` is the column of a table that holds the
+    ``path`` is a file or folder, by ``source``; of the MODULE:NAME of a user's function it is the
+    argument, if there is one. ``target`` is the column of a table that holds the
     labels or, with ``task`` regression, the numbers (the last column by default). ``validation`` is
     a number of rows (int) or a fraction of them (float in (0, 1)); with ``folds``, k >= 2, it is
     unused. ``limit`` is the number of rows used in all, training and validation together.
@@ -56,10 +59,10 @@ class DataConfig:
         self._check_counts()
 
     def _check_names(self) -> None:
-        if self.source not in SOURCES:
+        if self.source not in SOURCES and not is_own(self.source):
             raise DataError(
-                f"source must be one of {', '.join(SOURCES)}, but got {self.source!r}; "
-                "choose one of these",
+                f"source must be one of {', '.join(SOURCES)}, or the MODULE:NAME of a function, "
+                f"but got {self.source!r}; choose one of these",
                 "source",
             )
         if self.task not in TASKS:
@@ -67,7 +70,7 @@ class DataConfig:
                 f"task must be {' or '.join(TASKS)}, but got {self.task!r}; choose one of these",
                 "task",
             )
-        if self.task == "regression" and self.source not in OWN_TARGETS:
+        if self.task == "regression" and self.source not in OWN_TARGETS and not is_own(self.source):
             raise DataError(
                 f"task 'regression' needs targets that are numbers ({', '.join(OWN_TARGETS)}), but "
                 f"source {self.source} has classes; leave task out",
@@ -81,7 +84,7 @@ class DataConfig:
                 f"{self.path!r}; leave path out",
                 "path",
             )
-        if self.source not in EMBEDDED and not self.path:
+        if self.source not in EMBEDDED and not is_own(self.source) and not self.path:
             raise DataError(
                 f"source {self.source} needs a path, but none was given; "
                 "set data.path to its file or folder, as --set data.path=PATH does",

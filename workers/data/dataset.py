@@ -115,6 +115,7 @@ class Dataset:
             num_outputs=self.num_outputs,
             is_regression=self.is_regression,
             num_train=self.num_train,
+            feature_shape=self.feature_shape,
         )
 
     def fingerprint(self) -> str:

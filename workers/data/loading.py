@@ -16,6 +16,7 @@ from workers.data.digits import read_digits
 from workers.data.examples import Array, Examples
 from workers.data.mnist import read_mnist
 from workers.data.npz import read_npz
+from workers.data.own import read_own
 from workers.data.parts import Parts, part
 from workers.data.preprocess import fit, fit_target
 from workers.data.table import read_csv, read_parquet
@@ -37,7 +38,7 @@ def load(config: DataConfig, seed: int) -> Dataset:
     be used as ``config`` says.
     """
     try:
-        examples = READERS[config.source](config)
+        examples = READERS.get(config.source, read_own)(config)
     except OSError as error:
         raise DataError(
             f"path must be readable, but {config.path} is not ({error}); correct data.path", "path"

@@ -36,7 +36,11 @@ def read_npz(config: DataConfig) -> Examples:
     Arrays x_validation and y_validation, given together, are the validation part. Raises DataError.
     """
     path = existing_file(Path(config.path or "").expanduser(), "an .npz file with arrays x and y")
-    arrays = _read_arrays(path)
+    return examples_of(_read_arrays(path), config, path)
+
+
+def examples_of(arrays: Mapping[str, Array], config: DataConfig, path: Path | str) -> Examples:
+    """Those of arrays by the names that :func:`read_npz` knows; ``path`` says whose they are."""
     x, y = _part(arrays, ("x", "X"), "y", path)
     unit = 1 / 255 if x.dtype == np.uint8 else 1.0
     if "x_validation" not in arrays and "y_validation" not in arrays:
@@ -57,7 +61,7 @@ def read_npz(config: DataConfig) -> Examples:
     )
 
 
-def _read_arrays(path: Path) -> dict[str, Array]:
+def _read_arrays(path: Path | str) -> dict[str, Array]:
     try:
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in WANTED if name in archive}
@@ -69,7 +73,7 @@ def _read_arrays(path: Path) -> dict[str, Array]:
         ) from error
 
 
-def _either(arrays: Mapping[str, Array], names: tuple[str, ...], path: Path) -> Array:
+def _either(arrays: Mapping[str, Array], names: tuple[str, ...], path: Path | str) -> Array:
     for name in names:
         if name in arrays:
             return arrays[name]
@@ -81,7 +85,7 @@ def _either(arrays: Mapping[str, Array], names: tuple[str, ...], path: Path) -> 
 
 
 def _part(
-    arrays: Mapping[str, Array], x_names: tuple[str, ...], y_name: str, path: Path
+    arrays: Mapping[str, Array], x_names: tuple[str, ...], y_name: str, path: Path | str
 ) -> tuple[Array, Array]:
     """Examples, channels first, and their labels as they are stored."""
     x = channels_first(_features(_either(arrays, x_names, path), path))
@@ -100,7 +104,7 @@ def channels_first(x: Array) -> Array:
     return np.ascontiguousarray(x.transpose(0, 3, 1, 2))
 
 
-def _features(x: Array, path: Path) -> Array:
+def _features(x: Array, path: Path | str) -> Array:
     if x.ndim < 2 or 0 in x.shape[1:] or x.dtype.kind not in "buif":
         raise DataError(
             "x must be real numbers of shape [N, features...], but in "
@@ -121,7 +125,7 @@ def _features(x: Array, path: Path) -> Array:
     return x
 
 
-def _check_labels(x: Array, y: Array, path: Path) -> None:
+def _check_labels(x: Array, y: Array, path: Path | str) -> None:
     if y.ndim != 1:
         raise DataError(
             f"y must hold one label a row, shape [N], but in {path} it has shape "
@@ -131,7 +135,7 @@ def _check_labels(x: Array, y: Array, path: Path) -> None:
     check_labels_match(len(x), len(y), str(path))
 
 
-def _check_alike(x: Array, x_validation: Array, path: Path) -> None:
+def _check_alike(x: Array, x_validation: Array, path: Path | str) -> None:
     if x.shape[1:] != x_validation.shape[1:] or x.dtype != x_validation.dtype:
         raise DataError(
             f"x and x_validation must agree but for their length, but in {path} they are "
@@ -141,7 +145,7 @@ def _check_alike(x: Array, x_validation: Array, path: Path) -> None:
         )
 
 
-def _check_known(train_codes: Array, class_names: tuple[str, ...], path: Path) -> None:
+def _check_known(train_codes: Array, class_names: tuple[str, ...], path: Path | str) -> None:
     unseen = sorted(set(range(len(class_names))) - set(train_codes.tolist()))
     if unseen:
         raise DataError(

@@ -120,6 +120,7 @@ class BlockEpoch:
             buffers=block.buffers,
             columns=columns,
             training=True,
+            moment=(epoch, step),
             dropout=hidden_dropout(columns, epoch, step),
         )
         x_mBF = drop_inputs(batch.x_mBF, columns, epoch, step)

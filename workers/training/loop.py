@@ -13,11 +13,13 @@ from itertools import islice
 import torch
 
 from workers.config.combination import ConfigError, check_combination
+from workers.config.own import is_own
 from workers.messages import Member, Refusal, Report, TrialGroup
 from workers.training import checkpoints
 from workers.training.feed import DeviceData
 from workers.training.group_training import GroupTraining
 from workers.training.kept import KeptCheckpoints
+from workers.training.models import build_model
 from workers.training.precision import check_precision, matrix_products
 from workers.training.reporting import close_epoch
 
@@ -69,6 +71,8 @@ def _train(group: TrialGroup, data: DeviceData, kept: KeptCheckpoints | None) ->
         report = close_epoch(stack, group, metrics, epoch + 1)
         if group.measures and epoch == group.start_epoch:
             report = replace(report, speeds=training.speeds, width=training.width)
+        if epoch == group.start_epoch and stack.model.refusal is not None:
+            report = replace(report, note=_one_by_one(group, stack.model.refusal))
         file = group.due_checkpoint(epoch + 1, ends_early=bool(report.stopped))
         if file is not None and stack.members:
             checkpoints.write(stack, file, epoch + 1, kept)
@@ -77,6 +81,10 @@ def _train(group: TrialGroup, data: DeviceData, kept: KeptCheckpoints | None) ->
         yield replace(report, seconds=time.perf_counter() - started)
         if not stack.members:
             return
+
+
+def _one_by_one(group: TrialGroup, refusal: str) -> str:
+    return f"model {group.members[0].config.model}: {refusal}; its trials go one after the other"
 
 
 def _told(group: TrialGroup, refused: tuple[Refusal, ...]) -> Report:
@@ -92,6 +100,8 @@ def part_refused(
     for member in members:
         try:
             check_combination(member.config, data.shape)
+            if is_own(member.config.model):
+                build_model(member.config, data.shape)
             check_precision(member.config.precision, data.device)
             able.append(member)
         except ConfigError as error:

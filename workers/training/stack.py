@@ -49,13 +49,19 @@ class Stack(Block):
 
     def initialize(self) -> None:
         """Draw every row's weights from its trial's key, on the CPU so that all devices agree."""
-        for place, member in enumerate(self.members):
-            keyed = generator(member.seed, "initialization")
-            drawn = initialize_row(self.parameters, member.config, keyed, self.dtype)
-            flat = torch.cat([tensor.flatten() for tensor in drawn])
-            self.weights_MP[self.rows_of(place)] = flat.to(self.device)
         for spec in self._buffer_specs:
             self.buffers[spec.name].fill_(spec.start)
+        for place, member in enumerate(self.members):
+            keyed, rows = generator(member.seed, "initialization"), self.rows_of(place)
+            fresh = self.model.fresh(keyed)
+            if fresh is None:
+                drawn = initialize_row(self.parameters, member.config, keyed, self.dtype)
+            else:
+                drawn = [fresh[spec.name] for spec in self.parameters]
+                for spec in self._buffer_specs:
+                    self.buffers[spec.name][rows] = fresh[spec.name].to(self.buffers[spec.name])
+            flat = torch.cat([tensor.flatten() for tensor in drawn])
+            self.weights_MP[rows] = flat.to(self.weights_MP)
 
     def rows_of(self, place: int) -> slice:
         """The rows of the member at ``place``."""

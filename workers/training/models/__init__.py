@@ -12,6 +12,7 @@ from workers.config.combination import DataShape
 from workers.training.models.base import Model
 from workers.training.models.cnn import cnn
 from workers.training.models.mlp import mlp
+from workers.training.models.own import own_model
 
 __all__ = ["MODELS", "Model", "build_model"]
 
@@ -23,5 +24,8 @@ MODELS: dict[str, Callable[[TrainConfig, DataShape], Model]] = {
 
 
 def build_model(config: TrainConfig, data: DataShape) -> Model:
-    """The model that ``config`` names, for ``data``; ``check_combination`` has admitted both."""
-    return MODELS[config.model](config, data)
+    """The model that ``config`` names, for ``data``; ``check_combination`` has admitted both.
+
+    Raises ConfigError where it is a user's own that cannot be built for them.
+    """
+    return MODELS.get(config.model, own_model)(config, data)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+import torch
 from torch import Tensor
 
 from workers.training.columns import Columns
@@ -44,16 +45,18 @@ class Pass:
     """What a forward pass is given beside the inputs.
 
     ``weights`` and ``buffers`` are [M, *shape] by name; buffers are updated in place if
-    ``training``. ``dropout(h, layer)`` drops units of h, ``observe(h, layer)`` is shown the hidden
-    activations; both take them with the row axis first: [M, units, examples] of a linear layer,
-    [M, examples, channels, height, width] of a convolution. ``dropout`` multiplies by factors that
-    depend on the layer alone, so that it takes gradients back as it takes units forth.
+    ``training``. ``moment`` is the epoch and the step of it, from 0. ``dropout(h, layer)`` drops
+    units of h, ``observe(h, layer)`` is shown the hidden activations; both take them with the row
+    axis first: [M, units, examples] of a linear layer, [M, examples, channels, height, width] of a
+    convolution. ``dropout`` multiplies by factors that depend on the layer alone, so that it takes
+    gradients back as it takes units forth.
     """
 
     weights: Mapping[str, Tensor]
     buffers: Mapping[str, Tensor]
     columns: Columns
     training: bool
+    moment: tuple[int, ...] = (0, 0)
     dropout: Callable[[Tensor, int], Tensor] | None = None
     observe: Callable[[Tensor, int], None] | None = None
 
@@ -73,6 +76,15 @@ class Model(Protocol):
     @property
     def widest(self) -> int:
         """Numbers that one example holds in the widest layer, to bound an evaluation's memory."""
+        ...
+
+    @property
+    def refusal(self) -> str | None:
+        """Why its rows cannot be stacked, but go one after the other; None if they can."""
+        ...
+
+    def fresh(self, generator: torch.Generator) -> Mapping[str, Tensor] | None:
+        """A row's tensors by name, where the model itself says how they start; else None."""
         ...
 
     def forward(self, given: Pass, x_mBF: Tensor) -> Tensor:

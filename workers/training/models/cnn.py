@@ -111,6 +111,10 @@ class CNN:
         return tuple(s for part in self._parts() for s in part.buffers)
 
     @property
+    def refusal(self) -> None:
+        return None
+
+    @property
     def widest(self) -> int:
         sizes = _image_sizes(self.image, len(self.blocks), self.pooling)
         images = [
@@ -134,6 +138,9 @@ class CNN:
         channels = self.blocks[-1][-1].channels[1] if self.blocks else self.image[0]
         h_mCYXB = _by_row(h_BKYX, channels).permute(1, 2, 3, 4, 0)
         return self.layers.forward(given, h_mCYXB.flatten(1, 3)).transpose(1, 2)
+
+    def fresh(self, generator: torch.Generator) -> None:
+        return None
 
     def vjp(self, given: Pass, x_mBF: Tensor) -> tuple[Tensor, Pullback] | None:
         return None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from workers.config import TrainConfig
@@ -32,11 +33,18 @@ class MLP:
         return self.layers.buffers
 
     @property
+    def refusal(self) -> None:
+        return None
+
+    @property
     def widest(self) -> int:
         return max(self.layers.widths)
 
     def forward(self, given: Pass, x_mBF: Tensor) -> Tensor:
         return self.layers.forward(given, x_mBF.transpose(1, 2)).transpose(1, 2)
+
+    def fresh(self, generator: torch.Generator) -> None:
+        return None
 
     def vjp(self, given: Pass, x_mBF: Tensor) -> tuple[Tensor, Pullback] | None:
         if not self.layers.has_vjp:

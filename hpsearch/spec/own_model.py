@@ -1,0 +1,55 @@
+"""The ``model:`` of a spec: a user's own network, MODULE:NAME, whose arguments are parameters.
+
+Called by ``hpsearch.spec.loading``. It imports the user's module, and with it most likely torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+from hpsearch.spec.problem import Problems, shown
+from workers.config import DOMAINS
+from workers.config.domain import Domain
+from workers.config.own import LEFT_TO_MODELS, OwnError, arguments, is_own
+
+
+class OwnName:
+    """A class or function that Python can import."""
+
+    def rule(self) -> str:
+        return "MODULE:NAME, a class or function that returns a torch.nn.Module"
+
+    def admits(self, value: object) -> bool:
+        return isinstance(value, str) and is_own(value)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelKeys:
+    """What may stand under ``train`` and ``space``: fields, and arguments of a user's model."""
+
+    name: str | None = None
+    required: Collection[str] = ()
+    domains: Mapping[str, Domain] = field(default_factory=lambda: DOMAINS)
+
+    def check_given(self, given: Collection[str], problems: Problems) -> None:
+        """Each argument without a default must be fixed or searched."""
+        for missing in sorted(set(self.required) - set(given)):
+            rule = f"needs its argument {missing}; fix it under train, or search it under space"
+            problems.add("model", rule, shown(self.name))
+
+
+def read_model(name: str | None, problems: Problems) -> ModelKeys:
+    """The keys that go with the model ``name``, None for one of ours."""
+    if name is None:
+        return ModelKeys()
+    try:
+        own, required = arguments(name)
+    except OwnError as error:
+        problems.add("model", str(error))
+        return ModelKeys()
+    ours = {key: domain for key, domain in DOMAINS.items() if key not in LEFT_TO_MODELS | {"model"}}
+    for clash in sorted(own.keys() & ours.keys()):
+        rule = f"has an argument {clash}, which is a field of the training too; rename it"
+        problems.add("model", rule, shown(name))
+    return ModelKeys(name=name, required=required, domains=ours | own)

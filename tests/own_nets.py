@@ -1,0 +1,145 @@
+"""Networks that nobody wrote for this project, as its users have them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class Perceptron(nn.Module):
+    """The 20 lines that most people start with."""
+
+    def __init__(
+        self, width: int = 9, depth: int = 1, dropout: float = 0.0, outputs: int = 4
+    ) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        units = 12
+        for _ in range(depth):
+            layers += [nn.Linear(units, width), nn.ReLU(), nn.Dropout(dropout)]
+            units = width
+        self.layers = nn.Sequential(*layers, nn.Linear(units, outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x)
+
+
+class Residual(nn.Module):
+    """A small ResNet with batch normalization, for images of two channels."""
+
+    def __init__(self, channels: int = 4) -> None:
+        super().__init__()
+        self.start = nn.Conv2d(2, channels, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(channels)
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(channels)
+        self.head = nn.Linear(channels, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.norm(self.start(x)).relu()
+        h = (h + self.norm2(self.conv(h))).relu()
+        return self.head(h.mean((2, 3)))
+
+
+class Attention(nn.Module):
+    """torch's own transformer, the features read as a sequence of four."""
+
+    def __init__(self, dropout: float = 0.0) -> None:
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(3, 1, 8, dropout=dropout, batch_first=True)
+        self.encoder = nn.TransformerEncoder(layer, 1)
+        self.head = nn.Linear(12, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.encoder(x.view(-1, 4, 3)).flatten(1))
+
+
+class Recurrent(nn.Module):
+    """torch's own LSTM, which vmap does not stack."""
+
+    def __init__(self, units: int = 5, outputs: int = 4) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(3, units, batch_first=True)
+        self.head = nn.Linear(units, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out, _ = self.lstm(x.view(-1, 4, 3))
+        return self.head(out[:, -1])
+
+
+class TextClassifier(nn.Module):
+    """An embedding bag over words, here the signs of the features."""
+
+    def __init__(self, size: int = 6) -> None:
+        super().__init__()
+        self.words = nn.EmbeddingBag(24, size, mode="mean")
+        self.head = nn.Linear(size, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        places = 2 * torch.arange(12, device=x.device) + (x > 0).long()
+        return self.head(self.words(places))
+
+
+def forgetful() -> nn.Module:
+    """A function that returns a module, with randomness of its own."""
+
+    class Forgetful(Perceptron):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(nn.functional.dropout(x, 0.5, self.training))
+
+    return Forgetful()
+
+
+def broken(size: int) -> nn.Module:
+    return nn.Linear(size, 4)
+
+
+def nothing() -> int:
+    return 3
+
+
+def clash(learning_rate: float = 0.1) -> nn.Module:
+    return nn.Linear(12, 4)
+
+
+class Devious(Perceptron):
+    """The same, in a way that nobody would take for plain layers."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) * 1.0
+
+
+class Unused(Perceptron):
+    """With a layer that no input passes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.other = nn.Linear(2, 2)
+
+
+class Shared(nn.Module):
+    """One layer twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layer = nn.Linear(4, 4)
+        self.layers = nn.Sequential(layer, nn.ReLU(), layer)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layers(x)
+
+
+class Skips(Perceptron):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) + x[:, :4]
+
+
+class Biasless(nn.Sequential):
+    def __init__(self) -> None:
+        super().__init__(nn.Linear(4, 4, bias=False), nn.ReLU(), nn.Linear(4, 4))
+
+
+class TwoActivations(nn.Sequential):
+    def __init__(self) -> None:
+        layers = (nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 4))
+        super().__init__(*layers)

@@ -1,0 +1,46 @@
+"""What a spec names in Python is imported by a service only where its operator allows that."""
+
+from __future__ import annotations
+
+import pytest
+
+from hpsearch.errors import HpsearchError
+from hpsearch.service.carrying import check_imports
+from hpsearch.service.serving import environment
+from hpsearch.spec import load
+from hpsearch.spec.search import Search
+
+
+@pytest.fixture
+def search() -> Search:
+    return load(
+        {
+            "name": "own",
+            "model": "own_nets:Perceptron",
+            "data": {"source": "own_data:arrays"},
+            "space": {"width": {"int": [2, 9]}},
+            "stages": [{"name": "only", "trials": 2, "epochs": 1}],
+        }
+    )
+
+
+def test_python_objects_are_refused_in_a_sentence(
+    search: Search, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HPSEARCH_ALLOW_IMPORTS", raising=False)
+    with pytest.raises(HpsearchError) as refused:
+        check_imports(search)
+    assert str(refused.value) == (
+        "a spec for this service must name no Python objects, but search own names "
+        "own_nets:Perceptron and own_data:arrays; its operator allows that by "
+        "HPSEARCH_ALLOW_IMPORTS=1"
+    )
+    check_imports(load("digits"))
+
+
+def test_an_operator_allows_them_where_the_server_runs(
+    search: Search, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HPSEARCH_ALLOW_IMPORTS", "1")
+    check_imports(search)
+    assert environment("postgresql://me@host/name")["HPSEARCH_ALLOW_IMPORTS"] == "1"

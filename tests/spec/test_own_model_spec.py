@@ -1,0 +1,97 @@
+"""Specs that name a network of the user's own: its arguments are parameters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from hpsearch.coordinator.packing import pack, train_config
+from hpsearch.spec import SpecError, load
+from hpsearch.spec.search import Search
+from hpsearch.storage.records import NewTrial
+from workers.config.own import is_own
+
+TRIAL: dict[str, Any] = {
+    **{"stage_id": 1, "branch": "all", "generation": 1, "group": -1, "seed": 0, "replicate": 0},
+    **{"start_epoch": 0, "epochs": 0, "target_epochs": 3, "until_epoch": 3},
+}
+SPEC: dict[str, Any] = {
+    "name": "own",
+    "data": {"source": "own_data:arrays"},
+    "model": "own_nets:Perceptron",
+    "train": {"depth": 2},
+    "space": {
+        "learning_rate": {"log_uniform": [1e-4, 1]},
+        "width": {"log_int": [4, 16], "base": 2},
+        "dropout": {"choice": [0.0, 0.5]},
+    },
+    "stages": [{"name": "only", "trials": 3, "epochs": 2}],
+}
+
+
+def test_arguments_are_fixed_and_searched_like_fields() -> None:
+    search = load(SPEC)
+    assert search.train == {"depth": 2, "model": "own_nets:Perceptron"}
+    config = train_config(search.train, {"learning_rate": 0.1, "width": 8, "dropout": 0.5})
+    assert config.arguments == (("depth", 2), ("dropout", 0.5), ("width", 8))
+    assert (config.learning_rate, config.dropout) == (0.1, 0.0)
+    assert Search.from_json(search.to_json()) == search
+
+
+def problems(**changes: Any) -> list[str]:
+    spec = {**SPEC, **changes}
+    with pytest.raises(SpecError) as refused:
+        load({key: value for key, value in spec.items() if value is not None})
+    return [str(problem) for problem in refused.value.problems]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"model": None}, "space.width: is not a parameter of the training"),
+        ({"model": "Net"}, "model: must be MODULE:NAME, a class or function that returns"),
+        ({"model": "own_nets:Gone"}, "model: must name a class or function that Python can import"),
+        ({"model": "own_nets:broken"}, "model: needs its argument size; fix it under train, or"),
+        (
+            {"space": {**SPEC["space"], "widht": {"int": [1, 5]}}},
+            "space.widht: is not a parameter of the training; did you mean width?",
+        ),
+        (
+            {"space": {**SPEC["space"], "width": {"uniform": [1, 5]}}},
+            "space.width.uniform: is no way to vary an integer; write int or log_int",
+        ),
+        ({"train": {"depth": "deep"}}, "train.depth: must be an integer (got 'deep')"),
+        ({"train": {"activation": "relu"}}, "train.activation: is not a parameter of the training"),
+        ({"train": {"model": "mlp"}}, "train.model: is not a parameter of the training"),
+        ({"model": "own_nets:clash"}, "has an argument learning_rate, which is a field of the"),
+    ],
+)
+def test_what_does_not_go_with_the_model_is_told(changes: dict[str, Any], said: str) -> None:
+    assert any(said in problem for problem in problems(**changes)), problems(**changes)
+
+
+@pytest.mark.parametrize("text", ["a:b", "pkg.mod:Name", "_a.b1:c_2"])
+def test_module_and_name(text: str) -> None:
+    assert is_own(text)
+
+
+@pytest.mark.parametrize("text", ["a", "a:", ":b", "a b:c", "../a:b", "a:b:c", "a:b()", "os.:x"])
+def test_what_is_no_module_and_name(text: str) -> None:
+    assert not is_own(text)
+
+
+def test_trials_of_other_arguments_are_packed_apart() -> None:
+    search = load(SPEC)
+    trials = [
+        NewTrial(
+            number=number,
+            params={"learning_rate": 0.1, "width": width, "dropout": dropout},
+            **TRIAL,
+        )
+        for number, (width, dropout) in enumerate([(4, 0.0), (8, 0.0), (4, 0.5), (4, 0.0)])
+    ]
+    packed = pack(trials, search.train, first_group=1, num_slots=1)
+    groups = [trial.group for trial in packed]
+    assert groups[0] == groups[3]
+    assert len({*groups}) == 3

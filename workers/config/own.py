@@ -1,0 +1,92 @@
+"""What a user names in Python, as MODULE:NAME, and the arguments that it takes.
+
+Called by ``workers.training`` to build a model, and by ``hpsearch.spec`` to check one. Standard
+library only, but for what the user's module imports.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from functools import cache
+from importlib import import_module
+from typing import Any
+
+from workers.config.domain import IS_OWN, Domain
+from workers.config.model import ModelFields
+
+# Fields of our own networks: of a user's they are what its arguments may be called.
+LEFT_TO_MODELS = {field.name for field in fields(ModelFields)} - {"model", "precision"} | {
+    "dropout"
+}
+
+
+class OwnError(ValueError):
+    """What a user names cannot be had; one sentence."""
+
+
+def said(error: Exception) -> str:
+    """What kind of error it is, and the first line of what it says."""
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+
+
+def is_own(name: str) -> bool:
+    """Whether ``name`` is a MODULE:NAME."""
+    return IS_OWN.fullmatch(name) is not None
+
+
+def name_of(one: Callable[..., Any]) -> str:
+    """The MODULE:NAME by which a class or function is found again. Raises OwnError if it is not."""
+    name = f"{getattr(one, '__module__', '')}:{getattr(one, '__qualname__', '')}"
+    if not is_own(name):
+        raise OwnError(f"must be a class or function of a module, not within another, but is {one}")
+    return name
+
+
+@cache
+def imported(name: str) -> Callable[..., Any]:
+    """What MODULE:NAME names. Modules of the working folder are found, as by ``python -m``."""
+    module, _, attribute = name.partition(":")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        found = getattr(import_module(module), attribute)
+    except Exception as error:  # whatever a module does when it is imported
+        raise OwnError(
+            f"must name a class or function that Python can import, but {name} raises {said(error)}"
+        ) from error
+    if not callable(found):
+        raise OwnError(f"must name a class or function, but {name} is a {type(found).__name__}")
+    return found  # type: ignore[no-any-return]  # whatever it is, it can be called
+
+
+def arguments(name: str) -> tuple[dict[str, Domain], set[str]]:
+    """The domain of each argument of MODULE:NAME, and those that have no default."""
+    parameters = inspect.signature(imported(name)).parameters.values()
+    named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    required = {p.name for p in named if p.default is p.empty}
+    return {p.name: _domain(p) for p in named}, required
+
+
+def of_model(values: Mapping[str, Any], known: Mapping[str, Domain]) -> set[str]:
+    """The names among ``values`` that are arguments of a user's model, not fields of ours."""
+    if not is_own(str(values.get("model", ""))):
+        return set()
+    return {name for name in values if name in LEFT_TO_MODELS or name not in known}
+
+
+def _domain(parameter: inspect.Parameter) -> Domain:
+    """By its annotation, else by its default; anything where neither tells."""
+    annotation, default = parameter.annotation, parameter.default
+    by_name = {"int": int, "float": float, "bool": bool, "str": str}
+    kind = by_name.get(annotation, annotation) if isinstance(annotation, str) else annotation
+    if kind not in by_name.values():
+        kind = type(default)
+    if kind is bool:
+        return Domain(boolean=True)
+    if kind is str:
+        return Domain(text=True)
+    return Domain(integer=kind is int)
