@@ -17,6 +17,7 @@ from hpsearch.coordinator.checking import checked
 from hpsearch.coordinator.events import Observer
 from hpsearch.coordinator.heartbeat import heartbeat
 from hpsearch.coordinator.loop import Coordinator
+from hpsearch.coordinator.prior import resolve_prior
 from hpsearch.coordinator.resources import check_same_data, prepared_folder
 from hpsearch.coordinator.warm_starts import WarmStarts, resolve_warm_starts
 from hpsearch.errors import Cancelled, HpsearchError, Stopped
@@ -31,6 +32,7 @@ from hpsearch.storage.leases import Lease, Orders, Owner
 from hpsearch.storage.provenance import Provenance
 from hpsearch.storage.records import SearchRecord
 from hpsearch.storage.repository import Repository
+from hpsearch.storage.searches import check_is_trained_here
 from hpsearch.storage.urls import check_exists, sqlite_file
 from workers.messages import CheckResult
 
@@ -148,7 +150,10 @@ def run(
         dataset = load_data(search)  # a spec whose data are refused leaves nothing in the database
         repository = repository or open_repository(db)
         folder = checkpoint_root(database_url(db))
-        resolve_warm_starts(repository, search, folder, None if found is None else found.id)
+        own_id = None if found is None else found.id
+        resolve_warm_starts(repository, search, folder, own_id)
+        if found is None:  # one that has begun may go on although its prior is gone by now
+            resolve_prior(repository, search)
         provenance = Provenance.collect()
         _import_ahead(search)
         backend = ready()  # nor does a cluster that does not answer
@@ -193,6 +198,7 @@ def resume(
     watch = Watch(on_start=on_start, observer=observer, force=force)
     if record.state == "complete":
         return _read_only(repository, record, watch)
+    check_is_trained_here(record)
     _check_is_ours(record, db)
     with starting(ray, record.name, record.spec.resources) as ready:
         dataset = load_data(record.spec)

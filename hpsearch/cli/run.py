@@ -95,9 +95,11 @@ def resume(
 
     if submit:
         from hpsearch.storage.queue import Queue
+        from hpsearch.storage.searches import check_is_trained_here
 
         repository = open_repository(db)
         record = repository.find_search(search)
+        check_is_trained_here(record)
         Queue(repository.database).submit_again(record.id)
         click.echo(record.id)
         return

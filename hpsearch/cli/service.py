@@ -123,8 +123,10 @@ def retry_failed(search: str, db: str | None) -> None:
     `hpsearch resume --submit` has the service train them, `hpsearch resume` this machine.
     """
     from hpsearch.settings import command, database_url
+    from hpsearch.storage.searches import check_is_trained_here
 
     queue, record = _found(search, db)
+    check_is_trained_here(record)
     count = queue.retry_failed(record.id)
     if not count:
         click.echo(

@@ -85,12 +85,13 @@ class Asker:
         self, stage: StageRecord, branch: Branch, inherited: list[TrialRecord]
     ) -> BranchSampler:
         spec = self._view.search.spec
+        earlier = self._view.prior if stage.position == 0 else ()
         return BranchSampler(
             stage.sampler,
             branch,
             seed=key(spec.seed, "sampler", stage.position),
             mode=spec.objective.mode,
-            prior=observe(inherited),
+            prior=[*(one for one in earlier if one.branch == branch.key), *observe(inherited)],
         )
 
 

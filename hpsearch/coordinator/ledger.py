@@ -10,10 +10,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from hpsearch.coordinator.asking import LEARNING
 from hpsearch.coordinator.collecting import needed
 from hpsearch.coordinator.curves import Curves
 from hpsearch.coordinator.events import Observer, RungDecided, Troubled
 from hpsearch.coordinator.patience import Given, patiently
+from hpsearch.coordinator.prior import resolve_prior
 from hpsearch.coordinator.resources import checkpoint_path
 from hpsearch.coordinator.rungs import Decision, Rung, event_data
 from hpsearch.coordinator.view import SearchView
@@ -56,6 +58,8 @@ class Ledger:
         stages, trials = repository.load(search.id)
         self.view.stages.extend(stages)
         self.view.add(trials)
+        if _asks_prior(stages):
+            self.view.prior = resolve_prior(repository, search.spec, search.id)
         self.view.groups.update({group.number: group for group in repository.groups(search.id)})
         self.view.speeds.add(repository.speeds())
         if self._prunes:
@@ -276,3 +280,9 @@ class Ledger:
 
     def _tell_observer(self, message: str) -> None:
         self.observe(Troubled(view=self.view, message=message))
+
+
+def _asks_prior(stages: Sequence[StageRecord]) -> bool:
+    """Whether the first stage is still to be planned, or to be asked from a sampler that learns."""
+    last = stages[-1] if stages else None
+    return last is None or last.position < 0 or (last.position == 0 and last.sampler in LEARNING)

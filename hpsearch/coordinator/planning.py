@@ -102,7 +102,28 @@ def _first(view: SearchView, planned: int) -> StagePlan:
     branches = view.search.spec.space.branches()
     shares = allocate({branch.key: 1.0 for branch in branches}, stage.trials, 0)
     shared = tuple(b.model_copy(update={"trials": shares[b.key]}) for b in branches)
-    return StagePlan(stage=_new_stage(view, planned, stage, "search", shared, ()))
+    begun = Refinement(branches=shared, reasons=())
+    if view.prior:
+        begun = _after_prior(view, stage, shared)
+    new = _new_stage(view, planned, stage, "search", begun.branches, begun.reasons)
+    return StagePlan(stage=new)
+
+
+def _after_prior(view: SearchView, stage: Stage, branches: Sequence[Branch]) -> Refinement:
+    """The first stage's branches, as if the prior search had been the stage before it."""
+    refinement = refine(
+        branches,
+        view.prior,
+        mode=view.search.spec.objective.mode,
+        total_trials=stage.trials,
+        seed=_seed(view, "prior"),
+        limits=DOMAINS,
+    )
+    if not stage.narrow:
+        refinement = _unnarrowed(refinement, branches)
+    by = f"by the prior search {view.search.spec.prior}, "
+    reasons = (replace(reason, text=by + reason.text) for reason in refinement.reasons)
+    return replace(refinement, reasons=tuple(reasons))
 
 
 def _expansion(view: SearchView, planned: int) -> StagePlan | None:

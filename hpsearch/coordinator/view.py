@@ -29,7 +29,7 @@ class SearchView:
 
     ``speeds`` are those of all searches; ``curves`` are kept only where a pruner may ask for them,
     and ``brackets``, Hyperband's by trial id, are found when they are asked for. ``collected`` are
-    checkpoints that were deleted.
+    checkpoints that were deleted. ``prior`` is what an earlier search found, for the first stage.
     """
 
     search: SearchRecord
@@ -40,6 +40,7 @@ class SearchView:
     curves: Curves = field(default_factory=Curves)
     brackets: dict[int, int] = field(default_factory=dict)
     collected: set[str] = field(default_factory=set)
+    prior: tuple[Observation, ...] = ()
     _by_stage: dict[int, list[int]] = field(default_factory=dict)
     _by_group: dict[int, list[int]] = field(default_factory=dict)
     _files: Counter[str] = field(default_factory=Counter)

@@ -6,7 +6,7 @@ Called by the samplers of this room; Optuna is imported only when a distribution
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -93,6 +93,15 @@ def from_unit(parameter: Definition, place: float) -> Value:
     value = parameter.unscale(low_place + place * (high_place - low_place))
     inside = min(max(value, parameter.low), parameter.high)
     return round(inside) if parameter.is_int else inside
+
+
+def branch_key(branches: Iterable[Branch], params: Mapping[str, Value]) -> str | None:
+    """The key of the branch that these params belong to, if there is one."""
+    for branch in branches:
+        fixed = branch.fixed.items()
+        if all(n in params and admits(Choice(choices=(value,)), params[n]) for n, value in fixed):
+            return branch.key
+    return None
 
 
 def num_values(parameter: Range) -> int | None:

@@ -24,6 +24,7 @@ from hpsearch.spec.rules import (
     Name,
     OrAuto,
     Rule,
+    SearchRef,
     Section,
     StageList,
     Text,
@@ -72,6 +73,7 @@ TOP: dict[str, Rule] = {
     "resources": Section(),
     "seed": SEED,
     "max_failures": POSITIVE,
+    "prior": SearchRef(),
 }
 OBJECTIVE: dict[str, Rule] = {
     "metric": Domain(names=tuple(OBJECTIVES)),
@@ -168,6 +170,7 @@ class _Reader:
             seed=top.get("seed", 0),
             budget=budget,
             max_failures=top.get("max_failures", MAX_FAILURES),
+            prior=str(top["prior"]) if "prior" in top else None,
         )
         self._check_warm_starts(search)
         self._check_comparable(search)

@@ -53,6 +53,17 @@ class Name:
         return isinstance(value, str) and bool(re.fullmatch(r"[^\W\d_][\w.-]{0,99}", value))
 
 
+class SearchRef:
+    """A search that there is, by its name or its id."""
+
+    def rule(self) -> str:
+        return "the name or the id of a search"
+
+    def admits(self, value: object) -> bool:
+        is_id = isinstance(value, int) and not isinstance(value, bool) and value > 0
+        return is_id or Name().admits(value) or (isinstance(value, str) and value.isdecimal())
+
+
 class Section:
     """A mapping, the keys of which have rules of their own."""
 

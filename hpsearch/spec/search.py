@@ -23,6 +23,7 @@ PrunerName = Literal[
     "wilcoxon",
 ]
 MAX_FAILURES = 20
+ELSEWHERE = ("optuna", "ray_tune")  # what data.source says of searches that another program made
 SAMPLERS: tuple[SamplerName, ...] = get_args(SamplerName)
 PRUNERS: tuple[PrunerName, ...] = get_args(PrunerName)
 
@@ -123,7 +124,8 @@ class Budget(Frozen):
 class Search(Frozen):
     """A whole request. ``train`` fixes fields of TrainConfig; ``stages`` is never empty.
 
-    One of which ``max_failures`` trials failed, and none came to an end, has failed.
+    One of which ``max_failures`` trials failed, and none came to an end, has failed. ``prior`` is
+    an earlier search, by name or id, from whose complete trials this one learns.
     """
 
     name: str
@@ -136,6 +138,12 @@ class Search(Frozen):
     seed: int = 0
     budget: Budget = Budget()
     max_failures: int = MAX_FAILURES
+    prior: str | None = None
+
+    @property
+    def is_from_elsewhere(self) -> bool:
+        """Whether another program trained it: its trials are stored here, and nothing else."""
+        return self.data.source in ELSEWHERE
 
     def to_json(self) -> dict[str, Any]:
         """What JSON can hold of it, which is all; order matters in it: branches follow it."""

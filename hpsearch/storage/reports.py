@@ -37,6 +37,8 @@ _START = (
         state="running",
         worker=bindparam("on"),
         attempts=TrialRow.attempts + 1,
+        failure_kind=None,  # of an earlier attempt, of a Tuner that was restored say
+        failure_message=None,
         started_at=func.coalesce(TrialRow.started_at, bindparam("now", type_=UtcDateTime())),
     )
 )

@@ -92,6 +92,16 @@ def find(connection: Connection, ref: str | int, before: int | None = None) -> S
     return found
 
 
+def check_is_trained_here(record: SearchRecord) -> None:
+    """Raises StorageError for a search that another program made: nobody here can go on with it."""
+    if record.spec.is_from_elsewhere:
+        raise StorageError(
+            f"search {record.name} (id {record.id}) was made by {record.spec.data.source}, and its "
+            "trials cannot be trained here: go on with it there, or learn from it with "
+            f"`prior: {record.name}` in a spec"
+        )
+
+
 def set_message(connection: Connection, search_id: int, message: str) -> None:
     """Say why it ended, or ends."""
     connection.execute(update(SearchRow).where(SearchRow.id == search_id).values(message=message))

@@ -156,7 +156,8 @@ class TrialRow(Base):
 class MetricRow(Base):
     """What a trial measured in one epoch; epochs count from 1, seconds are the epoch's own.
 
-    A column for each name in ``workers.metrics``; NULL where training does not report it.
+    A column for each name in ``workers.metrics``; NULL where training does not report it. ``value``
+    is the objective of a search from elsewhere, where it has none of those names.
     """
 
     __tablename__ = "metrics"
@@ -182,6 +183,7 @@ class MetricRow(Base):
     layer_gradient_norms: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))
     by_fold: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))
     seconds: Mapped[float | None]
+    value: Mapped[float | None]
 
 
 class GroupRow(Base):

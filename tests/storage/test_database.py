@@ -169,6 +169,18 @@ def test_notices_and_kept_checkpoints_are_there_since_the_sixth_revision(tmp_pat
     assert (row.notice_at.hour, row.notice_tries) == (12, 2)
 
 
+def test_a_prior_and_values_from_elsewhere_are_kept_since_the_seventh_revision(
+    tmp_path: Path,
+) -> None:
+    repository = _upgraded(FIXTURES / "0007.sql", tmp_path)
+    (record,) = repository.list_searches()
+    assert record.spec.prior == "earlier"
+    assert repository.find_same(record.spec) == record
+    with repository.database.read() as connection:
+        values = connection.execute(select(MetricRow.value)).scalars().all()
+    assert [value for value in values if value is not None] == [0.25]
+
+
 @pytest.mark.parametrize("fixture", ["0001", "0004"])
 def test_nor_are_those_of_an_old_database(fixture: str, tmp_path: Path) -> None:
     repository = _upgraded(FIXTURES / f"{fixture}.sql", tmp_path)

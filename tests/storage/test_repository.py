@@ -220,7 +220,7 @@ def test_a_report_stores_metrics_and_progress(database: Database) -> None:
 
 
 def test_the_tables_have_a_column_for_every_metric_that_training_may_report() -> None:
-    assert set(METRIC_COLUMNS) == {*OBJECTIVES, *WATCHED, *PER_LAYER, *PER_FOLD, "seconds"}
+    assert set(METRIC_COLUMNS) == {*OBJECTIVES, *WATCHED, *PER_LAYER, *PER_FOLD, "seconds", "value"}
     assert len(METRIC_COLUMNS) == len(set(METRIC_COLUMNS))
 
 
