@@ -143,3 +143,13 @@ class TwoActivations(nn.Sequential):
     def __init__(self) -> None:
         layers = (nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 4))
         super().__init__(*layers)
+
+
+def redefined(outputs: int) -> type[Perceptron]:
+    """The class of a notebook's cell, which is run again with another body."""
+
+    class Redefined(Perceptron):
+        def __init__(self) -> None:
+            super().__init__(outputs=outputs)
+
+    return Redefined

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,6 +29,7 @@ SPEC: dict[str, Any] = {
     },
     "stages": [{"name": "only", "trials": 3, "epochs": 2}],
 }
+RATE: dict[str, Any] = {"learning_rate": {"log_uniform": [1e-4, 1]}}
 
 
 def test_arguments_are_fixed_and_searched_like_fields() -> None:
@@ -95,3 +97,18 @@ def test_trials_of_other_arguments_are_packed_apart() -> None:
     groups = [trial.group for trial in packed]
     assert groups[0] == groups[3]
     assert len({*groups}) == 3
+
+
+def test_a_module_that_ends_python_when_it_is_imported_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as a script that reads its command line."""
+    (tmp_path / "script_of_ones_own.py").write_text("raise SystemExit('bye')")
+    monkeypatch.syspath_prepend(tmp_path)
+    (problem,) = problems(model="script_of_ones_own:Net", train={}, space=RATE)
+    assert problem.endswith("raises SystemExit: bye")
+
+
+def test_a_class_without_a_signature_is_told() -> None:
+    (problem,) = problems(model="builtins:int", train={}, space=RATE)
+    assert "must have arguments that Python can tell, but ValueError" in problem

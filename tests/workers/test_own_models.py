@@ -169,3 +169,18 @@ def test_plain_layers_are_seen_and_have_the_gradients_of_any_other_module() -> N
 def test_what_is_not_quite_plain_is_not_taken_for_it(name: str) -> None:
     net = getattr(own_nets, name)()
     assert plain_layers(net) is None
+
+
+def test_a_class_that_is_defined_anew_is_the_one_that_is_trained(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As in a notebook, whose cell is run again."""
+    monkeypatch.setattr(own_nets, "Cell", own_nets.redefined(outputs=3), raising=False)
+    with pytest.raises(ConfigError, match=r"but gives \[3, 3\]"):
+        build_model(own("Cell"), blobs().shape())
+    monkeypatch.setattr(own_nets, "Cell", own_nets.redefined(outputs=4))
+    first = build_model(own("Cell"), blobs().shape())
+    monkeypatch.setattr(own_nets, "Cell", own_nets.Residual)
+    assert first is not build_model(own("Cell"), images().shape())
+    with pytest.raises(ConfigError):
+        build_model(own("Cell"), blobs().shape())

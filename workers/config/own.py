@@ -11,7 +11,6 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import fields
-from functools import cache
 from importlib import import_module
 from typing import Any
 
@@ -28,7 +27,7 @@ class OwnError(ValueError):
     """What a user names cannot be had; one sentence."""
 
 
-def said(error: Exception) -> str:
+def said(error: BaseException) -> str:
     """What kind of error it is, and the first line of what it says."""
     return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
 
@@ -46,15 +45,17 @@ def name_of(one: Callable[..., Any]) -> str:
     return name
 
 
-@cache
 def imported(name: str) -> Callable[..., Any]:
-    """What MODULE:NAME names. Modules of the working folder are found, as by ``python -m``."""
+    """What MODULE:NAME names now, for a notebook may define it anew.
+
+    Modules of the working folder are found, as by ``python -m``. Raises OwnError.
+    """
     module, _, attribute = name.partition(":")
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:
         found = getattr(import_module(module), attribute)
-    except Exception as error:  # whatever a module does when it is imported
+    except (Exception, SystemExit) as error:  # whatever a module does when it is imported
         raise OwnError(
             f"must name a class or function that Python can import, but {name} raises {said(error)}"
         ) from error
@@ -64,8 +65,13 @@ def imported(name: str) -> Callable[..., Any]:
 
 
 def arguments(name: str) -> tuple[dict[str, Domain], set[str]]:
-    """The domain of each argument of MODULE:NAME, and those that have no default."""
-    parameters = inspect.signature(imported(name)).parameters.values()
+    """The domain of each argument of MODULE:NAME, and those without a default. Raises OwnError."""
+    try:
+        parameters = inspect.signature(imported(name)).parameters.values()
+    except OwnError:
+        raise
+    except ValueError as error:  # of some that are written in C
+        raise OwnError(f"must have arguments that Python can tell, but {said(error)}") from error
     named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
     required = {p.name for p in named if p.default is p.empty}
     return {p.name: _domain(p) for p in named}, required

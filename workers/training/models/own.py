@@ -17,6 +17,7 @@ from torch.func import functional_call, vmap
 
 from workers.config import TrainConfig
 from workers.config.combination import ConfigError, DataShape
+from workers.config.domain import Domain
 from workers.config.own import OwnError, arguments, imported, said
 from workers.training.models.base import BufferSpec, ParameterSpec, Pass, Pullback
 from workers.training.models.own_dropout import KeyedDropout, keyed
@@ -185,26 +186,31 @@ class OwnModel:
 def own_model(config: TrainConfig, data: DataShape) -> OwnModel:
     """The model that ``config.model`` names, with its arguments."""
     shape = data.feature_shape or (data.num_features,)
-    return _own_model(config.model, config.arguments, shape, data.num_outputs)
+    try:
+        made, (domains, _) = imported(config.model), arguments(config.model)
+    except OwnError as error:
+        raise ConfigError("model", str(error)) from error
+    return _own_model(made, _whole(config.arguments, domains), shape, data.num_outputs)
 
 
 @lru_cache(maxsize=64)
 def _own_model(
-    name: str, given: tuple[tuple[str, Any], ...], shape: tuple[int, ...], num_outputs: int
+    made: Callable[..., nn.Module],
+    given: tuple[tuple[str, Any], ...],
+    shape: tuple[int, ...],
+    num_outputs: int,
 ) -> OwnModel:
-    try:
-        return OwnModel(partial(imported(name), **_whole(name, given)), shape, num_outputs)
-    except OwnError as error:
-        raise ConfigError("model", str(error)) from error
+    return OwnModel(partial(made, **dict(given)), shape, num_outputs)
 
 
-def _whole(name: str, given: tuple[tuple[str, Any], ...]) -> dict[str, Any]:
+def _whole(
+    given: tuple[tuple[str, Any], ...], domains: Mapping[str, Domain]
+) -> tuple[tuple[str, Any], ...]:
     """The arguments, whole floats as integers where those are asked for: samplers give floats."""
-    domains, _ = arguments(name)
-    return {
-        key: int(value) if domains[key].integer and isinstance(value, float) else value
+    return tuple(
+        (key, int(value) if domains[key].integer and isinstance(value, float) else value)
         for key, value in given
-    }
+    )
 
 
 def _built(make: Callable[[], nn.Module]) -> nn.Module:
