@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+from typing import Any, Literal
+
 import torch
 from torch import Tensor, nn
 
@@ -153,3 +156,32 @@ def redefined(outputs: int) -> type[Perceptron]:
             super().__init__(outputs=outputs)
 
     return Redefined
+
+
+class Loose(nn.Module):
+    """Arguments as people write them."""
+
+    def __init__(
+        self,
+        units,
+        hidden=[4],  # noqa: B006
+        *,
+        extra: int | None = None,
+        kind: Literal["relu", "tanh"] = "relu",
+        sizes: list[int] | None = None,
+        norm: Any = None,
+        **others: object,
+    ) -> None:
+        super().__init__()
+        assert (type(units), type(norm), others) == (int, str, {})
+        sizes = [12] + hidden + (sizes or [])
+        layers = [nn.Linear(a, b) for a, b in pairwise(sizes)]
+        self.layers = nn.Sequential(*layers, nn.Linear(sizes[-1], units), nn.ReLU())
+        self.head = nn.Linear(units, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.layers(x))
+
+
+def schedules(epochs: int = 3) -> nn.Module:
+    return nn.Linear(12, 4)

@@ -200,7 +200,9 @@ def _own_model(
     shape: tuple[int, ...],
     num_outputs: int,
 ) -> OwnModel:
-    return OwnModel(partial(made, **dict(given)), shape, num_outputs)
+    """``given`` are its arguments: lists as tuples, which it is given as lists."""
+    values = {key: list(value) if isinstance(value, tuple) else value for key, value in given}
+    return OwnModel(partial(made, **values), shape, num_outputs)
 
 
 def _whole(
