@@ -49,6 +49,10 @@ def fails() -> None:
     raise RuntimeError("no such bucket\nand more of it")
 
 
+def exits() -> None:
+    raise SystemExit("bye")
+
+
 def onehot() -> tuple[np.ndarray, np.ndarray]:
     x, y = arrays()
     return x, np.eye(3)[y]

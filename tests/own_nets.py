@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+from typing import Any, Literal
+
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -143,3 +147,150 @@ class TwoActivations(nn.Sequential):
     def __init__(self) -> None:
         layers = (nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 4))
         super().__init__(*layers)
+
+
+def redefined(outputs: int) -> type[Perceptron]:
+    """The class of a notebook's cell, which is run again with another body."""
+
+    class Redefined(Perceptron):
+        def __init__(self) -> None:
+            super().__init__(outputs=outputs)
+
+    return Redefined
+
+
+class Loose(nn.Module):
+    """Arguments as people write them."""
+
+    def __init__(
+        self,
+        units,
+        hidden=[4],  # noqa: B006
+        *,
+        extra: int | None = None,
+        kind: Literal["relu", "tanh"] = "relu",
+        sizes: list[int] | None = None,
+        norm: Any = None,
+        **others: object,
+    ) -> None:
+        super().__init__()
+        assert (type(units), type(norm), others) == (int, str, {})
+        sizes = [12] + hidden + (sizes or [])
+        layers = [nn.Linear(a, b) for a, b in pairwise(sizes)]
+        self.layers = nn.Sequential(*layers, nn.Linear(sizes[-1], units), nn.ReLU())
+        self.head = nn.Linear(units, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.layers(x))
+
+
+def schedules(epochs: int = 3) -> nn.Module:
+    return nn.Linear(12, 4)
+
+
+class DropsTwice(nn.Module):
+    """One dropout for all layers, as many people have it; the layers are of equal width or not."""
+
+    def __init__(self, rate: float = 0.4, first: int = 8, second: int = 6) -> None:
+        super().__init__()
+        self.drop = nn.Dropout(rate)
+        self.one = nn.Sequential(nn.Linear(12, first), nn.ReLU(), self.drop)
+        self.two = nn.Sequential(nn.Linear(first, second), nn.ReLU())
+        self.head = nn.Linear(second, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.drop(self.drop(self.two(self.one(x)))))
+
+
+class Lazy(nn.Sequential):
+    def __init__(self) -> None:
+        super().__init__(nn.LazyLinear(5), nn.LazyBatchNorm1d(), nn.Tanh(), nn.LazyLinear(4))
+
+
+class Frozen(nn.Module):
+    """A layer that is not to be trained, as of another network, and one that none reads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.base = nn.Linear(12, 6).requires_grad_(False)
+        self.head = nn.Linear(6, 4)
+        self.spare = nn.Linear(2, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.base(x).relu())
+
+
+class Centred(nn.Module):
+    """Buffers of its own, one set anew and one changed in place in each pass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(12, 4)
+        self.register_buffer("mean", torch.zeros(12))
+        self.register_buffer("factors", torch.ones(12))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            self.mean = 0.9 * self.mean + 0.1 * x.detach().mean(0)
+            self.factors.mul_(0.99)
+        return self.head((x - self.mean) * self.factors)
+
+
+class Probabilities(Perceptron):
+    """Which gives something else in validation than in training."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        outputs = super().forward(x)
+        return outputs if self.training else outputs.softmax(1)
+
+
+class Counting(Perceptron):
+    """Whose outputs change from call to call."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.count = getattr(self, "count", 0) + 1
+        return super().forward(x) / self.count
+
+
+def averaging() -> nn.Module:
+    """Its running statistics are a mean of all minibatches, the number of which no row has."""
+    return nn.Sequential(nn.Linear(12, 4), nn.BatchNorm1d(4, momentum=None))
+
+
+class HiddenRandomness(Recurrent):
+    """Random numbers that vmap does not come to see."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.dropout(super().forward(x), 0.5, self.training)
+
+
+class ForeignStart(nn.Linear):
+    """Weights from NumPy's random numbers."""
+
+    def __init__(self) -> None:
+        super().__init__(12, 4)
+        self.weight.data = torch.as_tensor(np.random.default_rng().normal(size=(4, 12)))
+
+
+class Complex(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(12, 4, dtype=torch.cfloat))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x.to(torch.cfloat) @ self.weight).abs()
+
+
+class Pair(Perceptron):
+    def forward(self, x: Tensor) -> Any:
+        return super().forward(x), x
+
+
+class Exits(Perceptron):
+    def forward(self, x: Tensor) -> Tensor:
+        raise SystemExit("bye")
+
+
+class Rounded(Perceptron):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).long()

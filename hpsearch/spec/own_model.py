@@ -49,7 +49,7 @@ def read_model(name: str | None, problems: Problems) -> ModelKeys:
         problems.add("model", str(error))
         return ModelKeys()
     ours = {key: domain for key, domain in DOMAINS.items() if key not in LEFT_TO_MODELS | {"model"}}
-    for clash in sorted(own.keys() & ours.keys()):
+    for clash in sorted(own.keys() & {*ours, "model", "epochs"}):
         rule = f"has an argument {clash}, which is a field of the training too; rename it"
         problems.add("model", rule, shown(name))
     return ModelKeys(name=name, required=required, domains=ours | own)

@@ -184,7 +184,7 @@ def settled(value: Any, rule: Rule) -> Any:
         return tuple(settled(item, item_rule) for item in value)
     inner = rule.other if isinstance(rule, OrAuto) else rule
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not isinstance(inner, Domain):
+    if not number or not isinstance(inner, Domain) or inner.anything:
         return value
     return int(value) if inner.integer else float(value)
 

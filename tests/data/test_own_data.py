@@ -39,6 +39,7 @@ def test_numbers_are_targets_of_a_regression() -> None:
         ("own_data:three", r"must return \(x, y\) or .*, not a tuple"),
         ("own_data:number", "not a int"),
         ("own_data:fails", "raises RuntimeError: no such bucket$"),
+        ("own_data:exits", "raises SystemExit: bye$"),
         ("own_data:onehot", r"one label a row, .* in own_data:onehot it has shape \[90, 3\]"),
         ("own_data:gone", "that Python can import, but own_data:gone raises AttributeError"),
         ("no_such_module:x", "raises ModuleNotFoundError: No module named 'no_such_module'"),

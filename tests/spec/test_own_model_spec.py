@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,9 @@ from hpsearch.coordinator.packing import pack, train_config
 from hpsearch.spec import SpecError, load
 from hpsearch.spec.search import Search
 from hpsearch.storage.records import NewTrial
+from workers.config.combination import DataShape
 from workers.config.own import is_own
+from workers.training.models import build_model
 
 TRIAL: dict[str, Any] = {
     **{"stage_id": 1, "branch": "all", "generation": 1, "group": -1, "seed": 0, "replicate": 0},
@@ -28,6 +31,7 @@ SPEC: dict[str, Any] = {
     },
     "stages": [{"name": "only", "trials": 3, "epochs": 2}],
 }
+RATE: dict[str, Any] = {"learning_rate": {"log_uniform": [1e-4, 1]}}
 
 
 def test_arguments_are_fixed_and_searched_like_fields() -> None:
@@ -64,6 +68,7 @@ def problems(**changes: Any) -> list[str]:
         ({"train": {"depth": "deep"}}, "train.depth: must be an integer (got 'deep')"),
         ({"train": {"activation": "relu"}}, "train.activation: is not a parameter of the training"),
         ({"train": {"model": "mlp"}}, "train.model: is not a parameter of the training"),
+        ({"model": "own_nets:schedules"}, "has an argument epochs, which is a field of the"),
         ({"model": "own_nets:clash"}, "has an argument learning_rate, which is a field of the"),
     ],
 )
@@ -95,3 +100,57 @@ def test_trials_of_other_arguments_are_packed_apart() -> None:
     groups = [trial.group for trial in packed]
     assert groups[0] == groups[3]
     assert len({*groups}) == 3
+
+
+def test_a_module_that_ends_python_when_it_is_imported_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as a script that reads its command line."""
+    (tmp_path / "script_of_ones_own.py").write_text("raise SystemExit('bye')")
+    monkeypatch.syspath_prepend(tmp_path)
+    (problem,) = problems(model="script_of_ones_own:Net", train={}, space=RATE)
+    assert problem.endswith("raises SystemExit: bye")
+
+
+def test_a_class_without_a_signature_is_told() -> None:
+    (problem,) = problems(model="builtins:int", train={}, space=RATE)
+    assert "must have arguments that Python can tell, but ValueError" in problem
+
+
+LOOSE: dict[str, Any] = {
+    "units": {"choice": [4, 8]},
+    "hidden": {"choice": [[4], [5, 6], []]},
+    "extra": {"choice": [None, 3]},
+    "kind": {"choice": ["relu", "tanh"]},
+    "sizes": {"choice": [[2], None]},
+}
+
+
+def test_arguments_of_any_kind_reach_the_model_as_yaml_has_them() -> None:
+    """Those without annotation, with several types, None and lists; integers stay integers."""
+    search = load(
+        {**SPEC, "model": "own_nets:Loose", "train": {"norm": "batch"}, "space": RATE | LOOSE}
+    )
+    values = {"units": 8, "hidden": (5, 6), "extra": None, "kind": "tanh", "sizes": (2,)}
+    config = train_config(search.train, values)
+    assert dict(config.arguments) == {**values, "norm": "batch"}
+    data = DataShape(num_features=12, image=None, num_outputs=4, is_regression=False, num_train=50)
+    shapes = [spec.shape for spec in build_model(config, data).parameters if spec.kind == "weight"]
+    assert shapes == [(5, 12), (6, 5), (2, 6), (8, 2), (4, 8)]
+
+
+@pytest.mark.parametrize(
+    ("argument", "value", "said"),
+    [
+        ("kind", "gelu", "must be one of relu, tanh (got 'gelu')"),
+        ("extra", 2.5, "must be an integer (got 2.5)"),
+        ("sizes", ["a"], "must be an integer, or a list of them"),
+        ("norm", {"a": 1}, "must be a number, text, true or false, or a list of these"),
+    ],
+)
+def test_arguments_are_held_against_their_annotations(
+    argument: str, value: object, said: str
+) -> None:
+    train = {"units": 3, argument: value}
+    found = problems(model="own_nets:Loose", train=train, space=RATE)
+    assert [problem for problem in found if said in problem] == found

@@ -28,6 +28,10 @@ NETS: dict[str, Dataset] = {
     "Attention": blobs(),
     "Recurrent": blobs(),
     "TextClassifier": blobs(),
+    "DropsTwice": blobs(),
+    "Lazy": blobs(),
+    "Frozen": blobs(),
+    "Centred": blobs(),
 }
 
 
@@ -89,7 +93,7 @@ def test_the_share_that_dropout_drops_is_its_rate() -> None:
     )
     (drop,) = model._drops.values()
     factors = drop.drawn(training.stack.columns, (0, 0, 0), 400)
-    assert factors.shape == (1, 400, 50)
+    assert factors.shape == (1, 400 * 50)
     assert (factors == 0).double().mean().item() == pytest.approx(0.25, abs=0.02)
     assert factors.max().item() == pytest.approx(1 / 0.75)
 
@@ -126,7 +130,15 @@ def test_what_vmap_refuses_is_named_and_trained_row_by_row() -> None:
             r"take examples of shape \[12\], but that raises RuntimeError",
         ),
         ("broken", {"size": "x"}, "must be built with these arguments, but that raises TypeError"),
-        ("nothing", {}, "must be an nn.Module with parameters, but is a int"),
+        ("nothing", {}, "must be an nn.Module, but is of type int"),
+        ("averaging", {}, "must give the same when it is called again with the same numbers"),
+        ("Counting", {}, "must give the same when it is called again with the same numbers"),
+        ("HiddenRandomness", {}, "must give the same when it is called again with the same"),
+        ("ForeignStart", {}, "must draw its weights by torch's random numbers alone"),
+        ("Complex", {}, "must have real numbers, but has complex ones"),
+        ("Pair", {}, "outputs must be a tensor, but are of type tuple"),
+        ("Exits", {}, r"take examples of shape \[12\], but that raises SystemExit: bye"),
+        ("Rounded", {}, "must give outputs that its parameters change smoothly"),
         ("Perceptron", {"outputs": 3}, r"must give \[3, 4\] for 3 examples, but gives \[3, 3\]"),
         ("gone", {}, "that Python can import, but own_nets:gone raises AttributeError"),
         ("gone.deeper:x", {}, "that Python can import"),
@@ -165,7 +177,72 @@ def test_plain_layers_are_seen_and_have_the_gradients_of_any_other_module() -> N
         assert one.metrics["val_loss"] == pytest.approx(two.metrics["val_loss"], rel=1e-9)
 
 
-@pytest.mark.parametrize("name", ["Unused", "Shared", "Skips", "Biasless", "TwoActivations"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Unused",
+        "Shared",
+        "Skips",
+        "Biasless",
+        "TwoActivations",
+        "Probabilities",
+        "Frozen",
+    ],
+)
 def test_what_is_not_quite_plain_is_not_taken_for_it(name: str) -> None:
     net = getattr(own_nets, name)()
     assert plain_layers(net) is None
+
+
+def test_a_class_that_is_defined_anew_is_the_one_that_is_trained(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As in a notebook, whose cell is run again."""
+    monkeypatch.setattr(own_nets, "Cell", own_nets.redefined(outputs=3), raising=False)
+    with pytest.raises(ConfigError, match=r"but gives \[3, 3\]"):
+        build_model(own("Cell"), blobs().shape())
+    monkeypatch.setattr(own_nets, "Cell", own_nets.redefined(outputs=4))
+    first = build_model(own("Cell"), blobs().shape())
+    monkeypatch.setattr(own_nets, "Cell", own_nets.Residual)
+    assert first is not build_model(own("Cell"), images().shape())
+    with pytest.raises(ConfigError):
+        build_model(own("Cell"), blobs().shape())
+
+
+def test_each_call_of_a_dropout_has_masks_of_its_own() -> None:
+    """In one of two places, of another shape, or of the same."""
+    model = build_model(own("DropsTwice", first=6), blobs().shape())
+    training = GroupTraining(group(own("DropsTwice", first=6)), DeviceData(blobs(), CPU))
+    factors = [drop.drawn(training.stack.columns, (0, 0, 0), 50) for drop in model._drops.values()]
+    assert [tensor.shape for tensor in factors] == [(1, 600), (1, 300)]
+    first, second = factors[0].view(2, 300)
+    assert not torch.equal(first, second)
+    everything = build_model(own("DropsTwice", rate=1.0), blobs().shape())
+    (none, _) = (drop.drawn(training.stack.columns, (0,), 5) for drop in everything._drops.values())
+    assert not none.any()
+
+
+def test_what_a_module_has_frozen_stays_as_it_was_drawn_and_the_rest_learns() -> None:
+    training = GroupTraining(group(own("Frozen"), own("Frozen")), DeviceData(blobs(), CPU))
+    before = {
+        name: tensor.clone()
+        for name, tensor in (training.stack.weights | training.stack.buffers).items()
+    }
+    training.train_epoch(0)
+    after = training.stack.weights | training.stack.buffers
+    still = {name for name in after if torch.equal(after[name], before[name])}
+    assert still == {"base.weight", "base.bias", "spare.weight", "spare.bias"}
+    assert not torch.equal(before["base.weight"][0], before["base.weight"][1])
+
+
+def test_buffers_are_a_rows_own_however_a_module_changes_them() -> None:
+    data = DeviceData(blobs(), CPU)
+    training = GroupTraining(group(own("Centred"), own("Centred")), data)
+    batches = list(training._feed.minibatches(training.stack.columns, 0, torch.float64))
+    training.train_epoch(0)
+    net = own_nets.Centred().double()
+    for batch in batches:
+        net(batch.x_mBF[0])
+    for name in ("mean", "factors"):
+        for row in training.stack.buffers[name]:
+            assert torch.allclose(row, net.get_buffer(name)), name

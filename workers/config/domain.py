@@ -18,7 +18,8 @@ IS_OWN = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 class Domain:
     """The legal values of a field; ``low`` and ``high`` are inclusive unless ``*_open``.
 
-    With ``own`` a MODULE:NAME is as good as one of ``names``.
+    With ``own`` a MODULE:NAME is as good as one of ``names``; ``anything`` is whatever YAML has for
+    one value, or a list of it.
     """
 
     low: float = -math.inf
@@ -32,9 +33,12 @@ class Domain:
     sequence: bool = False
     text: bool = False
     own: bool = False
+    anything: bool = False
 
     def rule(self) -> str:
         """The domain in words, e.g. ``a number in [0, 1)``."""
+        if self.anything:
+            return "a number, text, true or false, or a list of these"
         if self.names:
             own = ", or MODULE:NAME" if self.own else ""
             return "one of " + ", ".join(self.names) + own
@@ -49,11 +53,13 @@ class Domain:
         """Whether ``value`` is legal; NaN never is."""
         if value is None:
             return self.optional
-        if self.sequence and isinstance(value, tuple | list):
+        if (self.sequence or self.anything) and isinstance(value, tuple | list):
             return all(self._admits_one(item) for item in value)
         return self._admits_one(value)
 
     def _admits_one(self, value: object) -> bool:
+        if self.anything and isinstance(value, str | bool):
+            return True
         if self.names:
             is_own = self.own and IS_OWN.fullmatch(str(value)) is not None
             return isinstance(value, str) and (value in self.names or is_own)

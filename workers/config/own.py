@@ -9,11 +9,12 @@ from __future__ import annotations
 import inspect
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import fields
-from functools import cache
 from importlib import import_module
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
 from workers.config.domain import IS_OWN, Domain
 from workers.config.model import ModelFields
@@ -23,12 +24,14 @@ LEFT_TO_MODELS = {field.name for field in fields(ModelFields)} - {"model", "prec
     "dropout"
 }
 
+_BY_NAME: Mapping[Any, Any] = {"int": int, "float": float, "bool": bool, "str": str}
+
 
 class OwnError(ValueError):
     """What a user names cannot be had; one sentence."""
 
 
-def said(error: Exception) -> str:
+def said(error: BaseException) -> str:
     """What kind of error it is, and the first line of what it says."""
     return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
 
@@ -46,15 +49,17 @@ def name_of(one: Callable[..., Any]) -> str:
     return name
 
 
-@cache
 def imported(name: str) -> Callable[..., Any]:
-    """What MODULE:NAME names. Modules of the working folder are found, as by ``python -m``."""
+    """What MODULE:NAME names now, for a notebook may define it anew.
+
+    Modules of the working folder are found, as by ``python -m``. Raises OwnError.
+    """
     module, _, attribute = name.partition(":")
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:
         found = getattr(import_module(module), attribute)
-    except Exception as error:  # whatever a module does when it is imported
+    except (Exception, SystemExit) as error:  # whatever a module does when it is imported
         raise OwnError(
             f"must name a class or function that Python can import, but {name} raises {said(error)}"
         ) from error
@@ -64,11 +69,21 @@ def imported(name: str) -> Callable[..., Any]:
 
 
 def arguments(name: str) -> tuple[dict[str, Domain], set[str]]:
-    """The domain of each argument of MODULE:NAME, and those that have no default."""
-    parameters = inspect.signature(imported(name)).parameters.values()
+    """The domain of each argument of MODULE:NAME, and those without a default. Raises OwnError."""
+    parameters = _signature(imported(name)).parameters.values()
     named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
     required = {p.name for p in named if p.default is p.empty}
     return {p.name: _domain(p) for p in named}, required
+
+
+def _signature(one: Callable[..., Any]) -> inspect.Signature:
+    """With annotations as they are meant, where what they name can be had at run time."""
+    try:
+        with suppress(Exception):
+            return inspect.signature(one, eval_str=True)
+        return inspect.signature(one)
+    except ValueError as error:  # of some that are written in C
+        raise OwnError(f"must have arguments that Python can tell, but {said(error)}") from error
 
 
 def of_model(values: Mapping[str, Any], known: Mapping[str, Domain]) -> set[str]:
@@ -80,13 +95,25 @@ def of_model(values: Mapping[str, Any], known: Mapping[str, Domain]) -> set[str]
 
 def _domain(parameter: inspect.Parameter) -> Domain:
     """By its annotation, else by its default; anything where neither tells."""
-    annotation, default = parameter.annotation, parameter.default
-    by_name = {"int": int, "float": float, "bool": bool, "str": str}
-    kind = by_name.get(annotation, annotation) if isinstance(annotation, str) else annotation
-    if kind not in by_name.values():
+    default = parameter.default
+    annotation = _BY_NAME.get(parameter.annotation, parameter.annotation)
+    options = (
+        get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+    )
+    kinds = [option for option in options if option is not NoneType]
+    optional = len(kinds) < len(options) or default is None
+    kind = kinds[0] if len(kinds) == 1 else object
+    items, names = set(get_args(kind)) - {Ellipsis}, get_args(kind)
+    if get_origin(kind) is Literal and all(isinstance(name, str) for name in names):
+        return Domain(names=names, optional=optional)
+    if get_origin(kind) in (list, tuple, Sequence) and items in ({int}, {float}):
+        return Domain(sequence=True, integer=items == {int}, optional=optional)
+    if kind is parameter.empty:
         kind = type(default)
     if kind is bool:
-        return Domain(boolean=True)
+        return Domain(boolean=True, optional=optional)
     if kind is str:
-        return Domain(text=True)
-    return Domain(integer=kind is int)
+        return Domain(text=True, optional=optional)
+    if kind is int or kind is float:
+        return Domain(integer=kind is int, optional=optional)
+    return Domain(anything=True, optional=True)

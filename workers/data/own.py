@@ -30,7 +30,7 @@ def read_own(config: DataConfig) -> Examples:
         arrays = _arrays(given)
     except OwnError as error:
         raise DataError(f"source {error}", "source") from error
-    except Exception as error:  # whatever a user's function does
+    except (Exception, SystemExit) as error:  # whatever a user's function does
         raise DataError(
             f"source {config.source} must return {RETURNS}, but that raises {said(error)}",
             "source",

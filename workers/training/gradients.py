@@ -50,5 +50,7 @@ def _by_autograd(
     with autocast(precision, x_mBF.device):
         outputs_MBC = model.forward(replace(given, weights=leaves), x_mBF).to(dtype)
     return outputs_MBC.detach(), lambda gradient_MBC: list(
-        torch.autograd.grad(outputs_MBC, list(leaves.values()), gradient_MBC)
+        torch.autograd.grad(
+            outputs_MBC, list(leaves.values()), gradient_MBC, materialize_grads=True
+        )
     )

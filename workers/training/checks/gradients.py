@@ -50,7 +50,13 @@ def gradients(subject: Subject) -> CheckResult:
     batch = subject.batch(subject.order()[:NUM_EXAMPLES], torch.float64)
     leaves = network.stack.leaves()
     loss = network.criterion().training(network.outputs(batch, weights=leaves), batch).sum()
-    slopes = dict(zip(leaves, torch.autograd.grad(loss, list(leaves.values())), strict=True))
+    slopes = dict(
+        zip(
+            leaves,
+            torch.autograd.grad(loss, list(leaves.values()), materialize_grads=True),
+            strict=True,
+        )
+    )
     errors = {
         spec.name: _errors(network, batch, spec, slopes[spec.name], loss.item())
         for spec in network.stack.model.parameters

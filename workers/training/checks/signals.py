@@ -64,7 +64,7 @@ def _seen(subject: Subject) -> dict[str, list[float]]:
     leaves = network.stack.leaves()
     outputs_MBC = network.outputs(batch, weights=leaves, watch=watch)
     loss = network.criterion().training(outputs_MBC, batch).sum()
-    found = torch.autograd.grad(loss, [*leaves.values(), *hidden])
+    found = torch.autograd.grad(loss, [*leaves.values(), *hidden], materialize_grads=True)
     flat_MP = torch.cat([gradient.flatten(1) for gradient in found[: len(leaves)]], dim=1)
     specs = list(zip(network.stack.model.parameters, network.stack.slices, strict=True))
     return {

@@ -186,6 +186,9 @@ class Network:
         batch = replace(batch, x_mBF=drop_inputs(batch.x_mBF, columns, 0, step))
         outputs_MBC = self.outputs(batch, weights=leaves, watch=hidden_dropout(columns, 0, step))
         loss_M = self.criterion().training(outputs_MBC, batch)
-        stack.accumulate(torch.autograd.grad(loss_M.sum(), list(leaves.values())), len(batch))
+        stack.accumulate(
+            torch.autograd.grad(loss_M.sum(), list(leaves.values()), materialize_grads=True),
+            len(batch),
+        )
         stack.update()
         return loss_M.detach()

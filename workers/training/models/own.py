@@ -6,21 +6,30 @@ tensors are then rows like those of other models, and a pass calls it on them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
 
 from workers.config import TrainConfig
 from workers.config.combination import ConfigError, DataShape
+from workers.config.domain import Domain
 from workers.config.own import OwnError, arguments, imported, said
 from workers.training.models.base import BufferSpec, ParameterSpec, Pass, Pullback
-from workers.training.models.own_dropout import KeyedDropout, keyed
+from workers.training.models.own_dropout import KeyedDropout
 from workers.training.models.own_layers import plain_layers
+from workers.training.models.own_module import (
+    attempt,
+    built,
+    kept,
+    one_by_one,
+    passed,
+    stacked,
+    trained,
+)
 
 # PyTorch's shortcut for transformers in validation, a kernel that no rows can share.
 torch.backends.mha.set_fastpath_enabled(False)
@@ -39,7 +48,7 @@ class OwnModel:
         self, make: Callable[[], nn.Module], shape: tuple[int, ...], num_outputs: int
     ) -> None:
         self._make, self._shape = make, shape
-        self._net = keyed(_built(make))
+        self._net = built(make, shape)
         self._drops = {
             name: module
             for name, module in self._net.named_modules()
@@ -52,7 +61,7 @@ class OwnModel:
 
     @property
     def parameters(self) -> tuple[ParameterSpec, ...]:
-        named = dict(self._net.named_parameters())
+        named = dict(trained(self._net))
         owners = list(dict.fromkeys(name.rpartition(".")[0] for name in named))
         return tuple(
             ParameterSpec(
@@ -68,7 +77,7 @@ class OwnModel:
     def buffers(self) -> tuple[BufferSpec, ...]:
         return tuple(
             BufferSpec(name=name, shape=tuple(tensor.shape), start=0.0)
-            for name, tensor in _buffers(self._net)
+            for name, tensor in kept(self._net)
         )
 
     @property
@@ -79,8 +88,8 @@ class OwnModel:
         """The tensors of a new module by name, drawn by itself from ``generator``'s next number."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))
-            net = keyed(_built(self._make))
-        return {name: tensor.detach() for name, tensor in (*net.named_parameters(), *_buffers(net))}
+            net = built(self._make, self._shape)
+        return {name: tensor.detach() for name, tensor in (*trained(net), *kept(net))}
 
     def forward(self, given: Pass, x_mBF: Tensor) -> Tensor:
         if self._plain is not None:
@@ -91,11 +100,11 @@ class OwnModel:
         rows, x = {**given.weights, **buffers}, torch.unflatten(x_mBF, 2, self._shape)
         if given.training:
             rows |= self._factors(given, x.shape[1])
-        together = _one_by_one if self.refusal is not None or len(given.columns) == 1 else _stacked
-        outputs_MBC = together(net, rows, x)
+        together = one_by_one if self.refusal is not None or len(given.columns) == 1 else stacked
+        outputs_MBC, after = together(net, rows, x)
         if given.training:
             for name, buffer in given.buffers.items():
-                buffer.copy_(buffers[name])
+                buffer.copy_(after[name].detach())
         return outputs_MBC
 
     def vjp(self, given: Pass, x_mBF: Tensor) -> tuple[Tensor, Pullback] | None:
@@ -124,54 +133,74 @@ class OwnModel:
         """Pass some examples through, to see what sizes and shapes there are on the way."""
         hooks = [m.register_forward_hook(self._saw) for m in self._net.modules()]
         try:
-            with torch.no_grad():
-                for self._num_examples in _TRIED:
-                    x = torch.zeros(self._num_examples, *self._shape)
-                    found = _outputs(self._net.train(), {}, x)
-        except Exception as error:
-            rule = f"must take examples of shape {list(self._shape)}, but that raises"
-            raise ConfigError("model", f"{rule} {said(error)}") from error
+            for self._num_examples in _TRIED:
+                x = torch.zeros(self._num_examples, *self._shape)
+                found, _ = self._alone({}, x, training=True)
         finally:
             for hook in hooks:
                 hook.remove()
         if found.shape != (_TRIED[-1], num_outputs):
             rule = f"must give [{_TRIED[-1]}, {num_outputs}] for {_TRIED[-1]} examples"
             raise ConfigError("model", f"{rule}, but gives {list(found.shape)}")
+        if not found.requires_grad:
+            raise ConfigError("model", "must give outputs that its parameters change smoothly")
 
     def _saw(self, module: nn.Module, given: tuple[object, ...], output: object) -> None:
         if isinstance(module, KeyedDropout) and isinstance(given[0], Tensor):
-            module.shapes[self._num_examples] = given[0].shape
+            module.shapes[self._num_examples].append(given[0].shape)
         if isinstance(output, Tensor):
             self._widest = max(self._widest, output.numel() // self._num_examples)
 
+    def _alone(
+        self, row: Mapping[str, Tensor], x: Tensor, *, training: bool
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """What one row gives, which is left as it is, and what it has become."""
+        copies = {name: tensor.clone() for name, tensor in row.items()}
+        net = self._net.train(training)
+        return attempt(lambda: passed(net, copies, x), self._shape)
+
+    def _repeated(self, row: Mapping[str, Tensor], x: Tensor, *, training: bool) -> Tensor:
+        """What one row gives, twice the same; ConfigError if it is not."""
+        (first, one), (second, other) = (self._alone(row, x, training=training) for _ in range(2))
+        pairs = [(first, second), *((one[name], other[name]) for name in row)]
+        if not all(torch.allclose(a, b, equal_nan=True) for a, b in pairs):
+            rule = "must give the same when it is called again with the same numbers, but does not"
+            remedy = "take away what it keeps between calls or draws at random, but for nn.Dropout"
+            raise ConfigError("model", f"{rule}; {remedy}")
+        return first
+
     def _refusal(self) -> str | None:
         """Try two rows, in training forth and back and in validation, against one alone."""
-        x, rows = torch.rand(_TRIED[-1], *self._shape), self.fresh(torch.Generator())
+        row, again = (self.fresh(torch.Generator()) for _ in range(2))
+        if not all(torch.equal(row[name].nan_to_num(), again[name].nan_to_num()) for name in row):
+            rule = "must draw its weights by torch's random numbers alone"
+            raise ConfigError("model", f"{rule}, but two of the same torch.manual_seed differ")
+        x = torch.rand(_TRIED[-1], *self._shape, generator=torch.Generator())
         inside = [""]
         hooks = [
             module.register_forward_pre_hook(lambda *_, name=name: inside.append(name))
             for name, module in self._net.named_modules()
         ]
+        refusal, found = None, []
         try:
-            stacked = [self._two(rows, x, training) for training in (True, False)]
+            found = [self._two(row, x, training) for training in (True, False)]
         except Exception as error:  # whatever vmap and autograd refuse
             where = f"{type(self._net.get_submodule(inside[-1])).__name__} {inside[-1]}".strip()
-            return self._told(where, said(error))
+            refusal = self._told(where, said(error))
         finally:
             for hook in hooks:
                 hook.remove()
-        for training, found in zip((True, False), stacked, strict=True):
-            alone = {name: tensor.clone() for name, tensor in rows.items()}
-            expected = _outputs(self._net.train(training), alone, x)
-            if not torch.allclose(found[0], expected, rtol=_CLOSE, atol=_CLOSE):
+        expected = [self._repeated(row, x, training=training) for training in (True, False)]
+        for (one, _), alone in zip(found, expected, strict=False):
+            if not torch.allclose(one, alone, rtol=_CLOSE, atol=_CLOSE, equal_nan=True):
                 return "two rows of it, stacked, do not give what one gives alone"
-        return None
+        return refusal
 
     def _two(self, rows: Mapping[str, Tensor], x: Tensor, training: bool) -> Tensor:
         both = {name: torch.stack([tensor, tensor]) for name, tensor in rows.items()}
         leaves = [both[spec.name].requires_grad_() for spec in self.parameters]
         net = self._net.train(training)
-        outputs_2BC: Tensor = vmap(partial(_outputs, net), in_dims=(0, None))(both, x)
+        outputs_2BC, _ = stacked(net, both, x[None])
         torch.autograd.grad(outputs_2BC.sum(), leaves, allow_unused=True)
         return outputs_2BC.detach()
 
@@ -185,65 +214,30 @@ class OwnModel:
 def own_model(config: TrainConfig, data: DataShape) -> OwnModel:
     """The model that ``config.model`` names, with its arguments."""
     shape = data.feature_shape or (data.num_features,)
-    return _own_model(config.model, config.arguments, shape, data.num_outputs)
+    try:
+        made, (domains, _) = imported(config.model), arguments(config.model)
+    except OwnError as error:
+        raise ConfigError("model", str(error)) from error
+    return _own_model(made, _whole(config.arguments, domains), shape, data.num_outputs)
 
 
 @lru_cache(maxsize=64)
 def _own_model(
-    name: str, given: tuple[tuple[str, Any], ...], shape: tuple[int, ...], num_outputs: int
+    made: Callable[..., nn.Module],
+    given: tuple[tuple[str, Any], ...],
+    shape: tuple[int, ...],
+    num_outputs: int,
 ) -> OwnModel:
-    try:
-        return OwnModel(partial(imported(name), **_whole(name, given)), shape, num_outputs)
-    except OwnError as error:
-        raise ConfigError("model", str(error)) from error
+    """``given`` are its arguments: lists as tuples, which it is given as lists."""
+    values = {key: list(value) if isinstance(value, tuple) else value for key, value in given}
+    return OwnModel(partial(made, **values), shape, num_outputs)
 
 
-def _whole(name: str, given: tuple[tuple[str, Any], ...]) -> dict[str, Any]:
+def _whole(
+    given: tuple[tuple[str, Any], ...], domains: Mapping[str, Domain]
+) -> tuple[tuple[str, Any], ...]:
     """The arguments, whole floats as integers where those are asked for: samplers give floats."""
-    domains, _ = arguments(name)
-    return {
-        key: int(value) if domains[key].integer and isinstance(value, float) else value
+    return tuple(
+        (key, int(value) if domains[key].integer and isinstance(value, float) else value)
         for key, value in given
-    }
-
-
-def _built(make: Callable[[], nn.Module]) -> nn.Module:
-    try:
-        net = make()
-    except Exception as error:
-        rule = "must be built with these arguments, but that raises"
-        raise ConfigError("model", f"{rule} {said(error)}") from error
-    if not isinstance(net, nn.Module) or not any(True for _ in net.parameters()):
-        what = type(net).__name__
-        raise ConfigError("model", f"must be an nn.Module with parameters, but is a {what}")
-    return net.float()
-
-
-def _buffers(net: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """What is a row's own beside its parameters: counters and indices are no numbers to average."""
-    for name, tensor in net.named_buffers():
-        if tensor.is_floating_point() and not name.endswith(KeyedDropout.BUFFER):
-            yield name, tensor
-
-
-def _one_by_one(net: nn.Module, rows: Mapping[str, Tensor], x_mB: Tensor) -> Tensor:
-    """[M, B, C] without vmap."""
-    num_rows = len(next(iter(rows.values())))
-    found = [
-        _outputs(net, {name: tensor[row] for name, tensor in rows.items()}, x_B)
-        for row, x_B in enumerate(x_mB.expand(num_rows, *x_mB.shape[1:]))
-    ]
-    return torch.stack(found)
-
-
-def _stacked(net: nn.Module, rows: Mapping[str, Tensor], x_mB: Tensor) -> Tensor:
-    """[M, B, C]; all rows see the same examples where m is 1."""
-    in_dims, x = ((0, None), x_mB[0]) if x_mB.shape[0] == 1 else ((0, 0), x_mB)
-    outputs_MBC: Tensor = vmap(partial(_outputs, net), in_dims=in_dims)(rows, x)
-    return outputs_MBC
-
-
-def _outputs(net: nn.Module, tensors: Mapping[str, Tensor], x: Tensor) -> Tensor:
-    """[B, C]; a module may leave out the axis of a single output."""
-    found: Tensor = functional_call(net, dict(tensors), (x,))
-    return found.unsqueeze(1) if found.dim() == 1 else found
+    )

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+
 import torch
 from torch import Tensor, nn
 
@@ -13,39 +15,57 @@ from workers.training.keyed import keep_mask
 
 
 class KeyedDropout(nn.Module):
-    """h <- h * mask / (1 - p) (Srivastava et al. 2014); ``factors`` are set before each pass."""
+    """h <- h * mask / (1 - p) (Srivastava et al. 2014); ``factors`` are set before each pass.
+
+    They are one after the other those of all its calls in a pass; ``shapes`` are those of h in each
+    call, by the number of examples that was tried.
+    """
 
     BUFFER = "factors"
     factors: Tensor
 
     def __init__(self, rate: float) -> None:
         super().__init__()
-        self.rate, self.shapes = rate, dict[int, torch.Size]()
+        self.rate, self._num_used = rate, 0
+        self.shapes = defaultdict[int, list[torch.Size]](list)
         self.register_buffer("factors", torch.ones(()), persistent=False)
 
     def forward(self, h: Tensor) -> Tensor:
-        return h * self.factors if self.training else h
+        if not self.training or self.factors.dim() == 0:  # none were drawn
+            return h
+        start, size = self._num_used, h.numel()
+        self._num_used = (start + size) % self.factors.numel()
+        return h * self.factors[start : start + size].view(h.shape)
 
     def drawn(self, columns: Columns, moment: tuple[int, ...], num_examples: int) -> Tensor:
-        """Its factors [M, *shape of h] for so many examples."""
-        shape = self._shape(num_examples)
+        """Its factors [M, numbers of all calls] for so many examples."""
+        self._num_used = 0  # whatever became of the pass before
+        count = sum(shape.numel() for shape in self._shapes(num_examples))
         rate_M = torch.full((len(columns),), self.rate, dtype=columns.dtype, device=columns.device)
-        kept = keep_mask(columns.seeds_M, rate_M, shape.numel(), *moment)
-        return (kept.to(columns.dtype) / (1 - self.rate)).view(-1, *shape)
+        if self.rate >= 1:
+            return torch.zeros(len(columns), count, dtype=columns.dtype, device=columns.device)
+        kept = keep_mask(columns.seeds_M, rate_M, count, *moment)
+        return kept.to(columns.dtype) / (1 - self.rate)
 
-    def _shape(self, num_examples: int) -> torch.Size:
+    def _shapes(self, num_examples: int) -> list[torch.Size]:
         """Of h: axes that grew from one number of examples to the other are theirs."""
+        if not self.shapes:
+            return []
         (few, small), (more, large) = sorted(self.shapes.items())
-        growth = [(b - a) // (more - few) for a, b in zip(small, large, strict=True)]
-        sizes = zip(small, growth, strict=True)
-        return torch.Size(a + g * (num_examples - few) for a, g in sizes)
+        slopes = [
+            [(b - a) // (more - few) for a, b in zip(one, other, strict=True)]
+            for one, other in zip(small, large, strict=True)
+        ]
+        return [
+            torch.Size(a + g * (num_examples - few) for a, g in zip(one, growth, strict=True))
+            for one, growth in zip(small, slopes, strict=True)
+        ]
 
 
 def keyed(net: nn.Module) -> nn.Module:
-    """``net`` with each nn.Dropout within it replaced, in place."""
-    for name, child in net.named_children():
-        if type(child) is nn.Dropout:
-            setattr(net, name, KeyedDropout(child.p))
-        else:
-            keyed(child)
+    """``net`` with each nn.Dropout within it replaced, in place; one in two places becomes two."""
+    for name, child in list(net.named_modules(remove_duplicate=False)):
+        if type(child) is nn.Dropout and name:
+            owner, _, attribute = name.rpartition(".")
+            setattr(net.get_submodule(owner), attribute, KeyedDropout(child.p))
     return net

@@ -6,6 +6,7 @@ through vmap and autograd their steps take 1.5 to 2 times as long (benchmarks/ow
 
 from __future__ import annotations
 
+from copy import deepcopy
 from itertools import pairwise
 
 from torch import fx, nn
@@ -23,14 +24,20 @@ _ACTIVATIONS: dict[type[nn.Module], str] = {
 
 def plain_layers(net: nn.Module) -> LinearLayers | None:
     """Those that ``net`` is nothing else than, in the order of its parameters; else None."""
-    modules = _chain(net)
-    if modules is None:
+    try:
+        net = deepcopy(net)  # what a module keeps of a trace would stay in it
+    except Exception:  # what some keep cannot be copied
+        return None
+    modules = _chain(net.train())
+    if modules is None or _chain(net.eval()) != modules:
         return None
     linear = [module for module in modules if type(module) is nn.Linear]
     between = [module for module in modules if type(module) is not nn.Linear]
     names = {_ACTIVATIONS.get(type(module)) for module in between}
     alternate = all(type(module) is nn.Linear for module in modules[::2])
     if not alternate or len(linear) != len(between) + 1 or len(names) != 1 or None in names:
+        return None
+    if not all(tensor.requires_grad for tensor in net.parameters()):
         return None
     own = [tensor for module in linear for tensor in (module.weight, module.bias)]
     if [id(tensor) for tensor in own] != [id(tensor) for tensor in net.parameters()]:
