@@ -246,3 +246,19 @@ def test_buffers_are_a_rows_own_however_a_module_changes_them() -> None:
     for name in ("mean", "factors"):
         for row in training.stack.buffers[name]:
             assert torch.allclose(row, net.get_buffer(name)), name
+
+
+@pytest.mark.parametrize(("batch_size", "is_refused"), [(23, True), (1, True), (16, False)])
+def test_a_minibatch_of_one_that_the_module_does_not_take_is_refused_at_once(
+    batch_size: int, is_refused: bool
+) -> None:
+    """Batch normalization needs two, and a training part of 70 leaves one of batches of 23."""
+    (first, *_) = train(group(own("Lazy", batch_size=batch_size)), DeviceData(blobs(), CPU))
+    said = [refusal.message for refusal in first.refused]
+    assert bool(said) == is_refused
+    if is_refused:
+        rule = (
+            f"must not leave a minibatch of one of the 70 training examples, but got {batch_size}"
+        )
+        assert said[0].startswith(f"batch_size {rule}; model must take examples of shape [12], but")
+    assert build_model(own("Perceptron", batch_size=1), blobs().shape()), "which takes one"
