@@ -262,3 +262,18 @@ def test_a_minibatch_of_one_that_the_module_does_not_take_is_refused_at_once(
         )
         assert said[0].startswith(f"batch_size {rule}; model must take examples of shape [12], but")
     assert build_model(own("Perceptron", batch_size=1), blobs().shape()), "which takes one"
+
+
+def test_the_layers_of_a_users_own_model_are_frozen_and_slowed() -> None:
+    """They are its modules that have parameters, here two."""
+    frozen = own("Perceptron", frozen_layers=1)
+    training = GroupTraining(group(frozen, frozen), DeviceData(blobs(), CPU))
+    before = {name: tensor.clone() for name, tensor in training.stack.weights.items()}
+    training.train_epoch(0)
+    after = training.stack.weights
+    assert torch.equal(after["layers.0.weight"], before["layers.0.weight"])
+    assert not torch.equal(after["layers.3.weight"], before["layers.3.weight"])
+    assert build_model(own("Perceptron", lr_multipliers=(0.1, 1.0)), blobs().shape())
+    for values in ({"frozen_layers": 2}, {"lr_multipliers": (0.1, 0.2, 1.0)}):
+        with pytest.raises(ConfigError, match="of the 2 layers"):
+            build_model(own("Perceptron", **values), blobs().shape())

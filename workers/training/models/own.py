@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from workers.config import TrainConfig
-from workers.config.combination import ConfigError, DataShape
+from workers.config.combination import ConfigError, DataShape, of_layers
 from workers.config.domain import Domain
 from workers.config.own import OwnError, arguments, imported, said
 from workers.training.models.base import BufferSpec, ParameterSpec, Pass, Pullback
@@ -229,6 +229,9 @@ def own_model(config: TrainConfig, data: DataShape) -> OwnModel:
     except OwnError as error:
         raise ConfigError("model", str(error)) from error
     model = _own_model(made, _whole(config.arguments, domains), shape, data.num_outputs)
+    num_layers = 1 + model.parameters[-1].layer
+    for key, broken in of_layers(config, num_layers):
+        raise ConfigError(key, broken)
     size = config.minibatch_size(0, data.num_train)
     if model.refuses_one is not None and 1 in (size, data.num_train % size):
         rule = f"must not leave a minibatch of one of the {data.num_train} training examples"
