@@ -19,6 +19,11 @@ def wide() -> tuple[np.ndarray, np.ndarray]:
     return np.random.default_rng(1).normal(size=(90, 12)) + y[:, None], y
 
 
+def lists() -> tuple[list[list[float]], list[int]]:
+    x, y = arrays()
+    return x.tolist(), y.tolist()
+
+
 def split() -> tuple[torch.Tensor, ...]:
     x, y = (torch.as_tensor(part) for part in arrays())
     return x[:60], y[:60], x[60:], y[60:]

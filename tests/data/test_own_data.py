@@ -9,7 +9,7 @@ import pytest
 from workers.data import DataConfig, DataError, load
 
 
-@pytest.mark.parametrize("name", ["arrays", "split", "named", "dataset", "datasets"])
+@pytest.mark.parametrize("name", ["lists", "arrays", "split", "named", "dataset", "datasets"])
 def test_what_a_function_gives_is_what_is_trained_on(name: str) -> None:
     found = load(DataConfig(source=f"own_data:{name}"), seed=0)
     x, y = own_data.arrays()

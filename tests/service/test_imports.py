@@ -9,6 +9,7 @@ from hpsearch.service.carrying import check_imports
 from hpsearch.service.serving import environment
 from hpsearch.spec import load
 from hpsearch.spec.search import Search
+from hpsearch.spec.space import Choice
 
 
 @pytest.fixture
@@ -36,6 +37,12 @@ def test_python_objects_are_refused_in_a_sentence(
         "HPSEARCH_ALLOW_IMPORTS=1"
     )
     check_imports(load("digits"))
+    space = search.space.model_copy(
+        update={"parameters": {"model": Choice(choices=("mlp", "os:system"), when=None)}}
+    )
+    slipped = load("digits").model_copy(update={"space": space})
+    with pytest.raises(HpsearchError, match="names os:system"):
+        check_imports(slipped)
 
 
 def test_an_operator_allows_them_where_the_server_runs(

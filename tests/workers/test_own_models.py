@@ -246,3 +246,34 @@ def test_buffers_are_a_rows_own_however_a_module_changes_them() -> None:
     for name in ("mean", "factors"):
         for row in training.stack.buffers[name]:
             assert torch.allclose(row, net.get_buffer(name)), name
+
+
+@pytest.mark.parametrize(("batch_size", "is_refused"), [(23, True), (1, True), (16, False)])
+def test_a_minibatch_of_one_that_the_module_does_not_take_is_refused_at_once(
+    batch_size: int, is_refused: bool
+) -> None:
+    """Batch normalization needs two, and a training part of 70 leaves one of batches of 23."""
+    (first, *_) = train(group(own("Lazy", batch_size=batch_size)), DeviceData(blobs(), CPU))
+    said = [refusal.message for refusal in first.refused]
+    assert bool(said) == is_refused
+    if is_refused:
+        rule = (
+            f"must not leave a minibatch of one of the 70 training examples, but got {batch_size}"
+        )
+        assert said[0].startswith(f"batch_size {rule}; model must take examples of shape [12], but")
+    assert build_model(own("Perceptron", batch_size=1), blobs().shape()), "which takes one"
+
+
+def test_the_layers_of_a_users_own_model_are_frozen_and_slowed() -> None:
+    """They are its modules that have parameters, here two."""
+    frozen = own("Perceptron", frozen_layers=1)
+    training = GroupTraining(group(frozen, frozen), DeviceData(blobs(), CPU))
+    before = {name: tensor.clone() for name, tensor in training.stack.weights.items()}
+    training.train_epoch(0)
+    after = training.stack.weights
+    assert torch.equal(after["layers.0.weight"], before["layers.0.weight"])
+    assert not torch.equal(after["layers.3.weight"], before["layers.3.weight"])
+    assert build_model(own("Perceptron", lr_multipliers=(0.1, 1.0)), blobs().shape())
+    for values in ({"frozen_layers": 2}, {"lr_multipliers": (0.1, 0.2, 1.0)}):
+        with pytest.raises(ConfigError, match="of the 2 layers"):
+            build_model(own("Perceptron", **values), blobs().shape())

@@ -62,6 +62,20 @@ def test_all_layers_and_running_statistics_are_those_of_the_trial(tmp_path: Path
     assert torch.equal(buffers, _in_file(report.checkpoint, "buffers")[1])
 
 
+def test_the_head_of_a_users_own_model_is_its_last_module(tmp_path: Path) -> None:
+    """Its layers have names, or numbers that do not count them."""
+    own = {"model": "own_nets:Perceptron", "warm_start_layers": "all_but_head"}
+    report = _trained(tmp_path, TrainConfig.of({"model": "own_nets:Perceptron"}))
+    source = CheckpointSlice(file=report.checkpoint, row=0)
+    other = DeviceData(blobs(num_classes=3), CPU)
+    found = _started(source, TrainConfig.of({**own, "outputs": 3}), other)
+    stored = _in_file(source.file, "weights")[0, : 9 * 12].view(9, 12)
+    assert torch.equal(found["layers.0.weight"][0], stored)
+    assert found["layers.3.weight"].shape[1] == 3
+    everything = {"model": "own_nets:Perceptron", "outputs": 3}
+    assert "take over all_but_head" in _refusal(source, TrainConfig.of(everything), other)
+
+
 def test_all_but_the_head_takes_a_network_of_other_classes(tmp_path: Path) -> None:
     report = _trained(tmp_path, config())
     source = CheckpointSlice(file=report.checkpoint, row=0)

@@ -67,10 +67,10 @@ class TrainConfig(
         convolutions = self.convs_per_block * len(self.block_channels())
         return convolutions + len(self.layer_widths()) + 1
 
-    def layer_rates(self) -> tuple[float, ...]:
+    def layer_rates(self, num_layers: int) -> tuple[float, ...]:
         """The factor on the learning rate of each layer, first to last; 0 for a frozen one."""
         given = 1.0 if self.lr_multipliers == () else self.lr_multipliers
-        rates = given if isinstance(given, tuple) else (given,) * self.num_layers()
+        rates = given if isinstance(given, tuple) else (given,) * num_layers
         return tuple(
             0.0 if layer < self.frozen_layers else rate for layer, rate in enumerate(rates)
         )

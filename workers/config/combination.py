@@ -125,9 +125,12 @@ def _normalization(config: TrainConfig, data: DataShape) -> Broken:
 
 
 def _layers(config: TrainConfig, data: DataShape) -> Broken:
-    if is_own(config.model):
-        return  # its layers are known when it is built
-    num_layers = config.num_layers()
+    if not is_own(config.model):  # whose layers are known when it is built
+        yield from of_layers(config, config.num_layers())
+
+
+def of_layers(config: TrainConfig, num_layers: int) -> Broken:
+    """What asks for another number of layers than ``num_layers``."""
     given = config.lr_multipliers
     if isinstance(given, tuple) and given and len(given) != num_layers:
         yield (

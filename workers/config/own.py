@@ -52,11 +52,11 @@ def name_of(one: Callable[..., Any]) -> str:
 def imported(name: str) -> Callable[..., Any]:
     """What MODULE:NAME names now, for a notebook may define it anew.
 
-    Modules of the working folder are found, as by ``python -m``. Raises OwnError.
+    Modules of the working folder are found, after all others. Raises OwnError.
     """
     module, _, attribute = name.partition(":")
     if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
+        sys.path.append(os.getcwd())  # last, so that it hides nothing of ours
     try:
         found = getattr(import_module(module), attribute)
     except (Exception, SystemExit) as error:  # whatever a module does when it is imported

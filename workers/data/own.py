@@ -57,7 +57,9 @@ def _arrays(given: object) -> dict[str, Array] | None:
 
 
 def _is_dataset(one: object) -> bool:
-    """A map-style one, torch's or any that is alike; arrays have a shape beside."""
+    """A map-style one, torch's or any that is alike; arrays have a shape beside, lists are such."""
+    if isinstance(one, list | tuple):
+        return False
     return hasattr(one, "__getitem__") and hasattr(one, "__len__") and not hasattr(one, "shape")
 
 

@@ -213,7 +213,8 @@ def _amounts(columns: Columns, included: Sequence[bool]) -> Decays:
 
 def _multipliers(columns: Columns, specs: Sequence[tuple[ParameterSpec, slice]]) -> Tensor | None:
     """The factor on the rate of each parameter, [M, P]; None if all are 1."""
-    rates = [config.layer_rates() for config in columns.configs]
+    num_layers = 1 + max(spec.layer for spec, _ in specs)
+    rates = [config.layer_rates(num_layers) for config in columns.configs]
     if all(rate == 1 for layers in rates for rate in layers):
         return None
     sizes = torch.tensor([place.stop - place.start for _, place in specs])
@@ -225,7 +226,7 @@ def _multipliers(columns: Columns, specs: Sequence[tuple[ParameterSpec, slice]])
 
 def _trained(columns: Columns, multipliers_MP: Tensor | None) -> Tensor | None:
     """Boolean [M, P]: whether each parameter trains; None if no layer is frozen."""
-    any_frozen = any(0 in config.layer_rates() for config in columns.configs)
+    any_frozen = any(0 in c.layer_rates(c.frozen_layers + 1) for c in columns.configs)
     return multipliers_MP > 0 if any_frozen and multipliers_MP is not None else None
 
 

@@ -5,7 +5,7 @@ Called by the loop for the members that name one; layers are matched by their na
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
@@ -41,18 +41,24 @@ def _start(stack: Stack, member: Member, source: CheckpointSlice, rows: slice) -
     found = _tensors(source, stack.num_folds)
     head = max(spec.layer for spec in stack.parameters)
     takes_head = member.config.warm_start_layers == "all"
-    wanted = [name for name in views if takes_head or _layer(name) != head]
+    heads = {_owner(spec.name) for spec in stack.parameters if spec.layer == head}
+    wanted = [name for name in views if takes_head or _owner(name) not in heads]
     lacking = [name for name in wanted if not _fits(views[name], found.get(name))]
     # A gain, a slope or running statistics that the model has no place for: not the same function.
     spare = [n for n in found if n not in views and 0 <= _layer(n) < head + takes_head]
     if lacking or spare:
-        raise ConfigError("warm_start", _mismatch(views, found, (*lacking, *spare), source, head))
+        raise ConfigError("warm_start", _mismatch(views, found, (*lacking, *spare), source, heads))
     for name in wanted:
         views[name][rows].copy_(found[name])
 
 
 def _fits(view: Tensor, tensor: Tensor | None) -> bool:
     return tensor is not None and tensor.shape[1:] == view.shape[1:]
+
+
+def _owner(name: str) -> str:
+    """The module that has the tensor, which of ours is the number of its layer."""
+    return name.rpartition(".")[0]
 
 
 def _layer(name: str) -> int:
@@ -66,13 +72,13 @@ def _mismatch(
     found: Mapping[str, Tensor],
     names: Sequence[str],
     source: CheckpointSlice,
-    head: int,
+    heads: Collection[str],
 ) -> str:
     model, file = (
         f"as {list(tensors[names[0]].shape[1:])}" if names[0] in tensors else "not at all"
         for tensors in (views, found)
     )
-    only_head = all(_layer(name) == head for name in names)
+    only_head = all(_owner(name) in heads for name in names)
     remedy = ", or take over all_but_head" if only_head else ""
     return (
         f"the model has {names[0]} {model}, but {source.file} has it {file}; start from a network "

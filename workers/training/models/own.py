@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from workers.config import TrainConfig
-from workers.config.combination import ConfigError, DataShape
+from workers.config.combination import ConfigError, DataShape, of_layers
 from workers.config.domain import Domain
 from workers.config.own import OwnError, arguments, imported, said
 from workers.training.models.base import BufferSpec, ParameterSpec, Pass, Pullback
@@ -40,8 +40,9 @@ _CLOSE = 1e-3  # relative: stacked and alone may round otherwise
 class OwnModel:
     """What ``make`` builds, for examples of ``shape``; it gives [B, num_outputs].
 
-    Rows that vmap refuses, for the reason ``refusal``, go through it one after the other. Raises
-    ConfigError if the module cannot be built, or does not take or give these.
+    Rows that vmap refuses, for the reason ``refusal``, go through it one after the other;
+    ``refuses_one`` says why it cannot train on a single example, if it cannot. Raises ConfigError
+    if the module cannot be built, or does not take or give these.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class OwnModel:
         self._look(num_outputs)
         self._plain = plain_layers(self._net)
         self.refusal = self._refusal()
+        self.refuses_one = self._refuses_one()
 
     @property
     def parameters(self) -> tuple[ParameterSpec, ...]:
@@ -204,6 +206,14 @@ class OwnModel:
         torch.autograd.grad(outputs_2BC.sum(), leaves, allow_unused=True)
         return outputs_2BC.detach()
 
+    def _refuses_one(self) -> str | None:
+        """Why it cannot be trained on a single example, as with batch normalization; else None."""
+        try:
+            self._alone({}, torch.zeros(1, *self._shape), training=True)
+        except ConfigError as error:
+            return f"model {error}"
+        return None
+
     def _told(self, where: str, reason: str) -> str:
         if "randomness" in reason:
             rule = f"draws random numbers of its own in {where}, which no restart repeats"
@@ -218,7 +228,15 @@ def own_model(config: TrainConfig, data: DataShape) -> OwnModel:
         made, (domains, _) = imported(config.model), arguments(config.model)
     except OwnError as error:
         raise ConfigError("model", str(error)) from error
-    return _own_model(made, _whole(config.arguments, domains), shape, data.num_outputs)
+    model = _own_model(made, _whole(config.arguments, domains), shape, data.num_outputs)
+    num_layers = 1 + model.parameters[-1].layer
+    for key, broken in of_layers(config, num_layers):
+        raise ConfigError(key, broken)
+    size = config.minibatch_size(0, data.num_train)
+    if model.refuses_one is not None and 1 in (size, data.num_train % size):
+        rule = f"must not leave a minibatch of one of the {data.num_train} training examples"
+        raise ConfigError("batch_size", f"{rule}, but got {size}; {model.refuses_one}")
+    return model
 
 
 @lru_cache(maxsize=64)
