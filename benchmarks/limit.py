@@ -145,7 +145,8 @@ def _measure(kind: Kind, batch: int, machine: Machine, device: torch.device) -> 
 
 def epoch_seconds(kind: Kind, batch: int, width: int, data: DeviceData, epochs: int) -> float:
     """The median time of an epoch of ``width`` trials in one block, the first epoch left out."""
-    config = TrainConfig(learning_rate=0.01, batch_size=batch, optimizer="momentum", **kind.train)
+    given = {"learning_rate": 0.01, "batch_size": batch, "optimizer": "momentum", **kind.train}
+    config = TrainConfig.of(given)
     group = TrialGroup(
         name="benchmark",
         members=tuple(Member(trial=i, seed=i, config=config) for i in range(width)),

@@ -7,17 +7,15 @@ sees as such; ``vmapped`` is the same with a product by 1 at its end, so that it
 from __future__ import annotations
 
 import statistics
+from dataclasses import replace
 from typing import Any
 
-from limit import KINDS, Kind, random_dataset
+from limit import KINDS, Kind, epoch_seconds, random_dataset
 from record import print_head, print_others, verdict
 from torch import Tensor, nn
 
-from workers.config import TrainConfig
-from workers.messages import Member, TrialGroup
 from workers.training.device import prepared_device
 from workers.training.feed import DeviceData
-from workers.training.loop import train
 
 TARGET = 0.9
 BATCH, EPOCHS, ROUNDS = 64, 4, 3  # the first epoch of a round does not count
@@ -70,7 +68,8 @@ def _measure(kind: Kind, width: int, data: DeviceData) -> float:
     seconds: dict[str, list[float]] = {name: [] for name in given}
     for _ in range(ROUNDS):
         for name, fields in given.items():
-            seconds[name] += _epochs(fields, width, data)
+            one = replace(kind, train=fields)
+            seconds[name].append(epoch_seconds(one, BATCH, width, data, EPOCHS))
     times = {name: statistics.median(found) for name, found in seconds.items()}
     print(
         f"{kind.name}, width {width}: {width / times['ours']:.0f} trials a second and epoch; "
@@ -79,20 +78,6 @@ def _measure(kind: Kind, width: int, data: DeviceData) -> float:
         flush=True,
     )
     return times["ours"] / times["plain"]
-
-
-def _epochs(fields: dict[str, Any], width: int, data: DeviceData) -> list[float]:
-    values = {"learning_rate": 0.01, "batch_size": BATCH, "optimizer": "momentum"}
-    config = TrainConfig.of({**fields, **values})
-    group = TrialGroup(
-        name="benchmark",
-        members=tuple(Member(trial=i, seed=i, config=config) for i in range(width)),
-        order_seed=0,
-        start_epoch=0,
-        end_epoch=EPOCHS,
-        width=width,
-    )
-    return [report.seconds for report in train(group, data)][1:]
 
 
 if __name__ == "__main__":

@@ -58,12 +58,20 @@ def counts(states: dict[str, int]) -> str:
     return ", ".join(f"{n} {state}" for state, n in states.items())
 
 
+def standing(search: SearchRecord) -> str:
+    """As: digits (id 3): failed (its data are gone)."""
+    return f"{search.name} (id {search.id}): {_state(search)}"
+
+
+def _state(search: SearchRecord) -> str:
+    return search.state + (f" ({search.message})" if search.message else "")
+
+
 def not_begun(frames: Frames, search: SearchRecord) -> str:
     """Of a search without a stage: what it waits for."""
     name = f"{search.name} (id {search.id})"
     if search.state != "submitted":
-        said = f" ({search.message})" if search.message else ""
-        return f"{name} is {search.state}{said}, and no stage of it was opened"
+        return f"{name} is {_state(search)}, and no stage of it was opened"
     url = frames.repository.database.url
     if not search.served:
         return f"{name} has not begun: {command(f'resume {search.id}', url)} carries it out"

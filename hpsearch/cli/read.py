@@ -101,8 +101,7 @@ def status(search: str, db: str | None, form: str) -> None:
 
     frames = _open(db)
     found = frames.repository.find_search(search)
-    said = f" ({found.message})" if found.message else ""
-    title = f"{found.name} (id {found.id}): {found.state}{said}"
+    title = outcome.standing(found)
     frame = frames.status(found.id)
     if form == "table" and frame.empty:
         click.echo(outcome.not_begun(frames, found))

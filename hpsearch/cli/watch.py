@@ -90,9 +90,9 @@ class _Changes:
 
 def _line(record: SearchRecord, status: DataFrame) -> str:
     """As: digits (id 3): running; fine: 12 complete, 4 running of 16, 260 epochs, best 0.9815."""
-    said = f"{record.name} (id {record.id}): {record.state}"
-    if record.message:
-        said += f" ({record.message})"
+    from hpsearch.cli.outcome import standing
+
+    said = standing(record)
     if status.empty:
         return said
     stage = status.iloc[-1]
