@@ -155,7 +155,8 @@ class Composed:
             **self.ports,
             **self.node_ports.get(name, {}),
         }
-        return re.sub("|".join(map(re.escape, table)), lambda found: table[found[0]], text)
+        places = "|".join(rf"(?<!\d){re.escape(place)}(?!\d)" for place in table)
+        return re.sub(places, lambda found: table[found[0]], text)
 
     def _fill_database(self) -> None:
         """What the image of PostgreSQL does once, from the same variables."""

@@ -20,7 +20,7 @@ def test_units_are_kept_with_their_chance_and_scaled_to_the_same_mean(
     shape: tuple[int, ...],
 ) -> None:
     rates = [0.0, 0.2, 0.7]
-    drop = hidden_dropout(_columns("dropout", rates), epoch=0, step=0)
+    drop = hidden_dropout(_columns("dropout", rates), 0, 0)
     dropped = drop(torch.ones(3, *shape, dtype=torch.float64), 0)
     assert torch.equal(dropped[0], torch.ones(shape, dtype=torch.float64))
     for row, rate in enumerate(rates[1:], 1):

@@ -12,11 +12,14 @@ from training_cases import CPU, blobs, config, folded, group, images, line
 from workers.config.learning import OPTIMIZERS
 from workers.data import Dataset
 from workers.messages import CheckpointSlice, Report, TrialGroup
+from workers.training import block_epoch
 from workers.training.device_name import device_name
-from workers.training.feed import DeviceData
+from workers.training.feed import Batch, DeviceData
 from workers.training.group_training import GroupTraining
 from workers.training.kept import KeptCheckpoints
 from workers.training.loop import train
+from workers.training.recording import Recording
+from workers.training.scores import Scores
 
 pytestmark = [
     pytest.mark.gpu,
@@ -43,6 +46,10 @@ PARTS: dict[str, tuple[Dataset, dict[str, object]]] = {
     "step": (blobs(), {"activation": "step"}),
     "folds": (folded(), {"dropout": 0.3}),
     "regression": (line(), {"loss": "huber"}),
+    "max norm": (blobs(), {"max_norm": 0.5, "gradient_clip_value": 0.01, "ema_decay": 0.9}),
+    "slow layers": (blobs(), {"frozen_layers": 1, "lr_multipliers": (1.0, 0.5)}),
+    "accumulated": (blobs(), {"accumulation_steps": 2}),
+    "growing batch": (blobs(), {"lr_schedule": "grow_batch", "lr_step_size": 2, "lr_decay": 0.5}),
     "cnn": (images(), {"model": "cnn", "channels": (4, 4), "normalization": "batch"}),
     "augmented": (
         images(),
@@ -125,3 +132,31 @@ def test_a_diverging_member_is_dropped_on_the_gpu_too() -> None:
     one = group(config(), config(optimizer="sgd", learning_rate=1e200))
     losses = _losses(one, blobs(), torch.device("cuda"))
     assert (len(losses[0]), len(losses[1])) == (4, 0)
+
+
+def test_a_step_is_recorded_once_and_again_when_rows_were_dropped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    widths: list[int] = []
+
+    class Counted(Recording):
+        def __init__(self, batch: Batch, scores: Scores, take: object, kept: object) -> None:
+            super().__init__(batch, scores, take, kept)
+            widths.append(len(scores.metrics("train")["train_loss"]))
+
+    monkeypatch.setattr(block_epoch, "Recording", Counted)
+    one = group(config(patience=1, min_delta=10.0), *[config(dropout=0.2)] * 2, epochs=6)
+    losses = _losses(one, blobs(), torch.device("cuda"))
+    assert [len(losses[trial]) for trial in range(3)] == [2, 6, 6]
+    assert widths == [3, 2]
+
+
+def test_a_step_that_was_recorded_takes_new_rates_and_counts_its_examples() -> None:
+    one = group(config(lr_schedule="one_cycle", learning_rate=0.1), epochs=3)
+    on_gpu, on_cpu = (
+        list(train(one, DeviceData(blobs(), device))) for device in (torch.device("cuda"), CPU)
+    )
+    for ours, theirs in zip(on_gpu, on_cpu, strict=True):
+        assert ours.metrics.keys() == theirs.metrics.keys()
+        for name, values in theirs.metrics.items():
+            assert ours.metrics[name] == pytest.approx(values, rel=1e-7, nan_ok=True), name

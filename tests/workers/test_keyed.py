@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workers.keys import key
-from workers.training.keyed import bits, keep_mask
+from workers.training.keyed import bits, gathered, keep_mask
 
 seeds = st.integers(0, 2**63 - 1)
+counters = st.integers(0, 2**31)
 
 
 @given(st.lists(seeds, min_size=2, max_size=5, unique=True), st.integers(0, 10**6))
@@ -26,6 +27,16 @@ def test_every_counter_matters(seed: int, first: int, second: int) -> None:
         assert not torch.equal(bits(one, 64, first, second), bits(one, 64, second, first))
         assert not torch.equal(bits(one, 64, first, 5), bits(one, 64, second, 5))
         assert not torch.equal(bits(one, 64, 5, first), bits(one, 64, 5, second))
+
+
+@given(seeds, st.lists(counters, min_size=1, max_size=2), st.lists(counters, max_size=2))
+def test_a_tensor_stands_for_the_counters_that_were_gathered_in_it(
+    seed: int, first: list[int], others: list[int]
+) -> None:
+    """It is how a step that was recorded once is told of another moment."""
+    one = torch.tensor([seed])
+    moment = torch.tensor(gathered(*first))
+    assert torch.equal(bits(one, 3, moment, *others), bits(one, 3, *first, *others))
 
 
 def test_bits_equal_the_published_splitmix64() -> None:

@@ -211,7 +211,12 @@ def test_parameters_are_named_by_their_layer_first_to_last() -> None:
     ],
 )
 def test_widest_is_the_largest_layer_of_an_example(fields: dict[str, object], widest: int) -> None:
-    assert build_model(config(**fields), IMAGES).widest == widest
+    assert build_model(config(**fields), IMAGES).widest(torch.device("cpu")) == widest
+
+
+def test_on_a_gpu_the_patches_of_a_convolution_are_the_widest() -> None:
+    model = build_model(config(model="cnn", channels=(3, 20)), IMAGES)
+    assert model.widest(torch.device("cuda")) == max(2 * 9 * 9 * 8, 3 * 9 * 4 * 4)
 
 
 @pytest.mark.parametrize(

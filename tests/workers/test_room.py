@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from itertools import accumulate, pairwise
 
 import pytest
@@ -41,7 +42,8 @@ def _short(dataset: object, most: int) -> DeviceData:
     data = device_data(dataset)
     training = GroupTraining(group(*CONFIGS), data)
     model, dtype = training.stack.model, training.stack.dtype
-    step = next(n for n in range(2**20) if widths.fitting(model, 5, dtype.itemsize, 1024 * n) > 1)
+    fits = partial(widths.fitting, model, 5, dtype.itemsize, device=data.device)
+    step = next(n for n in range(2**20) if fits(memory_bytes=1024 * n) > 1)
     own = sum(tensor.nbytes for tensor in training.stack.rows.values())
     data.memory_bytes = own + 1024 * step * most // 2 + 1024
     assert training._fitting(training._epoch(0)) == most
@@ -97,7 +99,7 @@ def test_a_step_takes_no_more_than_was_thought(case: str) -> None:
     training = GroupTraining(group(*[HEAVY[case]] * num_rows), data)
     item = training.stack.dtype.itemsize
     size = HEAVY[case].batch_size
-    fit = widths.fitting(training.stack.model, size, item, 2**40)
+    fit = widths.fitting(training.stack.model, size, item, 2**40, data.device)
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
         training.train_epoch(0)
     events = seen.profiler.kineto_results.events()

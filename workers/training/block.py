@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import accumulate, pairwise
 from math import prod
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -19,6 +20,9 @@ from workers.training.models.base import BufferSpec, ParameterSpec, Pass
 from workers.training.precision import autocast
 from workers.training.update import Update
 
+if TYPE_CHECKING:
+    from workers.training.recording import Recording
+
 Spec = ParameterSpec | BufferSpec
 
 
@@ -27,7 +31,8 @@ class Block:
 
     ``rows`` holds what belongs to each, [M, ...] by name, and ``columns`` their hyperparameters:
     see ``Stack``. ``updates`` counts those that the rows have had. ``weights`` are the parameters
-    and ``buffers`` the model's by name, [M, *shape]; these it updates in place.
+    and ``buffers`` the model's by name, [M, *shape]; these it updates in place. ``recording`` is a
+    step of these rows that was recorded.
     """
 
     def __init__(
@@ -105,6 +110,7 @@ class Block:
         self.rates_M = columns.number("learning_rate", dtype=torch.float64)
         self.rates_M1 = self.rates_M.unsqueeze(1).to(self.dtype, copy=True)
         self._update: Update | None = None
+        self.recording: Recording | None = None
 
     def _updating(self) -> Update:
         """Made when it is asked for: it holds gradients, which a stack in blocks has no use for."""

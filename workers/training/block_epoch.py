@@ -16,8 +16,10 @@ from workers.training.block import Block
 from workers.training.dropout import drop_inputs, hidden_dropout
 from workers.training.feed import Batch, Feed
 from workers.training.gradients import value_and_grad
+from workers.training.keyed import Counter
 from workers.training.loss import Criterion
 from workers.training.models.base import Pass
+from workers.training.recording import Recording, are_alike, can_record
 from workers.training.scores import Scores
 
 
@@ -86,6 +88,8 @@ class BlockEpoch:
     ) -> None:
         self._block, self._epoch, self._criterion = block, epoch, criterion
         self._scores, self._seen, self._step = tally.scores, dict(tally.seen), tally.num_steps
+        self._can_record = epoch.update_size == 1 and can_record(block)
+        self._last: Batch | None = None
         self._minibatches = feed.minibatches(
             block.columns, epoch.number, block.dtype, epoch.losses_MN, start=self._step
         )
@@ -107,29 +111,53 @@ class BlockEpoch:
         self._step += 1
         if step < len(epoch.rates_SM) and step % epoch.update_size == 0:
             block.set_rates(epoch.rates_SM[step])
-        outputs_MBC, loss_M = self._learn(batch, step)
-        self._scores.add(outputs_MBC, batch.y_mB, loss_M * len(batch))
+        if self._can_record and step != epoch.watched and self._is_repeated(batch):
+            self._repeat(batch, step)
+            return
+        self._last = batch
+        self._learn(batch, epoch.number, step)
         if self._step % epoch.update_size == 0 or self._step == epoch.num_steps:
             self._seen |= block.update(watched=step == epoch.watched)
 
-    def _learn(self, batch: Batch, step: int) -> tuple[Tensor, Tensor]:
-        """Add a minibatch's gradients to the block's; its outputs [M, B, C] and mean losses [M]."""
-        block, columns, epoch = self._block, self._block.columns, self._epoch.number
+    def _is_repeated(self, batch: Batch) -> bool:
+        """Whether a step of this epoch was taken on a minibatch like it, and not recorded."""
+        return self._last is not None and are_alike(self._last, batch)
+
+    def _repeat(self, batch: Batch, step: int) -> None:
+        """Replay the step that was recorded of the block; record it if there is none yet."""
+        block, recording = self._block, self._block.recording
+        if recording is None or not recording.is_of(batch):
+            recording = Recording(batch, self._scores, self._take, kept=self._criterion)
+            block.recording = recording
+        else:
+            self._scores = recording.scores.going_on_from(self._scores)
+            self._scores.count += len(batch)
+            block.updates += 1
+        recording.replay(batch, self._epoch.number, step)
+
+    def _take(self, batch: Batch, moment: Tensor) -> None:
+        """A whole step, with nothing in it that differs from one to the next on the host."""
+        self._learn(batch, moment)
+        self._block.update()
+
+    def _learn(self, batch: Batch, *moment: Counter) -> None:
+        """Add a minibatch's gradients to the block's, and what it shows to the scores."""
+        block, columns = self._block, self._block.columns
         given = Pass(
             weights=block.weights,
             buffers=block.buffers,
             columns=columns,
             training=True,
-            moment=(epoch, step),
-            dropout=hidden_dropout(columns, epoch, step),
+            moment=moment,
+            dropout=hidden_dropout(columns, *moment),
         )
-        x_mBF = drop_inputs(batch.x_mBF, columns, epoch, step)
+        x_mBF = drop_inputs(batch.x_mBF, columns, *moment)
         outputs_MBC, loss_M, gradients = value_and_grad(
             block.model, given, x_mBF, batch, self._criterion, block.precision
         )
         block.accumulate(gradients, len(batch))
         self._remember(batch, outputs_MBC)
-        return outputs_MBC, loss_M
+        self._scores.add(outputs_MBC, batch.y_mB, loss_M * len(batch))
 
     def _remember(self, batch: Batch, outputs_MBC: Tensor) -> None:
         """Each example's loss, for the sampling of hard ones."""

@@ -30,9 +30,10 @@ from workers.training.scores import Scores
 from workers.training.stack import Stack
 from workers.training.warm_start import warm_start
 
-# Numbers in the widest layer of a validation at once: on a CPU it stays near the cache, on a GPU
-# there are few launches, and its memory is bounded.
-_EVALUATED_AT_ONCE = {"cpu": 4 * 2**20, "cuda": 64 * 2**20}
+# Numbers in the widest layer of a validation at once: near a CPU's cache; of a GPU's memory a part
+# that a layer may well take (in bytes a sixty-fourth, of float32), so that there are few launches.
+_NEAR_THE_CACHE = 4 * 2**20
+_PART_OF_A_GPU = 256
 
 
 class GroupTraining:
@@ -114,7 +115,8 @@ class GroupTraining:
         stack, num_train = self.stack, self.data.num_train
         left = self.data.memory_bytes - sum(tensor.nbytes for tensor in stack.rows.values())
         minibatch = self._config.minibatch_size(epoch.number, num_train)
-        return widths.fitting(stack.model, min(minibatch, num_train), stack.dtype.itemsize, left)
+        examples = min(minibatch, num_train)
+        return widths.fitting(stack.model, examples, stack.dtype.itemsize, left, stack.device)
 
     def _block_epoch(self, block: Block, run: slice, epoch: Epoch, tally: Tally) -> BlockEpoch:
         return BlockEpoch(block, epoch.of(run), self._feed, self._criterion(block), tally.of(run))
@@ -124,8 +126,7 @@ class GroupTraining:
         scores, criterion = self._scores(len(block), detailed=True), self._criterion(block)
         units = UnitWatch(ACTIVATIONS[self._config.activation], len(block), block.device)
         weights = block.evaluated()
-        chunk = max(1, _EVALUATED_AT_ONCE[block.device.type] // (len(block) * block.model.widest))
-        for x_mBF, y_mB in self._feed.validation(block.columns, chunk, block.dtype):
+        for x_mBF, y_mB in self._feed.validation(block.columns, self._chunk(block), block.dtype):
             given = Pass(
                 weights=weights,
                 buffers=block.buffers,
@@ -137,6 +138,12 @@ class GroupTraining:
             scores.add(outputs_MBC, y_mB, criterion.plain(outputs_MBC, y_mB).sum(1))
         target_scale_M = self.data.target_scale_k[block.columns.folds_M]
         return scores.metrics("val", target_scale_M) | units.metrics()
+
+    def _chunk(self, block: Block) -> int:
+        """How many examples are validated at once."""
+        is_gpu = block.device.type == "cuda"
+        numbers = self.data.memory_bytes // _PART_OF_A_GPU if is_gpu else _NEAR_THE_CACHE
+        return max(1, numbers // (len(block) * block.model.widest(block.device)))
 
     def _epoch(self, epoch: int) -> Epoch:
         stack, config, num_train = self.stack, self._config, self.data.num_train

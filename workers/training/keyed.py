@@ -23,8 +23,13 @@ def generator(*parts: int | str) -> torch.Generator:
     return torch.Generator().manual_seed(key(*parts))
 
 
-def bits(seeds_M: Tensor, count: int, *counters: int) -> Tensor:
+Counter = int | Tensor
+
+
+def bits(seeds_M: Tensor, count: int, *counters: Counter) -> Tensor:
     """Uniform random int32 bits [M, count], a function of each seed and the counters alone.
+
+    The first counter may be a tensor: what ``gathered`` gives for some counters stands for them.
 
     SplitMix64 (Steele, Lea and Flood 2014) as a counter-based generator: the stream's state is
     the mixed (seed, counters), output i is the mix of state + i * golden ratio. Integer arithmetic
@@ -33,7 +38,7 @@ def bits(seeds_M: Tensor, count: int, *counters: int) -> Tensor:
     return _words(seeds_M, (count + 1) // 2, counters).view(torch.int32)[:, :count]
 
 
-def keep_mask(seeds_M: Tensor, drop_M: Tensor, count: int, *counters: int) -> Tensor:
+def keep_mask(seeds_M: Tensor, drop_M: Tensor, count: int, *counters: Counter) -> Tensor:
     """Boolean [M, count]: False with probability ``drop_M`` (to within 2**-16, for 16 random bits
     take two thirds of the time that 32 do)."""
     threshold_M = (drop_M.double() * 2.0**16 - 2.0**15).to(torch.int16)
@@ -41,12 +46,12 @@ def keep_mask(seeds_M: Tensor, drop_M: Tensor, count: int, *counters: int) -> Te
     return words_MW.view(torch.int16)[:, :count] >= threshold_M[:, None]
 
 
-def uniforms(seeds_M: Tensor, count: int, *counters: int) -> Tensor:
+def uniforms(seeds_M: Tensor, count: int, *counters: Counter) -> Tensor:
     """Uniform float64 numbers in (0, 1), [M, count]."""
     return (bits(seeds_M, count, *counters).double() + (2.0**31 + 0.5)) * 2.0**-32
 
 
-def normals(seeds_M: Tensor, count: int, *counters: int) -> Tensor:
+def normals(seeds_M: Tensor, count: int, *counters: Counter) -> Tensor:
     """Standard normal float64 numbers [M, count] (Box and Muller 1958)."""
     half = (count + 1) // 2
     u = uniforms(seeds_M, 2 * half, *counters)
@@ -54,22 +59,32 @@ def normals(seeds_M: Tensor, count: int, *counters: int) -> Tensor:
     return torch.cat([radius * angle.cos(), radius * angle.sin()], dim=1)[:, :count]
 
 
-def _words(seeds_M: Tensor, count: int, counters: tuple[int, ...]) -> Tensor:
+def gathered(*counters: Counter) -> Counter:
+    """One number of all counters, in their order: on the host, or where the first one lies."""
+    state: Counter = 0
+    for counter in counters:
+        if isinstance(counter, Tensor):
+            state = counter
+        elif isinstance(state, Tensor):
+            state = _mix(state + _wrap((counter + 1) * _GOLDEN))
+        else:
+            state = _wrap(_mixed(state + (counter + 1) * _GOLDEN))
+    return state
+
+
+def _words(seeds_M: Tensor, count: int, counters: tuple[Counter, ...]) -> Tensor:
     """The first outputs [M, count] of each seed's stream."""
-    state_M = _mix(seeds_M + _wrap(_gathered(counters))) if counters else seeds_M
+    state_M = _mix(seeds_M + gathered(*counters)) if counters else seeds_M
     steps = torch.arange(count, device=seeds_M.device) * _GOLDEN
     return _mix(state_M[:, None] + steps)
 
 
-def _gathered(counters: tuple[int, ...]) -> int:
-    """One number of all counters, in their order: the same mixing, on the host."""
-    state = 0
-    for counter in counters:
-        state = (state + (counter + 1) * _GOLDEN) % 2**64
-        state = (state ^ (state >> 30)) * _MIX_1 % 2**64
-        state = (state ^ (state >> 27)) * _MIX_2 % 2**64
-        state ^= state >> 31
-    return state
+def _mixed(state: int) -> int:
+    """As ``_mix``."""
+    state %= 2**64
+    state = (state ^ (state >> 30)) * _MIX_1 % 2**64
+    state = (state ^ (state >> 27)) * _MIX_2 % 2**64
+    return state ^ (state >> 31)
 
 
 def _wrap(number: int) -> int:

@@ -81,7 +81,7 @@ class CrossEntropy:
         blank_mCB = log_p_MCB.new_zeros(y_mB.shape[0], num_classes, num_examples)
         t_mCB = blank_mCB.scatter_(1, y_mB.unsqueeze(1), 1.0)
         if self._smoothing_M is not None:
-            evenly = t_mCB.new_tensor(1 / num_classes)
+            evenly = t_mCB.new_full((), 1 / num_classes)
             t_mCB = torch.lerp(t_mCB, evenly, self._smoothing_M[:, None, None])
         if self._weights_MC is None:
             return t_mCB / num_examples

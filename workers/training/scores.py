@@ -20,13 +20,14 @@ class Scores:
     """Sums over examples for M rows; ``detailed`` adds what validation reports beside the usual.
 
     Detailed scores of classes need no confusion matrix [M, C, C] but its diagonal and its two
-    margins, [M, C] each, so that they cost little with a thousand classes too.
+    margins, [M, C] each, so that they cost little with a thousand classes too. ``count`` is how
+    many examples were added.
     """
 
     def __init__(
         self, num_rows: int, data: DataShape, device: torch.device, detailed: bool
     ) -> None:
-        self._count = 0
+        self.count = 0
         self._kind: _Numbers | _Classes = (
             _Numbers(detailed) if data.is_regression else _Classes(data.num_outputs, detailed)
         )
@@ -48,6 +49,14 @@ class Scores:
         }
         return whole
 
+    def going_on_from(self, other: Scores) -> Scores:
+        """These, in the place that they have in memory, with the sums of ``other``."""
+        if other is not self:
+            self.count = other.count
+            for name, sum_M in other._sums.items():
+                self._sums[name].copy_(sum_M)
+        return self
+
     def add(self, outputs_MBC: Tensor, y_mB: Tensor, loss: Tensor) -> None:
         """Take in B examples: outputs, targets (m is M, or 1), and losses [M, B] or their sum [M].
 
@@ -55,8 +64,8 @@ class Scores:
         training are then lower than on plain examples.
         """
         self._sums["loss"] += loss.sum(1, dtype=torch.float64) if loss.dim() == 2 else loss
-        self._kind.add(self._sums, outputs_MBC, y_mB, is_first=not self._count)
-        self._count += y_mB.shape[1]
+        self._kind.add(self._sums, outputs_MBC, y_mB, is_first=not self.count)
+        self.count += y_mB.shape[1]
 
     def metrics(self, prefix: str, target_scale_M: Tensor | None = None) -> dict[str, Tensor]:
         """``{prefix}_loss`` and the others, [M] float64 each.
@@ -67,8 +76,8 @@ class Scores:
         single one NaN, as sklearn);
         detailed: mae, the mean of |x - y| times ``target_scale_M``, which gives it its unit back.
         """
-        loss_M = self._sums["loss"] / self._count
-        named = {"loss": loss_M, **self._kind.metrics(self._sums, self._count)}
+        loss_M = self._sums["loss"] / self.count
+        named = {"loss": loss_M, **self._kind.metrics(self._sums, self.count)}
         if target_scale_M is not None and "mae" in named:
             named["mae"] = named["mae"] * target_scale_M
         return {f"{prefix}_{name}": value_M for name, value_M in named.items()}

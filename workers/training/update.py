@@ -135,8 +135,8 @@ class Update:
                 norm_MH1 = weights_MHF.norm(dim=2, keepdim=True)
                 limit_M11 = self._max_norm_M1[:, None]
                 # A norm within the limit stays to the last bit; the rest as torch.renorm.
-                factor = torch.where(norm_MH1 > limit_M11, limit_M11 / (norm_MH1 + 1e-7), 1)
-                weights_MHF.mul_(factor)
+                factor_MH1 = limit_M11 / (norm_MH1 + 1e-7)
+                weights_MHF.mul_(factor_MH1.masked_fill_(~(norm_MH1 > limit_M11), 1))
 
     def _average(self, step: int) -> None:
         """a <- d a + (1 - d) w, the first time a <- w; rows without have d = 0, so a = w."""

@@ -24,7 +24,9 @@ _COPIES = 6  # of activations and of weights, that a step has at once: at most
 _NUM_WARM = 2  # updates that are not timed: they fill caches and reserve memory
 
 
-def fitting(model: Model, num_examples: int, item_bytes: int, memory_bytes: int) -> int:
+def fitting(
+    model: Model, num_examples: int, item_bytes: int, memory_bytes: int, device: torch.device
+) -> int:
     """Rows whose step on so many examples surely fits into half of ``memory_bytes``; at least 1.
 
     By shapes alone, so that a group that is trained again measures the same widths. More than a
@@ -33,7 +35,7 @@ def fitting(model: Model, num_examples: int, item_bytes: int, memory_bytes: int)
     parameters = model.parameters
     num_weights = sum(prod(spec.shape) for spec in parameters)
     num_layers = 1 + max(spec.layer for spec in parameters)
-    activations = _COPIES * num_layers * model.widest * num_examples
+    activations = _COPIES * num_layers * model.widest(device) * num_examples
     return max(1, memory_bytes // 2 // (item_bytes * (_COPIES * num_weights + activations)))
 
 

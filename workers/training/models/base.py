@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from workers.training.columns import Columns
+from workers.training.keyed import Counter
 
 ParameterKind = Literal["weight", "bias", "gain", "shift", "slope"]
 
@@ -45,18 +46,18 @@ class Pass:
     """What a forward pass is given beside the inputs.
 
     ``weights`` and ``buffers`` are [M, *shape] by name; buffers are updated in place if
-    ``training``. ``moment`` is the epoch and the step of it, from 0. ``dropout(h, layer)`` drops
-    units of h, ``observe(h, layer)`` is shown the hidden activations; both take them with the row
-    axis first: [M, units, examples] of a linear layer, [M, examples, channels, height, width] of a
-    convolution. ``dropout`` multiplies by factors that depend on the layer alone, so that it takes
-    gradients back as it takes units forth.
+    ``training``. ``moment`` is the epoch and the step of it, from 0, as counters of ``keyed``.
+    ``dropout(h, layer)`` drops units of h, ``observe(h, layer)`` is shown the hidden activations;
+    both take them with the row axis first: [M, units, examples] of a linear layer,
+    [M, examples, channels, height, width] of a convolution. ``dropout`` multiplies by factors that
+    depend on the layer alone, so that it takes gradients back as it takes units forth.
     """
 
     weights: Mapping[str, Tensor]
     buffers: Mapping[str, Tensor]
     columns: Columns
     training: bool
-    moment: tuple[int, ...] = (0, 0)
+    moment: tuple[Counter, ...] = (0, 0)
     dropout: Callable[[Tensor, int], Tensor] | None = None
     observe: Callable[[Tensor, int], None] | None = None
 
@@ -73,9 +74,8 @@ class Model(Protocol):
     @property
     def buffers(self) -> tuple[BufferSpec, ...]: ...
 
-    @property
-    def widest(self) -> int:
-        """Numbers that one example holds in the widest layer, to bound an evaluation's memory."""
+    def widest(self, device: torch.device) -> int:
+        """Numbers that one example holds in the widest layer there, to bound memory."""
         ...
 
     @property

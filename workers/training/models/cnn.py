@@ -3,40 +3,21 @@
 Made by ``build_model``, called by the loop.
 """
 
-# All rows are one grouped convolution, the images channels-last: [B, M*C, height, width] in shape,
-# height, width, M*C in memory. Measured on one thread of an AMD EPYC with PyTorch 2.13 (images
-# 28x28x1, 16 and 32 channels, batch 32, forward and backward, per row, against one nn.Conv2d
-# network after another at 4 ms), M = 1, 8, 32:
-#   grouped, channels-last              1.9, 1.7, 1.1 times as fast (2.05 with M = 4)
-#   grouped, channels first             1.0, 0.95, 0.8
-#   a loop over rows, channels-last     1.9, 1.8, 1.8   (no row axis for dropout to draw masks in)
-#   im2col and baddbmm                  0.4, 0.35, 0.25
-#   torch.unfold and matmul             0.6, 0.5, 0.35
-# A row alone fills the processor, and the activations of many leave its cache, so on a CPU narrow
-# groups train faster. On a GPU what counts is that there are few kernels.
-
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from workers.config import TrainConfig
 from workers.config.combination import DataShape
+from workers.training.models import images
 from workers.training.models.activations import ACTIVATIONS, slope_parameters, slopes
 from workers.training.models.base import BufferSpec, ParameterSpec, Pass, Pullback
 from workers.training.models.linear import LinearLayers, affine_parameters
 from workers.training.models.normalization import Normalization
-
-POOLINGS: dict[str, Callable[[Tensor, int], Tensor]] = {
-    "max": F.max_pool2d,
-    "average": F.avg_pool2d,
-}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,13 +47,7 @@ class Convolution:
     def forward(self, given: Pass, h_BKYX: Tensor) -> Tensor:
         """[B, M*C, height, width] from m*C channels in."""
         weight_MOIkk = self.normalization.weight(given, self.layer)
-        h_BKYX = F.conv2d(
-            h_BKYX,
-            weight_MOIkk.flatten(0, 1),
-            given.weights[f"{self.layer}.bias"].flatten(),
-            padding=self.kernel_size // 2,
-            groups=h_BKYX.shape[1] // self.channels[0],  # one where all rows see the same images
-        )
+        h_BKYX = images.convolved(h_BKYX, weight_MOIkk, given.weights[f"{self.layer}.bias"])
         h_BKYX = self.normalization.of_images(h_BKYX, given, self.layer)
         return self._activate(h_BKYX, given)
 
@@ -114,25 +89,24 @@ class CNN:
     def refusal(self) -> None:
         return None
 
-    @property
-    def widest(self) -> int:
+    def widest(self, device: torch.device) -> int:
         sizes = _image_sizes(self.image, len(self.blocks), self.pooling)
-        images = [
-            convolution.channels[1] * height * width
+        numbers = [
+            images.numbers(device, convolution.channels, convolution.kernel_size) * height * width
             for block, (height, width) in zip(self.blocks, sizes, strict=False)
             for convolution in block
         ]
         channels, height, width = self.image
-        return max(channels * height * width, *images, *self.layers.widths)
+        return max(channels * height * width, *numbers, *self.layers.widths)
 
     def forward(self, given: Pass, x_mBF: Tensor) -> Tensor:
-        h_BKYX = _channels_last(x_mBF, self.image)
+        h_BKYX = images.arranged(x_mBF, self.image)
         for block in self.blocks:
             for convolution in block:
                 h_BKYX = convolution.forward(given, h_BKYX)
             if self.pooling != "none":
-                h_BKYX = POOLINGS[self.pooling](h_BKYX, 2)
-        h_BKYX = _with_gradient_channels_last(h_BKYX)
+                h_BKYX = images.pooled(h_BKYX, self.pooling)
+        h_BKYX = images.with_gradient_arranged(h_BKYX)
         if self.global_average_pooling:
             h_BKYX = h_BKYX.mean((2, 3), keepdim=True)
         channels = self.blocks[-1][-1].channels[1] if self.blocks else self.image[0]
@@ -198,36 +172,6 @@ def _image_sizes(
     _, height, width = image
     halvings = range(num_blocks + 1) if pooling != "none" else [0] * (num_blocks + 1)
     return [(height >> halved, width >> halved) for halved in halvings]
-
-
-def _channels_last(x_mBF: Tensor, image: tuple[int, int, int]) -> Tensor:
-    """Flat images in C, H, W order as [B, m*C, height, width], the channels innermost in memory.
-
-    The last step has an effect on images of one channel alone: they count as channels-first, and so
-    would all that a convolution makes of them, until their strides are spelt out.
-    """
-    channels, height, width = image
-    x_mBCP = x_mBF.view(*x_mBF.shape[:2], channels, height * width)
-    x_BYXK = x_mBCP.permute(1, 3, 0, 2).reshape(x_mBF.shape[1], height, width, -1).contiguous()
-    return x_BYXK.permute(0, 3, 1, 2).to(memory_format=torch.channels_last)
-
-
-class _GradientChannelsLast(torch.autograd.Function):
-    """The identity. The linear layers return a gradient in their own order; pooling and activation
-    would answer in channels-first and copy the images for it (a step takes 1.15 times as long)."""
-
-    @staticmethod
-    def forward(ctx: Any, h_BKYX: Tensor) -> Tensor:
-        return h_BKYX.view_as(h_BKYX)
-
-    @staticmethod
-    def backward(ctx: Any, gradient_BKYX: Tensor) -> Tensor:
-        return gradient_BKYX.contiguous(memory_format=torch.channels_last)
-
-
-def _with_gradient_channels_last(h_BKYX: Tensor) -> Tensor:
-    h_BKYX = _GradientChannelsLast.apply(h_BKYX)  # type: ignore[no-untyped-call]  # untyped there
-    return h_BKYX
 
 
 def _by_row(h_BKYX: Tensor, channels: int) -> Tensor:

@@ -36,8 +36,7 @@ class MLP:
     def refusal(self) -> None:
         return None
 
-    @property
-    def widest(self) -> int:
+    def widest(self, device: torch.device) -> int:
         return max(self.layers.widths)
 
     def forward(self, given: Pass, x_mBF: Tensor) -> Tensor:

@@ -82,8 +82,7 @@ class OwnModel:
             for name, tensor in kept(self._net)
         )
 
-    @property
-    def widest(self) -> int:
+    def widest(self, device: torch.device) -> int:
         return self._widest
 
     def fresh(self, generator: torch.Generator) -> Mapping[str, Tensor]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from workers.training.columns import Columns
-from workers.training.keyed import keep_mask
+from workers.training.keyed import Counter, keep_mask
 
 
 class KeyedDropout(nn.Module):
@@ -37,7 +37,7 @@ class KeyedDropout(nn.Module):
         self._num_used = (start + size) % self.factors.numel()
         return h * self.factors[start : start + size].view(h.shape)
 
-    def drawn(self, columns: Columns, moment: tuple[int, ...], num_examples: int) -> Tensor:
+    def drawn(self, columns: Columns, moment: tuple[Counter, ...], num_examples: int) -> Tensor:
         """Its factors [M, numbers of all calls] for so many examples."""
         self._num_used = 0  # whatever became of the pass before
         count = sum(shape.numel() for shape in self._shapes(num_examples))
