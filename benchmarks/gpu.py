@@ -34,7 +34,7 @@ from workers.training.device import prepared_device
 from workers.training.feed import DeviceData
 
 BATCH, EPOCHS = 64, 4  # the first epoch does not count
-WIDTHS = 1, 8, 64, 512, 4096
+WIDTHS = 1, 8, 64, 512, 4096, 8192
 TARGETS = {"digits MLP": 100, "MNIST MLP": 100, "MNIST CNN": 5}
 PARAMS = {"optimizer": "momentum", "learning_rate": 0.01, "weight_decay": 0.0, "batch_size": BATCH}
 

@@ -38,14 +38,8 @@ class Recording:
         self._batch = Batch(x_mBF=x_mBF, y_mB=y_mB, index_mB=batch.index_mB)
         self._moment = torch.zeros((), dtype=torch.int64, device=x_mBF.device)
         self._graph = torch.cuda.CUDAGraph()
-        pool, stream = _pool_and_stream(x_mBF.device)
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            self._graph.capture_begin(pool=pool, capture_error_mode="thread_local")
-            try:
-                take(self._batch, self._moment)
-            finally:
-                self._graph.capture_end()
+        keeper, stream = _keeper_and_stream(x_mBF.device)
+        _capture(self._graph, stream, keeper.pool(), lambda: take(self._batch, self._moment))
 
     def is_of(self, batch: Batch) -> bool:
         """Whether it can be replayed on ``batch``."""
@@ -72,8 +66,25 @@ def are_alike(one: Batch, other: Batch) -> bool:
     return one.x_mBF.shape == other.x_mBF.shape and one.y_mB.shape == other.y_mB.shape
 
 
+def _capture(
+    graph: torch.cuda.CUDAGraph, stream: torch.cuda.Stream, pool: Any, take: Callable[[], object]
+) -> None:
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        graph.capture_begin(pool=pool, capture_error_mode="thread_local")
+        try:
+            take()
+        finally:
+            graph.capture_end()
+
+
 @cache
-def _pool_and_stream(device: torch.device) -> tuple[Any, torch.cuda.Stream]:
-    """One memory for all recordings, of which only one runs at a time."""
+def _keeper_and_stream(device: torch.device) -> tuple[torch.cuda.CUDAGraph, torch.cuda.Stream]:
+    """One memory for all recordings, of which only one runs at a time: that of a small graph, which
+    keeps it when the last recording goes."""
     stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # untyped there
-    return torch.cuda.graph_pool_handle(), stream
+    keeper = torch.cuda.CUDAGraph()
+    _capture(
+        keeper, stream, torch.cuda.graph_pool_handle(), lambda: torch.zeros((), device=device)
+    )
+    return keeper, stream
