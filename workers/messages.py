@@ -119,7 +119,9 @@ class Report:
     ``metrics[name][i]`` belongs to ``trials[i]``; ``checkpoint`` names the file written after this
     epoch, if one was, in which ``trials[i]`` has row i. ``seconds`` is the wall time of the epoch.
     Trials in ``stopped`` are among ``trials`` for the last time: they ended early, in good health.
-    Members in ``diverged`` or ``refused`` are in neither. ``speeds`` are what a group that measures
+    So are those in ``pruned``, which a scheduler of Ray Tune ended. Either may also come after a
+    trial's last epoch, without metrics, and not be among ``trials``. Members in ``diverged`` or
+    ``refused`` are in none of these. ``speeds`` are what a group that measures
     found in this epoch, and ``width`` is what it goes on with. ``note`` is what a person should
     know of how the group is trained.
     """
@@ -131,6 +133,7 @@ class Report:
     diverged: tuple[Divergence, ...] = ()
     refused: tuple[Refusal, ...] = ()
     stopped: tuple[int, ...] = ()
+    pruned: tuple[int, ...] = ()
     checkpoint: str | None = None
     speeds: tuple[Speed, ...] = ()
     width: int | None = None

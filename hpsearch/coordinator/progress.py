@@ -34,6 +34,13 @@ def advance(
     return [
         *_advanced(trials, report, objective, share_s),
         *(
+            replace(
+                trials[id], state=_state(trials[id], report), stopped_early=id in report.stopped
+            )
+            for id in (*report.stopped, *report.pruned)
+            if id not in report.trials and trials[id].state not in FINISHED
+        ),
+        *(
             _diverged(trials[end.trial], end, share_s)
             for end in report.diverged
             if trials[end.trial].state not in FINISHED
@@ -110,6 +117,8 @@ def _advanced(
 
 def _state(trial: TrialRecord, report: Report) -> TrialState:
     """A trial that stopped early is complete with the epochs that it has; one at a rung waits."""
+    if trial.id in report.pruned:
+        return "pruned"
     if report.epoch == trial.target_epochs or trial.id in report.stopped:
         return "complete"
     return "waiting" if report.epoch == trial.until_epoch else "running"

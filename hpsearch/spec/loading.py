@@ -33,6 +33,7 @@ from hpsearch.spec.rules import (
     seconds,
 )
 from hpsearch.spec.search import (
+    BY_TUNE,
     MAX_FAILURES,
     SAMPLERS,
     Budget,
@@ -41,6 +42,7 @@ from hpsearch.spec.search import (
     Resources,
     Search,
     Stage,
+    Tune,
 )
 from hpsearch.spec.space import Space
 from hpsearch.spec.space_section import read_space
@@ -51,6 +53,14 @@ from hpsearch.spec.stages_section import (
     check_space,
     read_stages,
     with_pruner,
+)
+from hpsearch.spec.trainable import (
+    TrainableName,
+    check_trainable,
+    read_constants,
+    read_objective,
+    read_trainable,
+    read_tune,
 )
 from hpsearch.spec.unread import unread
 from hpsearch.spec.warm_start import RULE, parse_warm_start, warm_starts
@@ -64,6 +74,8 @@ TOP: dict[str, Rule] = {
     "objective": Section(),
     "data": Section(),
     "model": OwnName(),
+    "trainable": TrainableName(),
+    "tune": Section(),
     "train": Section(),
     "space": Section(),
     "sampler": Domain(names=SAMPLERS),
@@ -134,14 +146,13 @@ class _Reader:
     problems: Problems
 
     def read(self) -> Search | None:
-        required = ("name", "data", "space", "stages")
+        brings_data = () if self._is_by_tune else ("data",)
+        required = ("name", *brings_data, "space", "stages")
         top = self._fields(self.tree, "", TOP, "a key of a spec", required)
         data = self._data(top["data"]) if "data" in top else None
         objective = self._objective(top.get("objective", {}), data)
-        model = read_model(top.get("model"), self.problems)
-        # How long a training lasts is said here or with a stage; it is no field of TrainConfig.
-        table: dict[str, Rule] = {**model.domains, "epochs": EPOCHS}
-        train = self._fields(top.get("train", {}), "train", table, "a parameter of the training")
+        model, train = self._training(top)
+        tune = self._tune(top)
         resources = self._fields(
             top.get("resources", {}), "resources", RESOURCES, "a key of resources"
         )
@@ -153,12 +164,15 @@ class _Reader:
         )
         budget = self._budget(top)
         stages = self._stages(top, defaults, space, data) if "stages" in top else ()
+        if tune is not None:
+            for key, rule in check_trainable(top, stages, tune):
+                self.problems.add(key, rule)
+            data, resources["width"] = Data(source=BY_TUNE), 1
         if self.problems.found:
             return None
         assert data is not None  # it is required
         assert space is not None  # likewise
-        if model.name is not None:
-            train["model"] = model.name
+        train |= {key: top[key] for key in ("model", "trainable") if key in top}
         search = Search(
             name=top["name"],
             objective=objective,
@@ -171,12 +185,41 @@ class _Reader:
             budget=budget,
             max_failures=top.get("max_failures", MAX_FAILURES),
             prior=str(top["prior"]) if "prior" in top else None,
+            tune=tune,
         )
+        if tune is None:
+            self._check_fields(search)
+        return search
+
+    @property
+    def _is_by_tune(self) -> bool:
+        """Whether it names a trainable, a legal one or not: then all names are its own."""
+        return self.tree.get("trainable") is not None
+
+    def _training(self, top: Mapping[str, Any]) -> tuple[ModelKeys, dict[str, Any]]:
+        """What may be fixed and searched, and what is fixed."""
+        section = top.get("train", {})
+        if self._is_by_tune:
+            keys = read_trainable(top.get("trainable"), self.problems)
+            return keys, read_constants(section, self.problems)
+        model = read_model(top.get("model"), self.problems)
+        # How long a training lasts is said here or with a stage; it is no field of TrainConfig.
+        table: dict[str, Rule] = {**model.domains, "epochs": EPOCHS}
+        return model, self._fields(section, "train", table, "a parameter of the training")
+
+    def _tune(self, top: Mapping[str, Any]) -> Tune | None:
+        if self._is_by_tune:
+            return read_tune(top.get("tune", {}), self.problems)
+        if "tune" in top:
+            self.problems.add("tune", "goes with a trainable, which this spec does not name")
+        return None
+
+    def _check_fields(self, search: Search) -> None:
+        """What fields of our training ask of one another."""
         self._check_warm_starts(search)
         self._check_comparable(search)
         for key, rule in unread(search):
             self.problems.add(key, rule)
-        return search
 
     def _space(
         self, top: Mapping[str, Any], train: Mapping[str, Any], model: ModelKeys
@@ -213,6 +256,8 @@ class _Reader:
         return read_fields(section, path, table, self.problems, what=what, required=required)
 
     def _objective(self, section: Mapping[Any, Any], data: Data | None) -> Objective:
+        if self._is_by_tune:
+            return read_objective(section, self.problems)
         fields = self._fields(section, "objective", OBJECTIVE, "a key of objective")
         task = data.task if data is not None else None
         of_task = REGRESSION_OBJECTIVES if task == "regression" else CLASS_OBJECTIVES

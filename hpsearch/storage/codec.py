@@ -68,7 +68,9 @@ def _key(key: Any) -> str:
 
 def _fields(value: Any) -> dict[str, Any]:
     if isinstance(value, BaseModel):
-        return {name: getattr(value, name) for name in type(value).model_fields}
+        fields = type(value).model_fields.items()
+        given = ((name, getattr(value, name), field.exclude_if) for name, field in fields)
+        return {name: one for name, one, unused in given if unused is None or not unused(one)}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     raise TypeError(f"a JSON column cannot hold a {type(value).__name__}: {value!r}")

@@ -87,7 +87,12 @@ def _signature(one: Callable[..., Any]) -> inspect.Signature:
 
 
 def of_model(values: Mapping[str, Any], known: Mapping[str, Domain]) -> set[str]:
-    """The names among ``values`` that are arguments of a user's model, not fields of ours."""
+    """The names among ``values`` that are arguments of a user's model, not fields of ours.
+
+    All of them are a trainable's, where there is one.
+    """
+    if "trainable" in values:
+        return set(values)
     if not is_own(str(values.get("model", ""))):
         return set()
     return {name for name in values if name in LEFT_TO_MODELS or name not in known}

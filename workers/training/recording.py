@@ -84,7 +84,5 @@ def _keeper_and_stream(device: torch.device) -> tuple[torch.cuda.CUDAGraph, torc
     keeps it when the last recording goes."""
     stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # untyped there
     keeper = torch.cuda.CUDAGraph()
-    _capture(
-        keeper, stream, torch.cuda.graph_pool_handle(), lambda: torch.zeros((), device=device)
-    )
+    _capture(keeper, stream, torch.cuda.graph_pool_handle(), lambda: torch.zeros((), device=device))
     return keeper, stream
