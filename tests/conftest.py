@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import uuid
 import warnings
@@ -23,12 +24,17 @@ from hpsearch.storage.database import Database
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
-    """A local Ray cluster; starting one takes seconds, so there is one for all tests."""
+    """A local Ray cluster; starting one takes seconds, so there is one for all tests.
+
+    Its processes find the modules of tests, as they find those of a user's working folder.
+    """
     import ray
 
     from hpsearch.executors.cluster import connect
 
-    yield connect("local", "tests")
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
+        yield connect("local", "tests")
     ray.shutdown()
 
 

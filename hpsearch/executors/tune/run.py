@@ -6,11 +6,13 @@ Held by ``executor``. With a scheduler each stage has one, for that compares tri
 from __future__ import annotations
 
 import inspect
+import logging
 import os
 import shutil
 import threading
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +26,14 @@ from hpsearch.spec.search import Search
 from workers.config.own import imported
 from workers.messages import TrialGroup
 
+KEPT = 4  # of Tune's own checkpoints of a trial: others may take over from one that is not the last
 END_S = 60.0  # for its trials to end
 SETTINGS = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the database has it all
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # one trial's mistake is no other's
-    "RAY_AIR_NEW_OUTPUT": "0",  # nor is anything printed
+    "TUNE_MAX_PENDING_TRIALS_PG": "10000",  # the Feed knows how many may wait
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",  # nor is anything else printed
 }
 
 
@@ -53,7 +58,7 @@ class TuneRun:
             os.environ.setdefault(name, value)
         self.max_epochs = max_epochs
         self.error: BaseException | None = None
-        self._folder, self._name = folder, f"tune-{uuid.uuid4().hex[:8]}"
+        self._folder, self._name = folder, f"tune-{uuid.uuid4().hex[:8]}.tmp"
         self._told: dict[str, Told] = {}
         self._num_trials = 0
         self._feed, self._ending = Feed(limit), Ending(self._told, search.objective)
@@ -81,7 +86,8 @@ class TuneRun:
 
     def _fit(self) -> None:
         try:
-            self._tuner.fit()
+            with _quiet():
+                self._tuner.fit()
         except BaseException as error:  # it is raised where updates are waited for
             self.error = error
 
@@ -110,13 +116,25 @@ class TuneRun:
                 callbacks=[telling],
                 failure_config=tune.FailureConfig(max_failures=asked.max_failures),
                 checkpoint_config=tune.CheckpointConfig(
-                    num_to_keep=2,
+                    num_to_keep=KEPT,
                     checkpoint_frequency=frequency,
                     checkpoint_at_end=is_class or None,
                 ),
                 verbose=0,
             ),
         )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without Tune's own word on failures: each is told of, and stored."""
+    logger = logging.getLogger("ray.tune")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _can_be_reused(trainable: Any) -> bool:

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import click
+from ray import cloudpickle
 from ray.exceptions import RayActorError
 from ray.tune import Callback, Checkpoint, Stopper
 from ray.tune.experiment import Trial
@@ -152,8 +154,8 @@ class Telling(Callback):
         """Tell that it raised, or that its worker died."""
         told = self._told[trial.trial_id]
         self._release(told)
-        said = str(trial.get_error() or "Error: it raised; Ray Tune kept no traceback")
-        if isinstance(trial.get_pickled_error(), RayActorError):
+        said, died = _error(trial)
+        if died:
             self._tell(Lost(group=told.number, message=said.strip().splitlines()[-1]))
         else:
             self._tell(Raised(group=told.number, traceback=said))
@@ -216,6 +218,14 @@ class Telling(Callback):
         self._tell(Reported(group=told.number, report=report))
 
 
+def _error(trial: Trial) -> tuple[str, bool]:
+    """What it raised, with its traceback; and whether its process died."""
+    said = Path(trial.error_file).read_text() if trial.error_file else "Error: nothing is known"
+    pickled = trial.pickled_error_file
+    error = cloudpickle.loads(Path(pickled).read_bytes()) if pickled else None
+    return click.unstyle(said), isinstance(error, RayActorError)
+
+
 def _diverged(told: Told, metric: str, value: float, metrics: Mapping[str, Metric]) -> Divergence:
     message = f"{metric} is {value}, which is not finite"
     return Divergence(trial=told.trial, epoch=told.epoch, message=message, metrics=dict(metrics))
@@ -223,10 +233,12 @@ def _diverged(told: Told, metric: str, value: float, metrics: Mapping[str, Metri
 
 def linked(checkpoint: Path, place: Path) -> Path:
     """The files of a checkpoint's folder at ``place`` too, for Ray Tune deletes its own."""
-    shutil.rmtree(place, ignore_errors=True)
+    unfinished = place.with_suffix(".tmp")
+    for old in (place, unfinished):
+        shutil.rmtree(old, ignore_errors=True)
     try:
-        shutil.copytree(checkpoint, place, copy_function=os.link)
+        shutil.copytree(checkpoint, unfinished, copy_function=os.link)
     except OSError:  # another file system, or one without links
-        shutil.rmtree(place, ignore_errors=True)
-        shutil.copytree(checkpoint, place)
-    return place
+        shutil.rmtree(unfinished, ignore_errors=True)
+        shutil.copytree(checkpoint, unfinished)
+    return unfinished.rename(place)
