@@ -56,7 +56,7 @@ TUNE: dict[str, Rule] = {
     "scheduler": SchedulerRule(),
     "max_failures": COUNT,
     "reuse_actors": OrAuto(Domain(boolean=True)),
-    "cpus_per_trial": Domain(low=0, high=1e6),
+    "cpus_per_trial": Domain(low=0, low_open=True, high=1e6),
 }
 
 

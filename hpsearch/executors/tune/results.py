@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
-from ray.tune.result import DEBUG_METRICS, DONE, SHOULD_CHECKPOINT, TIMESTEPS_TOTAL
+from ray.tune.result import AUTO_RESULT_KEYS, DEBUG_METRICS, DONE, SHOULD_CHECKPOINT
 from ray.tune.utils import flatten_dict
 
 from hpsearch.spec.problem import closest
@@ -17,7 +17,7 @@ from workers.metrics import OBJECTIVES, column_of
 
 # What Tune calls the epoch, from 1, and its seconds.
 EPOCH, SECONDS = "training_iteration", "time_this_iter_s"
-OWN = {*DEBUG_METRICS, DONE, SHOULD_CHECKPOINT, TIMESTEPS_TOTAL, "config", "timestamp", "date"}
+OWN = {*AUTO_RESULT_KEYS, *DEBUG_METRICS, DONE, SHOULD_CHECKPOINT}
 
 
 def known_metrics(result: Mapping[str, Any], metric: str) -> dict[str, float]:
