@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 from hpsearch.storage.database import Database
 
+ROOT = Path(__file__).parent.parent
+
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
@@ -33,7 +35,8 @@ def cluster() -> Iterator[Cluster]:
     from hpsearch.executors.cluster import connect
 
     with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
+        for folder in (Path(__file__).parent, ROOT / "examples" / "trainables"):
+            environment.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
         yield connect("local", "tests")
     ray.shutdown()
 

@@ -123,7 +123,9 @@ def _print_reasons(stages: DataFrame) -> None:
 
 
 def _print_widths(result: Result) -> None:
-    lines = [] if result.db.repository.find_search(result.id).spec.trainable else width_lines(result)
+    lines = (
+        [] if result.db.repository.find_search(result.id).spec.trainable else width_lines(result)
+    )
     if lines:
         click.echo(f"\n{BEST_KNOWN if is_auto(result) else FIXED}:")
     for line in lines:
