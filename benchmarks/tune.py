@@ -1,7 +1,7 @@
-"""What a trainable costs through us, beside ray.tune.Tuner alone: trivial trials on one Ray cluster.
+"""What a trainable costs through us, beside ray.tune.Tuner alone: trivial trials on one cluster.
 
-Run as ``python benchmarks/tune.py [--trials 1000]``. Both draw at random, reuse actors, and train as
-many trials at once; the Tuner is as it comes, and, told beside it, without its files of results.
+Run as ``python benchmarks/tune.py [--trials 1000]``. Both draw at random, reuse actors, and train
+as many trials at once; the Tuner is as it comes, and, told beside it, without its files of results.
 Rounds go in turn, so that what else the machine does falls on all; the medians count.
 """
 
@@ -52,9 +52,8 @@ def main() -> None:
     for name, seconds in times.items():
         each_ms = 1000 * medians[name] / given.trials
         spread = f"{min(seconds):.1f} to {max(seconds):.1f}"
-        print(
-            f"{name}: {given.trials} trials in {medians[name]:.1f} s ({spread}), {each_ms:.1f} ms each"
-        )
+        said = f"{given.trials} trials in {medians[name]:.1f} s ({spread})"
+        print(f"{name}: {said}, {each_ms:.1f} ms each")
     ratio = medians["hpsearch"] / medians["Tuner"]
     said = verdict(f"{TARGET:g}", reached=ratio <= TARGET)
     bare = medians["hpsearch"] / medians["Tuner without its files"]

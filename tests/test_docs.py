@@ -51,6 +51,16 @@ def test_the_page_on_a_model_of_ones_own_runs(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, timeout=300)
 
 
+def test_the_page_on_trainables_runs(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "trainables.md").read_text()
+    (module,), (spec,) = _blocks(page, "python"), _blocks(page, "yaml")
+    (tmp_path / "mine.py").write_text(module)
+    (tmp_path / "mine.yaml").write_text(spec)
+    command = [sys.executable, "-m", "hpsearch", "run", "mine.yaml", "--json"]
+    run = subprocess.run(command, cwd=tmp_path, check=True, timeout=300, capture_output=True)
+    assert json.loads(run.stdout)["trials"] == {"complete": 10}
+
+
 def test_the_readmes_yaml_is_about_ten_lines_and_loads(tmp_path: Path) -> None:
     (spec,) = _blocks(README, "yaml")
     assert len(spec.splitlines()) <= 12

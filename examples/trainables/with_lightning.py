@@ -56,9 +56,8 @@ def fit(config: dict[str, Any]) -> None:
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    train, validation = (
-        DataLoader(part, config["batch"], shuffle=part is parts[0]) for part in parts
-    )
+    train = DataLoader(parts[0], config["batch"], shuffle=True)
+    validation = DataLoader(parts[1], config["batch"])
     net = Digits(config["rate"], config["width"])
     found = tune.get_checkpoint()
     if found is None:

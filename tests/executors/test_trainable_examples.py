@@ -19,7 +19,9 @@ def test_an_example_runs_and_learns(
 ) -> None:
     pytest.importorskip(name.removeprefix("with_").replace("ray_train", "ray.train"))
     monkeypatch.syspath_prepend(str(FOLDER))
-    result = hpsearch.run(FOLDER / f"{name}.yaml", db=f"sqlite:///{tmp_path}/e.db", ray="local")
+    fewer = ["stages.coarse.trials=1"] if name == "with_ray_train" else []  # each starts processes
+    db = f"sqlite:///{tmp_path}/e.db"
+    result = hpsearch.run(FOLDER / f"{name}.yaml", db=db, ray="local", overrides=fewer)
     trials = result.trials()
     assert set(trials["state"]) <= {"complete", "pruned"}
     value = result.best(1)["value"][0]

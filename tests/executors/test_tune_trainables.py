@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import own_trainables
 import pytest
+import yaml
 
 import hpsearch
+from hpsearch.export import export
 
 if TYPE_CHECKING:
     from hpsearch.api import Result
@@ -188,6 +190,22 @@ def test_a_population_takes_over_and_says_so(tmp_path: Path) -> None:
     )
     assert set(result.trials()["epochs"]) == {6}
     assert any("took over a better one at epoch" in message for message in told)
+
+
+def test_what_the_best_wrote_is_exported_with_its_config(tmp_path: Path) -> None:
+    result = _run(tmp_path, "kept", stages=STAGES[:1], train={"layers": [8, 8]})
+    url, folder = f"sqlite:///{tmp_path}/t.db", tmp_path / "out"
+    number = export("kept", folder, db=url)
+    assert number == result.best(1)["number"][0]
+    assert json.loads((folder / "checkpoint" / "kept.json").read_text())["epoch"] == 2
+    told = yaml.safe_load((folder / "model.yaml").read_text())
+    assert told["train"] == {
+        "layers": [8, 8],
+        "rate": result.best(1)["rate"][0],
+        "trainable": "own_trainables:kept",
+    }
+    with pytest.raises(hpsearch.errors.HpsearchError, match="hpsearch export 1 -o FOLDER"):
+        hpsearch.weights("kept", number, db=url)
 
 
 def test_the_room_of_the_cluster_bounds_a_trial(tmp_path: Path, cluster: Cluster) -> None:
