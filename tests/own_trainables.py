@@ -6,6 +6,7 @@ import json
 import math
 import os
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ def kept(config: Config) -> None:
         with found.as_directory() as folder:
             begun = json.loads(Path(folder, "kept.json").read_text())["epoch"]
     for epoch in range(begun + 1, config["epochs"] + 1):
+        time.sleep(config.get("pause", 0))
         with tempfile.TemporaryDirectory() as folder:
             Path(folder, "kept.json").write_text(json.dumps({"epoch": epoch, "begun": begun}))
             checkpoint = tune.Checkpoint.from_directory(folder)

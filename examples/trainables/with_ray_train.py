@@ -36,7 +36,7 @@ def fit(config: dict[str, Any]) -> None:
 
 def _train_one(config: dict[str, Any]) -> None:
     torch.set_num_threads(1)
-    torch.manual_seed(config["seed"] % 2**32)
+    torch.manual_seed(config["seed"])
     x, y = load_digits(return_X_y=True)
     x_N, y_N = torch.as_tensor(x / 16, dtype=torch.float32), torch.as_tensor(y)
     examples = TensorDataset(x_N[:1400], y_N[:1400])

@@ -23,7 +23,7 @@ def fit(config: dict[str, Any]) -> None:
     names = ("eta", "max_depth", "reg_lambda")
     params = {name: config[name] for name in names}
     params |= {"objective": "multi:softmax", "num_class": 10, "nthread": 1}
-    params |= {"eval_metric": "merror", "seed": config["seed"] % 2**31}
+    params |= {"eval_metric": "merror", "seed": config["seed"]}
     found, booster = tune.get_checkpoint(), None
     if found is not None:
         with found.as_directory() as folder:

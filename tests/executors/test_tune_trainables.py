@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import own_trainables
 import pytest
+import ray
 import yaml
 
 import hpsearch
@@ -100,6 +104,37 @@ def test_a_search_goes_on_from_the_database_where_it_was_stopped(tmp_path: Path)
     assert trials[["number", "value", "rate", "epochs"]].equals(
         whole[["number", "value", "rate", "epochs"]]
     )
+
+
+def test_a_process_that_is_killed_leaves_what_the_next_one_goes_on_from(tmp_path: Path) -> None:
+    """SIGKILL of the coordinator, twice: Tune's actors end, and nothing is trained twice."""
+    spec, url = _spec("kept", train={"pause": 0.3}), f"sqlite:///{tmp_path}/killed.db"
+    (tmp_path / "spec.yaml").write_text(yaml.safe_dump(spec))
+    address = ray.get_runtime_context().gcs_address
+    command = [sys.executable, "-m", "hpsearch", "run", "spec.yaml", "--db", url]
+    for least in (3, 14):  # epochs
+        process = subprocess.Popen([*command, "--ray", address], cwd=tmp_path)
+        while process.poll() is None and _num_epochs(url) < least:
+            time.sleep(0.1)
+        assert process.poll() is None, "it ended before it was killed"
+        process.kill()
+        process.wait()
+    assert subprocess.run([*command, "--ray", address], cwd=tmp_path, timeout=200).returncode == 0
+    killed = hpsearch.connect(url).trials("kept")
+    whole = _run(tmp_path, "kept", train={"pause": 0.0}).trials()
+    names = ["number", "state", "value", "rate", "epochs"]
+    assert killed[names].equals(whole[names])
+    assert len(hpsearch.connect(url).curves("kept")) == len(
+        hpsearch.connect(f"sqlite:///{tmp_path}/t.db").curves("kept")
+    )
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def _num_epochs(url: str) -> int:
+    try:
+        return int(hpsearch.connect(url).trials("kept")["epochs"].sum())
+    except hpsearch.errors.HpsearchError:  # there is no search yet
+        return 0
 
 
 def test_one_that_diverges_fails_as_diverged(tmp_path: Path) -> None:

@@ -16,6 +16,9 @@ from hpsearch.executors.tune.results import EPOCH
 from workers.messages import TrialGroup
 
 
+SEEDS = 2**31  # what every framework takes as one
+
+
 class Feed(SearchAlgorithm):
     """Gives Tune at most ``limit`` trials at once, those that it paused included."""
 
@@ -101,7 +104,7 @@ class Feed(SearchAlgorithm):
 
         trial = Trial(
             spec["run"],
-            config=config | {"epochs": group.end_epoch, "seed": member.seed},
+            config=config | {"epochs": group.end_epoch, "seed": member.seed % SEEDS},
             trial_id=trial_id,
             storage=spec["storage"],
             stopping_criterion={EPOCH: group.end_epoch},
