@@ -6,7 +6,7 @@ Built by ``hpsearch.spec.load`` from YAML, stored as JSON with the search, read 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 from pydantic import Field
 
@@ -93,6 +93,7 @@ class Data(Frozen):
     ``validation`` is unused.
     """
 
+    LATER: ClassVar[tuple[str, ...]] = ("stream", "loader_workers")
     source: str
     path: str | None = None
     target: str | None = None
@@ -101,6 +102,8 @@ class Data(Frozen):
     limit: int | None = None
     task: Literal["classification", "regression"] = "classification"
     folds: int | None = None
+    stream: bool | Literal["auto"] = "auto"
+    loader_workers: int | Literal["auto"] = "auto"
 
     @property
     def rows_per_trial(self) -> int:
