@@ -21,7 +21,8 @@ from hpsearch.coordinator.prior import resolve_prior
 from hpsearch.coordinator.resources import check_same_data, prepared_folder
 from hpsearch.coordinator.warm_starts import WarmStarts, resolve_warm_starts
 from hpsearch.errors import Cancelled, HpsearchError, Stopped
-from hpsearch.executors.backends import IN_PROCESS, Backend, check_address, starting
+from hpsearch.executors.backends import IN_PROCESS, Backend, check_address, runs_elsewhere, starting
+from hpsearch.own_code import packed
 from hpsearch.settings import DEFAULT_RAY, checkpoint_root, command, database_url
 from hpsearch.spec import load, load_data
 from hpsearch.spec.search import Search
@@ -146,7 +147,7 @@ def run(
         return _read_only(repository, found, watch)
     if found is not None:
         _check_is_ours(found, db, ", or search again with --new")
-    with starting(ray, search.name, search.resources) as ready:
+    with starting(ray, search.name, search.resources, _code(search, ray)) as ready:
         dataset = load_data(search)  # a spec whose data are refused leaves nothing in the database
         repository = repository or open_repository(db)
         folder = checkpoint_root(database_url(db))
@@ -179,6 +180,11 @@ def _check_own(search: Search, ray: str) -> None:
         )
 
 
+def _code(search: Search, ray: str) -> bytes | None:
+    """What workers are to import that is written here, if they may run elsewhere."""
+    return packed(search) if runs_elsewhere(ray) else None
+
+
 def resume(
     search: str | int,
     *,
@@ -200,7 +206,7 @@ def resume(
         return _read_only(repository, record, watch)
     check_is_trained_here(record)
     _check_is_ours(record, db)
-    with starting(ray, record.name, record.spec.resources) as ready:
+    with starting(ray, record.name, record.spec.resources, _code(record.spec, ray)) as ready:
         dataset = load_data(record.spec)
         _import_ahead(record.spec)
         backend = ready()
@@ -224,7 +230,7 @@ def check(
     ChecksBroken if a check itself breaks.
     """
     search = load(spec, overrides)
-    with starting(ray, search.name, search.resources) as ready:
+    with starting(ray, search.name, search.resources, _code(search, ray)) as ready:
         found = _warm_starts_at_hand(search, db)
         dataset = load_data(search)
         backend = ready()

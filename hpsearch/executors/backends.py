@@ -42,8 +42,10 @@ class Backend:
 Starting = AbstractContextManager[Callable[[], Backend]]
 
 
-def starting(ray: str, title: str, resources: Resources) -> Starting:
+def starting(ray: str, title: str, resources: Resources, code: bytes | None = None) -> Starting:
     """Begin to start what ``ray`` names; what is given waits for it, and raises what that raises.
+
+    Workers of a cluster run in a folder that ``code`` is unpacked to.
 
     If the body raises, all that was started for it is ended. If it does not, the caller has the
     backend, and closes it.
@@ -53,7 +55,12 @@ def starting(ray: str, title: str, resources: Resources) -> Starting:
         return nullcontext(lambda: Backend(executor=_in_process))
     if ray == PROCESSES:
         return _processes(resources)
-    return _on_ray(ray, title, resources)
+    return _on_ray(ray, title, resources, code)
+
+
+def runs_elsewhere(ray: str) -> bool:
+    """Whether workers may run on other machines, which have nothing of what is written here."""
+    return ray not in (IN_PROCESS, PROCESSES, "local")
 
 
 def check_address(ray: str) -> None:
@@ -93,10 +100,12 @@ def _processes(resources: Resources) -> Iterator[Callable[[], Backend]]:
 
 
 @contextmanager
-def _on_ray(address: str, title: str, resources: Resources) -> Iterator[Callable[[], Backend]]:
+def _on_ray(
+    address: str, title: str, resources: Resources, code: bytes | None
+) -> Iterator[Callable[[], Backend]]:
     from hpsearch.executors.connecting import connecting
 
-    with connecting(address, title) as connected:
+    with connecting(address, title, code) as connected:
         yield lambda: _ray_backend(connected(), resources)
 
 
