@@ -46,8 +46,10 @@ def submit(spec: str, db: str | None, overrides: tuple[str, ...], priority: int)
     """Store the search of SPEC for the service, and print its id.
 
     It is begun once `hpsearch serve` runs on the same database and there is a free worker. The
-    paths in SPEC are those of the cluster.
+    paths in SPEC are those of the cluster. A model or data of your own travel with it: all files of
+    the folder that they are in.
     """
+    from hpsearch.own_code import packed
     from hpsearch.settings import database_url
     from hpsearch.spec import load
     from hpsearch.storage.database import Database
@@ -55,8 +57,9 @@ def submit(spec: str, db: str | None, overrides: tuple[str, ...], priority: int)
     from hpsearch.storage.queue import Queue
 
     search = load(spec, overrides)
+    code = packed(search)
     queue = Queue(Database(database_url(db)))
-    _echo_id(queue.submit(search, Provenance.collect(), priority))
+    _echo_id(queue.submit(search, Provenance.collect(), priority, code))
 
 
 def _echo_id(record: SearchRecord) -> None:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from hpsearch.errors import HpsearchError
 from hpsearch.storage.leases import Lease
@@ -77,12 +79,21 @@ def check_same_data(repository: Repository, lease: Lease, dataset: Dataset) -> N
         "rows": len(dataset.x_train),
         "classes": len(dataset.class_names),  # for the diagnoses: what guessing would reach
         "fingerprint": dataset.fingerprint(),
+        "sample": dataset.sample_fingerprint(),
     }
     if not read:
         repository.add_event(lease, DATA_READ, now)
-    elif read[0].data["fingerprint"] != now["fingerprint"]:
+    elif _differ(read[0].data, now):
         raise HpsearchError(
             f"the data of search {lease.search_id} must be those that it began with on "
             f"{read[0].created_at:%Y-%m-%d %H:%M} ({read[0].data['rows']} training rows), but they "
             f"have changed (now {now['rows']}): put them back, or search anew with --new"
         )
+
+
+def _differ(then: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """By all values where these are known of both; of data that are streamed, by some."""
+    for name in ("fingerprint", "sample", "rows"):
+        if then.get(name) is not None and now[name] is not None:
+            return bool(then[name] != now[name])
+    return False

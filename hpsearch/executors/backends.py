@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from hpsearch.errors import HpsearchError
 from hpsearch.executors.base import Executor, Task
+from hpsearch.own_code import packed
 from hpsearch.spec.problem import closest
 from hpsearch.spec.search import Resources, Search
 
@@ -46,6 +47,7 @@ Starting = AbstractContextManager[Callable[[], Backend]]
 def starting(ray: str, search: Search) -> Starting:
     """Begin to start what ``ray`` names; what is given waits for it, and raises what that raises.
 
+    Workers that may run elsewhere find there what the search names in Python and is written here.
     If the body raises, all that was started for it is ended. If it does not, the caller has the
     backend, and closes it.
     """
@@ -59,12 +61,17 @@ def starting(ray: str, search: Search) -> Starting:
         return nullcontext(lambda: Backend(executor=_in_process))
     if ray == PROCESSES:
         return _processes(search.resources)
-    return _on_ray(ray, search.name)
+    return _on_ray(ray, search.name, packed(search) if runs_elsewhere(ray) else None)
 
 
 def default_ray(search: Search) -> str:
     """Where a search is carried out that names no cluster: a trainable on a Ray of its own."""
     return PROCESSES if search.trainable is None else "local"
+
+
+def runs_elsewhere(ray: str) -> bool:
+    """Whether workers may run on other machines, which have nothing of what is written here."""
+    return ray not in (IN_PROCESS, PROCESSES, "local")
 
 
 def check_address(ray: str) -> None:
@@ -106,10 +113,10 @@ def _processes(resources: Resources) -> Iterator[Callable[[], Backend]]:
 
 
 @contextmanager
-def _on_ray(address: str, title: str) -> Iterator[Callable[[], Backend]]:
+def _on_ray(address: str, title: str, code: bytes | None) -> Iterator[Callable[[], Backend]]:
     from hpsearch.executors.connecting import connecting
 
-    with connecting(address, title) as connected:
+    with connecting(address, title, code) as connected:
         yield lambda: _ray_backend(connected())
 
 

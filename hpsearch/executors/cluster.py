@@ -18,12 +18,14 @@ import ray
 from ray.job_config import JobConfig
 
 from hpsearch.errors import HpsearchError, MayPass
+from hpsearch.executors.carried import carried
 
 PROBE_S = 5.0
 SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_enable_worker_prestart": "1",  # before we are connected: 0.3 s sooner
 }
+_OURS: list[bytes | None] = []  # the code of the connection that we made, if there is one
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,20 +41,24 @@ class Cluster:
     is_own: bool = False
 
 
-def connect(address: str, title: str) -> Cluster:
+def connect(address: str, title: str, code: bytes | None = None) -> Cluster:
     """Connect to ``address``, or start a cluster on this machine if it is "local".
 
     The dashboard lists this process as a job named ``title``. A connection that this process has
-    already is used as it is. Raises HpsearchError if there is no cluster at the address.
+    already is used as it is, but made anew for other ``code``, a package that workers are to
+    import. Raises HpsearchError if there is no cluster at the address, or the connection is not
+    ours to make anew.
     """
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
     _probe(address)
+    _end_without(code)
     is_own = not ray.is_initialized()
     try:
-        with _own_sigterm():
+        with _own_sigterm(), carried(code) as environment:
             context = ray.init(
                 address=address,
+                runtime_env=environment or None,
                 job_config=JobConfig(metadata={"job_name": title}),
                 ignore_reinit_error=True,
                 log_to_driver=False,
@@ -60,6 +66,8 @@ def connect(address: str, title: str) -> Cluster:
             )
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise _no_cluster(address, str(error).strip().splitlines()[0]) from error
+    if is_own:
+        _OURS[:] = [code]
     num_cpus, num_gpus = cpus_and_gpus()
     return Cluster(
         dashboard=f"http://{context.dashboard_url}" if context.dashboard_url else None,
@@ -67,6 +75,18 @@ def connect(address: str, title: str) -> Cluster:
         num_gpus=num_gpus,
         is_own=is_own,
     )
+
+
+def _end_without(code: bytes | None) -> None:
+    """End a connection whose workers have not the code that they are to import."""
+    if code is None or not ray.is_initialized() or [code] == _OURS:
+        return
+    if not _OURS:
+        raise HpsearchError(
+            "code of one's own must be sent to a cluster when it is connected to, but this process "
+            "has connected to Ray by itself: call ray.shutdown() first"
+        )
+    disconnect()
 
 
 def cpus_and_gpus() -> tuple[int, int]:
@@ -77,6 +97,7 @@ def cpus_and_gpus() -> tuple[int, int]:
 
 def disconnect() -> None:
     """End this process's connection, and with it the cluster that was started for it."""
+    _OURS.clear()
     ray.shutdown()
 
 

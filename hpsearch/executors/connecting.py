@@ -18,13 +18,15 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def connecting(address: str, title: str) -> Iterator[Callable[[], Cluster]]:
+def connecting(
+    address: str, title: str, code: bytes | None = None
+) -> Iterator[Callable[[], Cluster]]:
     """Begin to connect, and give what waits for the cluster, which raises what ``connect`` raises.
 
     If the body raises, nobody waits: what was started for it is ended before anything is started
     anew. If it does not, the connection stays for as long as this process lives.
     """
-    connected = _RAY.connect(address, title)
+    connected = _RAY.connect(address, title, code)
     try:
         yield connected.result
     except BaseException:
@@ -44,10 +46,10 @@ class _RayThread:
         self._is_unstarted = threading.Lock()  # until it is acquired, for good
         self._latest: Future[Cluster] | None = None
 
-    def connect(self, address: str, title: str) -> Future[Cluster]:
+    def connect(self, address: str, title: str, code: bytes | None) -> Future[Cluster]:
         """Connect once all calls before are done."""
         connected: Future[Cluster] = Future()
-        self._calls.put(partial(self._connect, address, title, connected))
+        self._calls.put(partial(self._connect, address, title, code, connected))
         if self._is_unstarted.acquire(blocking=False):
             threading.Thread(target=self._run, name="ray", daemon=True).start()
         return connected
@@ -61,13 +63,15 @@ class _RayThread:
         while True:
             self._calls.get()()
 
-    def _connect(self, address: str, title: str, connected: Future[Cluster]) -> None:
+    def _connect(
+        self, address: str, title: str, code: bytes | None, connected: Future[Cluster]
+    ) -> None:
         if not connected.set_running_or_notify_cancel():
             return
         try:
             from hpsearch.executors.cluster import connect
 
-            cluster = connect(address, title)
+            cluster = connect(address, title, code)
         except BaseException as error:  # it is raised where the cluster is waited for
             connected.set_exception(error)
         else:

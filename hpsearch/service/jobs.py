@@ -19,7 +19,9 @@ from ray.job_submission import JobStatus, JobSubmissionClient
 from ray.util.state import list_nodes
 
 from hpsearch.errors import HpsearchError
+from hpsearch.executors.carried import carried
 from hpsearch.service.addresses import check_address, probe
+from hpsearch.settings import IMPORTS_VARIABLE
 from hpsearch.storage.leases import Lease
 from hpsearch.storage.queue import Claim, Running
 
@@ -103,14 +105,18 @@ class RayJobs:
         lease, job = claim.lease, job_name(claim.lease)
         command = [sys.executable, "-m", "hpsearch", "carry-out"]
         entrypoint = shlex.join([*command, str(lease.search_id), str(lease.token)])
-        with _reaching(self._address) as client:
+        with carried(self._allowed(claim)) as code, _reaching(self._address) as client:
             client.submit_job(
                 entrypoint=entrypoint,
                 submission_id=job,
-                runtime_env={"env_vars": self._environment},
+                runtime_env={"env_vars": self._environment, **code},
                 metadata={"job_name": claim.name, "search": str(lease.search_id)},
             )
         return job
+
+    def _allowed(self, claim: Claim) -> bytes | None:
+        """The code that travels with the search; none unless the operator has it imported."""
+        return claim.code if self._environment.get(IMPORTS_VARIABLE) == "1" else None
 
     def why_ended(self, job: str) -> str | None:
         with _reaching(self._address) as client:

@@ -99,6 +99,8 @@ DATA: dict[str, Rule] = {
     "preprocess": ListOf(Domain(names=PREPROCESS)),
     "limit": Domain(low=2, integer=True),
     "task": Domain(names=TASKS),
+    "stream": OrAuto(Domain(boolean=True)),
+    "loader_workers": OrAuto(Domain(low=0, high=1024, integer=True)),
 }
 VALIDATION: dict[str, Rule] = {"folds": Domain(low=2, integer=True)}
 BUDGET: dict[str, Rule] = {

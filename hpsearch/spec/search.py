@@ -6,7 +6,7 @@ Built by ``hpsearch.spec.load`` from YAML, stored as JSON with the search, read 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 from pydantic import Field
 
@@ -97,6 +97,7 @@ class Data(Frozen):
     ``validation`` is unused.
     """
 
+    LATER: ClassVar[tuple[str, ...]] = ("stream", "loader_workers")
     source: str
     path: str | None = None
     target: str | None = None
@@ -105,6 +106,8 @@ class Data(Frozen):
     limit: int | None = None
     task: Literal["classification", "regression"] = "classification"
     folds: int | None = None
+    stream: bool | Literal["auto"] = "auto"
+    loader_workers: int | Literal["auto"] = "auto"
 
     @property
     def rows_per_trial(self) -> int:
@@ -156,6 +159,7 @@ class Search(Frozen):
     training is a ``trainable`` of the user's own, and ``train`` holds constants of its config.
     """
 
+    LATER: ClassVar[tuple[str, ...]] = ("tune",)
     name: str
     objective: Objective = Objective()
     data: Data
@@ -167,8 +171,7 @@ class Search(Frozen):
     budget: Budget = Budget()
     max_failures: int = MAX_FAILURES
     prior: str | None = None
-    # Absent from what is stored unless it is used: specs that are older are the same as ever.
-    tune: Tune | None = Field(default=None, exclude_if=lambda tune: tune is None)
+    tune: Tune | None = None
 
     @property
     def trainable(self) -> str | None:

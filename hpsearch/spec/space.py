@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
@@ -24,8 +24,13 @@ RANGE_KINDS: tuple[RangeKind, ...] = get_args(RangeKind)
 
 
 class Frozen(BaseModel):
-    """Base of all spec values: immutable, no unknown keys."""
+    """Base of all spec values: immutable, no unknown keys.
 
+    ``LATER`` are fields that came after searches were stored without them. At their defaults they
+    are not stored, so that a spec has the hash that it had.
+    """
+
+    LATER: ClassVar[tuple[str, ...]] = ()
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 

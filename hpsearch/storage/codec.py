@@ -68,9 +68,12 @@ def _key(key: Any) -> str:
 
 def _fields(value: Any) -> dict[str, Any]:
     if isinstance(value, BaseModel):
-        fields = type(value).model_fields.items()
-        given = ((name, getattr(value, name), field.exclude_if) for name, field in fields)
-        return {name: one for name, one, unused in given if unused is None or not unused(one)}
+        fields, later = type(value).model_fields, getattr(value, "LATER", ())
+        values = {name: getattr(value, name) for name in fields}
+        for name in later:
+            if values[name] == fields[name].default:
+                del values[name]
+        return values
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     raise TypeError(f"a JSON column cannot hold a {type(value).__name__}: {value!r}")

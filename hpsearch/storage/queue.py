@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Row, Update, and_, func, or_, select, text, update
+from sqlalchemy import Connection, Row, Update, and_, func, insert, or_, select, text, update
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from hpsearch.spec.search import Resources, Search
@@ -24,7 +24,7 @@ from hpsearch.storage.events import add_event
 from hpsearch.storage.leases import TTL, Lease, Owner, holder_of, stop_trials
 from hpsearch.storage.provenance import Provenance
 from hpsearch.storage.records import BEGUN, ENDED, SearchRecord, SearchState
-from hpsearch.storage.tables import EventRow, SearchRow, TrialRow
+from hpsearch.storage.tables import CodeRow, EventRow, SearchRow, TrialRow
 
 MOST_IN_VAIN = 5
 CLAIM_LOCK = 0x68707363  # "hpsc": PostgreSQL's advisory lock of a claim
@@ -32,11 +32,15 @@ CLAIM_LOCK = 0x68707363  # "hpsc": PostgreSQL's advisory lock of a claim
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Claim:
-    """A search that was claimed; ``in_vain`` counts its last jobs that stored no epoch."""
+    """A search that was claimed; ``in_vain`` counts its last jobs that stored no epoch.
+
+    ``code`` is the package of what its spec names in Python, if it was submitted with one.
+    """
 
     name: str
     lease: Lease
     in_vain: int
+    code: bytes | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,12 +71,25 @@ class Queue:
     def __init__(self, database: Database) -> None:
         self.database = database
 
-    def submit(self, spec: Search, provenance: Provenance, priority: int = 0) -> SearchRecord:
-        """Store a request for the service; of several that wait, the highest priority is first."""
+    def submit(
+        self,
+        spec: Search,
+        provenance: Provenance,
+        priority: int = 0,
+        code: bytes | None = None,
+    ) -> SearchRecord:
+        """Store a request for the service; of several that wait, the highest priority is first.
+
+        Whoever carries it out, now or later, has the same ``code``.
+        """
         with self.database.write() as connection:
             fold_log_after(connection)  # whoever copies SQLite's file now has the search
             ring(connection)
-            return searches.create(connection, spec, provenance, priority, served=True)
+            record = searches.create(connection, spec, provenance, priority, served=True)
+            if code is not None:
+                row = {"search_id": record.id, "zipped": code}
+                connection.execute(insert(CodeRow).values(row))
+            return record
 
     def submit_again(self, search_id: int) -> None:
         """Give the service a search that was stopped or cancelled, or failed.
@@ -137,7 +154,13 @@ class Queue:
             if row is None:
                 return None
             lease = Lease(search_id=row.id, token=row.lease_token, owner=owner)
-            return Claim(name=row.name, lease=lease, in_vain=_num_in_vain(connection, row.id))
+            code = select(CodeRow.zipped).where(CodeRow.search_id == row.id)
+            return Claim(
+                name=row.name,
+                lease=lease,
+                in_vain=_num_in_vain(connection, row.id),
+                code=connection.execute(code).scalar_one_or_none(),
+            )
 
     def set_job(self, lease: Lease, job: str) -> None:
         """Note what carries the claimed search out, or has taken it over by now.

@@ -89,6 +89,18 @@ class SearchRow(Base):
     notice_tries: Mapped[int]
 
 
+class CodeRow(Base):
+    """What a submitted search names in Python, as a ZIP archive; searches that name none have none.
+
+    It is apart from the search, whose row is read often.
+    """
+
+    __tablename__ = "code"
+
+    search_id: Mapped[int] = mapped_column(ForeignKey("searches.id"), primary_key=True)
+    zipped: Mapped[bytes]
+
+
 class StageRow(Base):
     """A stage as it was opened, with its space and the reasons for it."""
 

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, delete, func, select, update
 
 from hpsearch.storage.records import CHECK_KIND, FailureKind
 from hpsearch.storage.tables import (
+    CodeRow,
     DiagnosisRow,
     EventRow,
     GroupRow,
@@ -33,7 +34,7 @@ def delete_search(connection: Connection, search_id: int) -> None:
     """Delete it with everything that was stored of it; what was measured of speeds stays."""
     trials = select(TrialRow.id).where(TrialRow.search_id == search_id)
     connection.execute(delete(MetricRow).where(MetricRow.trial_id.in_(trials)))
-    for table in (DiagnosisRow, EventRow, GroupRow, TrialRow, StageRow):
+    for table in (CodeRow, DiagnosisRow, EventRow, GroupRow, TrialRow, StageRow):
         connection.execute(delete(table).where(table.search_id == search_id))
     connection.execute(delete(SearchRow).where(SearchRow.id == search_id))
 

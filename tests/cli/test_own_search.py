@@ -71,3 +71,47 @@ def test_what_cannot_be_stacked_is_told_and_trained(hpsearch: Hpsearch) -> None:
     told = [line for line in (out + err).splitlines() if "cannot be stacked" in line]
     assert len(told) == 1, "once"
     assert told[0].startswith("model own_nets:Recurrent: its LSTM lstm cannot be stacked (")
+
+
+STREAMED = """
+import torch
+
+class Noise(torch.utils.data.Dataset):
+    def __len__(self):
+        return 90
+
+    def __getitem__(self, place):
+        drawn = torch.Generator().manual_seed(place + SEED)
+        return torch.randn(12, generator=drawn) + 2 * (place % 3), place % 3
+
+def examples():
+    return Noise()
+"""
+
+
+def test_a_dataset_is_streamed_in_worker_processes_and_trains_as_in_memory(
+    hpsearch: Hpsearch,
+) -> None:
+    Path("own_streamed.py").write_text(STREAMED.replace("SEED", "0"))
+    spec = {**SPEC, "resources": {"width": 2}, "data": {"source": "own_streamed:examples"}}
+    Path("own.yaml").write_text(yaml.safe_dump(spec))
+    for name, stream in (("streamed", "true"), ("held", "false")):
+        options = "--set", f"name={name}", "--set", f"data.stream={stream}"
+        loaders = ("--set", "data.loader_workers=1") * (name == "streamed")
+        code, out, err = hpsearch("run", "own.yaml", "--ray", "processes", *options, *loaders)
+        assert code == 0, out + err
+    frames = package.connect()
+    streamed, held = (frames.curves(name)["val_loss"].tolist() for name in ("streamed", "held"))
+    assert streamed == held
+    assert len(held) > 6
+
+
+def test_data_that_are_streamed_must_be_those_a_search_began_with(hpsearch: Hpsearch) -> None:
+    Path("own_changed.py").write_text(STREAMED.replace("SEED", "0"))
+    stages = [{"name": "only", "trials": 2, "epochs": 1}]
+    data = {"source": "own_changed:examples", "stream": True, "loader_workers": 0}
+    Path("own.yaml").write_text(yaml.safe_dump({**SPEC, "data": data, "stages": stages}))
+    assert hpsearch("run", "own.yaml", "--ray", "none")[0] == 0
+    (event,) = [e for e in package.api.open_repository().events(1) if e.kind == "data_read"]
+    assert event.data["fingerprint"] is None
+    assert len(event.data["sample"]) == 32

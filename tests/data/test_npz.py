@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from workers.data import DataConfig, DataError, load
-from workers.data.npz import channels_first
+from workers.data.features import channels_first
 
 Refusal = Callable[..., DataError]
 Write = Callable[..., str]

@@ -22,7 +22,8 @@ class DataShape:
 
     ``num_features`` numbers an example; ``image`` is (channels, height, width) if it is one;
     ``num_outputs`` C classes, or 1 for a regression; ``num_train`` training rows. ``feature_shape``
-    is that of an example as it is stored, which a user's own model is given.
+    is that of an example as it is stored, which a user's own model is given. Examples that are
+    streamed are read in the one order that all trials see.
     """
 
     num_features: int
@@ -31,6 +32,7 @@ class DataShape:
     is_regression: bool
     num_train: int
     feature_shape: tuple[int, ...] = ()
+    is_streamed: bool = False
 
 
 class ConfigError(ValueError):
@@ -169,6 +171,12 @@ def _inputs(config: TrainConfig, data: DataShape) -> Broken:
         yield (
             "sampling",
             f"{config.sampling} needs classes, but the targets are numbers; use shuffled",
+        )
+    if config.sampling == "hard" and data.is_streamed:
+        yield (
+            "sampling",
+            "hard shows each trial examples of its own, but they are streamed, in one order for "
+            "all; use shuffled",
         )
 
 

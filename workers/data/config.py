@@ -7,6 +7,7 @@ reads it. Standard library only.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from workers.config.own import is_own
 
@@ -41,6 +42,9 @@ class DataConfig:
     labels or, with ``task`` regression, the numbers (the last column by default). ``validation`` is
     a number of rows (int) or a fraction of them (float in (0, 1)); with ``folds``, k >= 2, it is
     unused. ``limit`` is the number of rows used in all, training and validation together.
+    ``stream`` has the examples of a user's dataset read when they are trained on, by
+    ``loader_workers`` processes for each worker; auto: where they do not fit in memory, and as many
+    as there are cores for.
     """
 
     source: str
@@ -51,12 +55,15 @@ class DataConfig:
     folds: int | None = None
     preprocess: tuple[str, ...] = ()
     limit: int | None = None
+    stream: bool | Literal["auto"] = "auto"
+    loader_workers: int | Literal["auto"] = "auto"
 
     def __post_init__(self) -> None:
         self._check_names()
         self._check_path_and_target()
         self._check_preprocess()
         self._check_counts()
+        self._check_stream()
 
     def _check_names(self) -> None:
         if self.source not in SOURCES and not is_own(self.source):
@@ -132,6 +139,39 @@ class DataConfig:
                 "raise it or leave it out",
                 "limit",
             )
+
+    def _check_stream(self) -> None:
+        for name in ("stream", "loader_workers"):
+            if getattr(self, name) != "auto" and not is_own(self.source):
+                raise DataError(
+                    f"{name} is for datasets of a user's function, MODULE:NAME, but source "
+                    f"{self.source} is read into memory; leave {name} out",
+                    name,
+                )
+        if self.loader_workers != "auto" and not _is_count(self.loader_workers, 0):
+            raise DataError(
+                f"loader_workers must be a whole number >= 0, but got {self.loader_workers!r}; "
+                "write 4",
+                "loader_workers",
+            )
+        if self.stream is True:
+            check_can_stream(self)
+
+
+def check_can_stream(config: DataConfig) -> None:
+    """Raises DataError for what asks to have all examples at once, which are to be streamed."""
+    if config.folds is not None:
+        raise DataError(
+            "folds need examples in memory, for each fold sees others at the same time, but those "
+            f"of {config.source} are streamed; hold out a part: validation: 0.2",
+            "folds",
+        )
+    for name in set(ROTATIONS) & set(config.preprocess):
+        raise DataError(
+            f"preprocess {name!r} needs examples in memory, which are gone through more than once, "
+            f"but those of {config.source} are streamed; use standardize",
+            "preprocess",
+        )
 
 
 def needs_images(name: str, found: str) -> DataError:

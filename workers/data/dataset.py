@@ -6,7 +6,7 @@ Made by ``workers.data.loading``; the training loop puts its arrays on the devic
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from workers.config.combination import DataShape
 from workers.data.examples import Array, Float32Array, Int64Array
+from workers.data.streamed import Streamed, sampled
 
 Float64Array = npt.NDArray[np.float64]
 
@@ -41,6 +42,7 @@ class Dataset:
 
     ``x_train`` is [N, *feature_shape] in uint8 (images) or float32, ``y_train`` [N] int64 codes
     0..C-1 or, for a regression, float32 numbers as they were read; the validation part likewise.
+    Inputs may be ``Streamed``: read when they are asked for, and not held here.
     ``class_names`` are C, or none for a regression. ``unit`` is one step of ``x`` on the model's
     scale: 1/255 for images as in torchvision's ToTensor, 1/16 for digits, else 1.
 
@@ -51,9 +53,9 @@ class Dataset:
     trained on ``(y - mean) / scale`` (0 and 1 for classes). ``preprocess`` names what was asked.
     """
 
-    x_train: Array
+    x_train: Array | Streamed
     y_train: Array
-    x_validation: Array
+    x_validation: Array | Streamed
     y_validation: Array
     class_names: tuple[str, ...]
     unit: float = 1.0
@@ -103,7 +105,7 @@ class Dataset:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all arrays together: what the device has to hold."""
+        """Bytes of all arrays together, which the device has to hold; streamed inputs are none."""
         statistics = (array for transform in self.transforms for array in transform.arrays())
         return sum(array.nbytes for array in (*self._examples(), *statistics))
 
@@ -116,18 +118,41 @@ class Dataset:
             is_regression=self.is_regression,
             num_train=self.num_train,
             feature_shape=self.feature_shape,
+            is_streamed=self.is_streamed,
         )
 
-    def fingerprint(self) -> str:
+    @property
+    def is_streamed(self) -> bool:
+        """Whether inputs are read when they are asked for."""
+        return isinstance(self.x_train, Streamed)
+
+    def fingerprint(self) -> str | None:
         """32 hexadecimal digits that change with any value, label, shape or fold.
 
         What follows from the rows by the spec, the preprocessing, is left out: the last bits of
         statistics are the machine's. Searches note it, so it must not change between versions.
+        None where inputs are streamed.
         """
+        parts = list(self._examples())
+        arrays = [part for part in parts if not isinstance(part, Streamed)]
+        return self._digest(zip(arrays, arrays, strict=True)) if len(arrays) == len(parts) else None
+
+    def sample_fingerprint(self) -> str:
+        """The same of all shapes and targets, but of some inputs only.
+
+        It is that of the same examples held in memory and streamed, and noted likewise.
+        """
+        inputs = [self.x_train, self.x_validation]
+        targets = [self.y_train, self.y_validation]
+        shown = [(x, sampled(x)) for x in inputs]
+        return self._digest([*shown, *zip(targets, targets, strict=True)])
+
+    def _digest(self, parts: Iterable[tuple[Array | Streamed, Array]]) -> str:
+        """Of the type and shape of the first, and the values of the second, of each pair."""
         digest = hashlib.blake2b(digest_size=16)
-        for array in self._examples():
-            digest.update(f"{array.dtype.str}{array.shape}".encode())
-            digest.update(np.ascontiguousarray(array).data)
+        for whole, values in parts:
+            digest.update(f"{whole.dtype.str}{whole.shape}".encode())
+            digest.update(np.ascontiguousarray(values).data)
         digest.update(repr(self.class_names).encode())
         return digest.hexdigest()
 
@@ -147,7 +172,7 @@ class Dataset:
             out = out @ transform.projection
         return out
 
-    def _examples(self) -> Iterator[Array]:
+    def _examples(self) -> Iterator[Array | Streamed]:
         yield from (self.x_train, self.y_train, self.x_validation, self.y_validation)
         if self.fold_rows is not None:
             yield self.fold_rows

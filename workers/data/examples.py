@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from workers.data.config import DataError
+
+if TYPE_CHECKING:
+    from workers.data.streamed import Streamed
 
 Array = npt.NDArray[Any]
 Int64Array = npt.NDArray[np.int64]
@@ -25,14 +28,15 @@ class Examples:
 
     Images are [N, H, W] or, channels first, [N, C, H, W]. ``y`` are int64 codes of ``class_names``,
     or float32 numbers where there are none. ``x_validation`` and ``y_validation`` are there only
-    when the source brings its own split.
+    when the source brings its own split. Inputs of a user's own dataset may be streamed: read when
+    they are asked for.
     """
 
-    x: Array
+    x: Array | Streamed
     y: Array
     class_names: tuple[str, ...]
     unit: float = 1.0
-    x_validation: Array | None = None
+    x_validation: Array | Streamed | None = None
     y_validation: Array | None = None
 
 

@@ -19,6 +19,7 @@ from workers.data.npz import read_npz
 from workers.data.own import read_own
 from workers.data.parts import Parts, part
 from workers.data.preprocess import fit, fit_target
+from workers.data.streamed import Streamed
 from workers.data.table import read_csv, read_parquet
 
 READERS: dict[str, Callable[[DataConfig], Examples]] = {
@@ -68,11 +69,12 @@ def _measured(examples: Examples, parts: Parts, preprocess: tuple[str, ...]) -> 
     )
 
 
-def _training_rows(parts: Parts) -> Iterator[tuple[Array, Array]]:
+def _training_rows(parts: Parts) -> Iterator[tuple[Array | Streamed, Array]]:
     """Examples and targets that each fold trains on, one fold after the other."""
     x, y = parts.train
     if parts.fold_rows is None:
         yield x, y
         return
+    assert not isinstance(x, Streamed), "folds are of examples in memory"
     for held_out in parts.fold_rows:
         yield np.delete(x, held_out, axis=0), np.delete(y, held_out)

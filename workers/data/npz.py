@@ -14,10 +14,11 @@ import numpy as np
 
 from workers.data.config import DataConfig, DataError
 from workers.data.examples import Array, Examples, check_labels_match, existing_file
+from workers.data.features import channels_first, features
 from workers.data.labels import encode_targets
+from workers.data.streamed import Streamed
 
 WANTED = ("x", "X", "y", "x_validation", "y_validation")
-CHANNELS = (1, 3, 4)  # grey, red green blue, and alpha
 UNREADABLE = (
     OSError,
     ValueError,
@@ -39,8 +40,13 @@ def read_npz(config: DataConfig) -> Examples:
     return examples_of(_read_arrays(path), config, path)
 
 
-def examples_of(arrays: Mapping[str, Array], config: DataConfig, path: Path | str) -> Examples:
-    """Those of arrays by the names that :func:`read_npz` knows; ``path`` says whose they are."""
+def examples_of(
+    arrays: Mapping[str, Array | Streamed], config: DataConfig, path: Path | str
+) -> Examples:
+    """Those of arrays by the names that :func:`read_npz` knows; ``path`` says whose they are.
+
+    Inputs, not targets, may be streamed.
+    """
     x, y = _part(arrays, ("x", "X"), "y", path)
     unit = 1 / 255 if x.dtype == np.uint8 else 1.0
     if "x_validation" not in arrays and "y_validation" not in arrays:
@@ -73,7 +79,9 @@ def _read_arrays(path: Path | str) -> dict[str, Array]:
         ) from error
 
 
-def _either(arrays: Mapping[str, Array], names: tuple[str, ...], path: Path | str) -> Array:
+def _either(
+    arrays: Mapping[str, Array | Streamed], names: tuple[str, ...], path: Path | str
+) -> Array | Streamed:
     for name in names:
         if name in arrays:
             return arrays[name]
@@ -85,47 +93,18 @@ def _either(arrays: Mapping[str, Array], names: tuple[str, ...], path: Path | st
 
 
 def _part(
-    arrays: Mapping[str, Array], x_names: tuple[str, ...], y_name: str, path: Path | str
-) -> tuple[Array, Array]:
+    arrays: Mapping[str, Array | Streamed], x_names: tuple[str, ...], y_name: str, path: Path | str
+) -> tuple[Array | Streamed, Array]:
     """Examples, channels first, and their labels as they are stored."""
-    x = channels_first(_features(_either(arrays, x_names, path), path))
-    y = _either(arrays, (y_name,), path)
+    x, y = _either(arrays, x_names, path), _either(arrays, (y_name,), path)
+    assert not isinstance(y, Streamed), "targets are held in memory"
+    if not isinstance(x, Streamed):
+        x = channels_first(features(x, path))
     _check_labels(x, y, path)
     return x, y
 
 
-def channels_first(x: Array) -> Array:
-    """``x`` [N, H, W, C] of 1, 3 or 4 channels as [N, C, H, W]; every other array as it is.
-
-    Where the axis after N could be channels as well, it is: the array is channels first already.
-    """
-    if x.ndim != 4 or x.shape[3] not in CHANNELS or x.shape[1] in CHANNELS:
-        return x
-    return np.ascontiguousarray(x.transpose(0, 3, 1, 2))
-
-
-def _features(x: Array, path: Path | str) -> Array:
-    if x.ndim < 2 or 0 in x.shape[1:] or x.dtype.kind not in "buif":
-        raise DataError(
-            "x must be real numbers of shape [N, features...], but in "
-            f"{path} it is {x.dtype} of shape {list(x.shape)}; save a matrix of numbers",
-            "path",
-        )
-    if x.dtype == np.uint8:
-        return x
-    with np.errstate(over="ignore"):  # an overflow is refused as infinite
-        x = x.astype(np.float32, copy=False)
-    wrong = int((~np.isfinite(x)).sum())
-    if wrong:
-        raise DataError(
-            f"features must be finite in float32, but {path} has {wrong} values that are not; "
-            "correct or drop those rows",
-            "path",
-        )
-    return x
-
-
-def _check_labels(x: Array, y: Array, path: Path | str) -> None:
+def _check_labels(x: Array | Streamed, y: Array, path: Path | str) -> None:
     if y.ndim != 1:
         raise DataError(
             f"y must hold one label a row, shape [N], but in {path} it has shape "
@@ -135,7 +114,7 @@ def _check_labels(x: Array, y: Array, path: Path | str) -> None:
     check_labels_match(len(x), len(y), str(path))
 
 
-def _check_alike(x: Array, x_validation: Array, path: Path | str) -> None:
+def _check_alike(x: Array | Streamed, x_validation: Array | Streamed, path: Path | str) -> None:
     if x.shape[1:] != x_validation.shape[1:] or x.dtype != x_validation.dtype:
         raise DataError(
             f"x and x_validation must agree but for their length, but in {path} they are "

@@ -13,10 +13,11 @@ import numpy as np
 from workers.data.config import DataConfig, DataError
 from workers.data.examples import Array, Examples, Int64Array
 from workers.data.split import allocate, choose, deal
+from workers.data.streamed import Streamed
 
 # What each choice of rows is keyed by, beside the seed; a changed number changes every split.
 VALIDATION_KEY, LIMIT_KEY, GIVEN_LIMIT_KEY, FOLDS_KEY = 1, 2, 3, 4
-Part = tuple[Array, Array]
+Part = tuple[Array | Streamed, Array]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

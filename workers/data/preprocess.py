@@ -13,6 +13,7 @@ import numpy as np
 from workers.data.config import FOR_IMAGES, ROTATIONS, DataError, needs_images
 from workers.data.dataset import Float64Array, Transform, image_shape
 from workers.data.examples import Array, Float32Array
+from workers.data.streamed import Streamed, pieces
 
 CHUNK_BYTES = 64 * 2**20  # of float64: CIFAR-10 at once would take 1.2 GB
 LEAST_SHARE = 1e-5  # of the largest variance, added to each one before whitening divides by it
@@ -20,7 +21,7 @@ MOST_ROTATED = 8192  # features: their projection takes 256 MiB
 TINY = np.finfo(np.float32).tiny  # below the least normal number an inverse would overflow
 
 
-def fit(x: Array, unit: float, preprocess: tuple[str, ...]) -> Transform:
+def fit(x: Array | Streamed, unit: float, preprocess: tuple[str, ...]) -> Transform:
     """The Transform of training rows ``x`` [N, *feature_shape].
 
     zero_center, mean_image: ``shift`` is the mean of each feature of ``x * unit``. channel_mean:
@@ -33,14 +34,13 @@ def fit(x: Array, unit: float, preprocess: tuple[str, ...]) -> Transform:
     _check_shape(x, preprocess)
     if not preprocess:
         return Transform()
-    rows = x.reshape(len(x), -1)
-    mean = rows.mean(axis=0, dtype=np.float64)
+    mean, deviation = _moments(x, with_deviation="standardize" in preprocess)
     if "channel_mean" in preprocess:
         return Transform(shift=_float32(_channel_means(mean, x.shape[1:]) * unit))
-    scale = _inverse(_deviation(rows, mean) * unit) if "standardize" in preprocess else None
+    scale = None if deviation is None else _inverse(deviation * unit)
     projection = None
     if set(ROTATIONS) & set(preprocess):
-        covariance = _covariance(rows, mean, unit if scale is None else unit * scale)
+        covariance = _covariance(x, mean, unit if scale is None else unit * scale)
         projection = _float32(_projection(covariance, whiten="whiten" in preprocess))
     return Transform(
         shift=_float32(mean * unit),
@@ -66,7 +66,7 @@ def fit_target(y: Array, *, is_regression: bool) -> tuple[float, float]:
     return mean, scale
 
 
-def _check_shape(x: Array, preprocess: tuple[str, ...]) -> None:
+def _check_shape(x: Array | Streamed, preprocess: tuple[str, ...]) -> None:
     for name in preprocess:
         if name in FOR_IMAGES and image_shape(x.shape[1:]) is None:
             raise needs_images(name, f"examples have the shape {list(x.shape[1:])}")
@@ -85,23 +85,38 @@ def _channel_means(mean: Float64Array, feature_shape: tuple[int, ...]) -> Float6
     return np.repeat(mean.reshape(channels, height * width).mean(axis=1), height * width)
 
 
-def _deviation(rows: Array, mean: Float64Array) -> Float64Array:
-    """[F], by the second pass of the two-pass formula, which does not cancel."""
-    total = np.zeros_like(mean)
-    for chunk in _chunks(rows):
-        centred = chunk - mean
-        total += np.einsum("nf,nf->f", centred, centred)
-    deviation: Float64Array = np.sqrt(total / len(rows))
-    return deviation
+def _moments(
+    x: Array | Streamed, *, with_deviation: bool
+) -> tuple[Float64Array, Float64Array | None]:
+    """The mean [F], and the standard deviation [F] if it is asked for, in one pass.
+
+    By chunks, each with the two-pass formula, which does not cancel; they are joined as Chan, Golub
+    and LeVeque do (1983, Algorithms for computing the sample variance).
+    """
+    count, num_features = 0, int(np.prod(x.shape[1:]))
+    mean, squares = np.zeros(num_features), np.zeros(num_features)
+    for chunk in _chunks(x):
+        own_mean = chunk.mean(axis=0, dtype=np.float64)
+        before, count = count, count + len(chunk)
+        apart = own_mean - mean
+        mean = mean + apart * (len(chunk) / count) if before else own_mean
+        if with_deviation:
+            centred = chunk - own_mean
+            squares += np.einsum("nf,nf->f", centred, centred)
+            squares += apart * apart * (before * (len(chunk) / count))
+    deviation: Float64Array = np.sqrt(squares / count)
+    return mean, deviation if with_deviation else None
 
 
-def _covariance(rows: Array, mean: Float64Array, scale: float | Float64Array) -> Float64Array:
+def _covariance(
+    x: Array | Streamed, mean: Float64Array, scale: float | Float64Array
+) -> Float64Array:
     """[F, F] of ``(rows - mean) * scale``, in two passes too."""
     total = np.zeros((len(mean), len(mean)))
-    for chunk in _chunks(rows):
+    for chunk in _chunks(x):
         centred = (chunk - mean) * scale
         total += centred.T @ centred
-    return total / len(rows)
+    return total / len(x)
 
 
 def _projection(covariance: Float64Array, *, whiten: bool) -> Float64Array:
@@ -127,6 +142,7 @@ def _float32(array: Float64Array) -> Float32Array:
     return array.astype(np.float32)
 
 
-def _chunks(rows: Array) -> Iterator[Array]:
-    step = max(1, CHUNK_BYTES // (8 * max(1, rows.shape[1])))
-    return (rows[start : start + step] for start in range(0, len(rows), step))
+def _chunks(x: Array | Streamed) -> Iterator[Array]:
+    """Rows [n, F], n alike for examples in memory and streamed ones."""
+    step = max(1, CHUNK_BYTES // (8 * max(1, int(np.prod(x.shape[1:])))))
+    return (chunk.reshape(len(chunk), -1) for chunk in pieces(x, step))

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
-_UNTOLD_BYTES = 8 * 2**30  # of a machine that does not say how much memory it has
+UNTOLD_BYTES = 8 * 2**30  # of a machine that does not say how much memory it has
 _KEEP_BYTES = 32 * 2**20  # the most that glibc admits for M_MMAP_THRESHOLD
 
 
@@ -48,7 +48,7 @@ def memory_bytes(device: torch.device, num_sharing: int = 1) -> int:
         return torch.cuda.get_device_properties(device).total_memory // num_sharing
     names = getattr(os, "sysconf_names", {})  # not there on Windows
     if "SC_PHYS_PAGES" not in names:
-        return _UNTOLD_BYTES // num_sharing
+        return UNTOLD_BYTES // num_sharing
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // num_sharing
 
 

@@ -6,7 +6,7 @@ stay on it until the epoch's end.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -17,12 +17,12 @@ from workers.messages import Refusal, Speed, TrialGroup
 from workers.training import checkpoints, widths
 from workers.training.block import Block
 from workers.training.block_epoch import BlockEpoch, Epoch, Tally
+from workers.training.block_validation import BlockValidation
 from workers.training.feed import DeviceData, Feed
 from workers.training.kept import KeptCheckpoints
 from workers.training.loss import Criterion, chance_loss
 from workers.training.models import build_model
 from workers.training.models.activations import ACTIVATIONS
-from workers.training.models.base import Pass
 from workers.training.monitoring import UnitWatch, watched_step
 from workers.training.precision import dtype_of
 from workers.training.schedules import rates
@@ -71,18 +71,24 @@ class GroupTraining:
     @torch.no_grad()
     def evaluate(self) -> dict[str, Tensor]:
         """Scores on the validation part and the state of the hidden units, [M] each."""
-        return _joined([self._evaluate(block) for _, block in self.stack.blocks(self.width)])
+        blocks = [block for _, block in self.stack.blocks(self.width)]
+        chunk = min(map(self._chunk, blocks))
+        validations: Iterable[BlockValidation] = (self._validation(b, chunk) for b in blocks)
+        if self.data.is_streamed:
+            validations = _in_step(validations)
+        return _joined([validation.metrics() for validation in validations])
 
     def _train(self, epoch: Epoch, tally: Tally) -> Tally:
         """The rest of the epoch, block after block."""
         left = epoch.num_steps - tally.num_steps
         if not left:
             return tally
-        ends, blocks = [], self.stack.blocks(self.width)
-        for run, block in blocks:
-            rows = self._block_epoch(block, run, epoch, tally)
-            rows.train(left)
-            ends.append(rows.tally())
+        blocks = self.stack.blocks(self.width)
+        epochs = (self._block_epoch(block, run, epoch, tally) for run, block in blocks)
+        if self.data.is_streamed:  # each minibatch is read once, for all blocks
+            ends = _trained_in_step(list(epochs), left)
+        else:
+            ends = [_trained(rows, left) for rows in epochs]
         self.stack.updates = blocks[0][1].updates
         return Tally.joined(ends)
 
@@ -96,15 +102,15 @@ class GroupTraining:
         gauge, speeds, ends = widths.Gauge(self.data.device), [], []
         most = self._fitting(epoch)
         tried = widths.ascending(len(self.stack), most)
-        for run in tried:
-            block = self.stack.block(run)
-            rows = self._block_epoch(block, run, epoch, tally)
-            speeds.append(gauge.speed(len(block), rows.train, steps, epoch.update_size))
-            ends.append(rows.tally())
-        for run in widths.remaining(len(self.stack), tried[-1].stop, most):
-            rows = self._block_epoch(self.stack.block(run), run, epoch, tally)
-            rows.train(steps)
-            ends.append(rows.tally())
+        with self._feed.read_ahead(self.stack.columns, epoch.number, steps):
+            for run in tried:
+                block = self.stack.block(run)
+                rows = self._block_epoch(block, run, epoch, tally)
+                speeds.append(gauge.speed(len(block), rows.train, steps, epoch.update_size))
+                ends.append(rows.tally())
+            for run in widths.remaining(len(self.stack), tried[-1].stop, most):
+                rows = self._block_epoch(self.stack.block(run), run, epoch, tally)
+                ends.append(_trained(rows, steps))
         self.stack.updates = block.updates
         self.speeds, self._is_to_measure = tuple(speeds), False
         self.width = self.width or widths.chosen(speeds, len(self.stack), most)
@@ -121,23 +127,15 @@ class GroupTraining:
     def _block_epoch(self, block: Block, run: slice, epoch: Epoch, tally: Tally) -> BlockEpoch:
         return BlockEpoch(block, epoch.of(run), self._feed, self._criterion(block), tally.of(run))
 
-    def _evaluate(self, block: Block) -> dict[str, Tensor]:
-        """The scores of one block's rows and the state of their units."""
-        scores, criterion = self._scores(len(block), detailed=True), self._criterion(block)
-        units = UnitWatch(ACTIVATIONS[self._config.activation], len(block), block.device)
-        weights = block.evaluated()
-        for x_mBF, y_mB in self._feed.validation(block.columns, self._chunk(block), block.dtype):
-            given = Pass(
-                weights=weights,
-                buffers=block.buffers,
-                columns=block.columns,
-                training=False,
-                observe=units.observe if units.is_open else None,
-            )
-            outputs_MBC = block.forward(given, x_mBF)
-            scores.add(outputs_MBC, y_mB, criterion.plain(outputs_MBC, y_mB).sum(1))
-        target_scale_M = self.data.target_scale_k[block.columns.folds_M]
-        return scores.metrics("val", target_scale_M) | units.metrics()
+    def _validation(self, block: Block, chunk: int) -> BlockValidation:
+        return BlockValidation(
+            block,
+            self._feed.validation(block.columns, chunk, block.dtype),
+            self._criterion(block),
+            self._scores(len(block), detailed=True),
+            UnitWatch(ACTIVATIONS[self._config.activation], len(block), block.device),
+            self.data.target_scale_k[block.columns.folds_M],
+        )
 
     def _chunk(self, block: Block) -> int:
         """How many examples are validated at once."""
@@ -175,6 +173,28 @@ class GroupTraining:
 
     def _scores(self, num_rows: int, *, detailed: bool) -> Scores:
         return Scores(num_rows, self.data.shape, self.data.device, detailed=detailed)
+
+
+def _trained(rows: BlockEpoch, num_steps: int) -> Tally:
+    """What is seen of a block's rows after so many steps more."""
+    rows.train(num_steps)
+    return rows.tally()
+
+
+def _trained_in_step(blocks: Sequence[BlockEpoch], num_steps: int) -> list[Tally]:
+    """The same of several, which take each step before any takes the next."""
+    for _ in range(num_steps):
+        for rows in blocks:
+            rows.train(1)
+    return [rows.tally() for rows in blocks]
+
+
+def _in_step(validations: Iterable[BlockValidation]) -> list[BlockValidation]:
+    """Those of all blocks at an end, each of them having seen a chunk before any saw the next."""
+    together = list(validations)
+    while all([validation.see() for validation in together]):
+        pass
+    return together
 
 
 def _joined(blocks: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:

@@ -15,7 +15,6 @@ from ray.tune.search import SearchAlgorithm
 from hpsearch.executors.tune.results import EPOCH
 from workers.messages import TrialGroup
 
-
 SEEDS = 2**31  # what every framework takes as one
 
 

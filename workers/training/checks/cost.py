@@ -5,19 +5,18 @@ Called by ``check`` for each probe; ``hpsearch check`` makes the cost of a whole
 
 from __future__ import annotations
 
-import contextlib
-import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from workers.config import TrainConfig
+from workers.data.memory import free_bytes as free_of_machine
 from workers.messages import CheckResult
 from workers.training.checks.subject import Network, Subject, steady, undisturbed
+from workers.training.device import UNTOLD_BYTES
 from workers.training.group_training import GroupTraining
 from workers.training.optimizers import VARIANTS, variant
 
@@ -49,6 +48,10 @@ def cost(subject: Subject) -> CheckResult:
     width = min(subject.plan.width, largest)
     seconds = seconds_per_epoch(subject, width)
     numbers |= {"largest": largest, "width": width, "seconds_per_epoch": seconds}
+    reading = subject.data.seconds_to_read()
+    if reading > seconds:
+        seconds, numbers["seconds_per_epoch"] = reading, reading
+        fits = f"{fits}; most of it is reading: say data: {{loader_workers: n}} if cores are free"
     text = f"an epoch of {width} trials takes {seconds:.3g} s; {fits}"
     if width < subject.plan.width:
         text += f": say resources: {{width: {width}}}"
@@ -90,12 +93,7 @@ def free_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         reserve = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + reserve
-    with contextlib.suppress(OSError, StopIteration):  # there on Linux alone
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        return 1024 * int(
-            next(line for line in lines if line.startswith("MemAvailable")).split()[1]
-        )
-    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return free_of_machine() or UNTOLD_BYTES
 
 
 def _row_bytes(subject: Subject) -> int:

@@ -22,6 +22,7 @@ from workers.training.columns import Columns
 from workers.training.dropout import drop_inputs, hidden_dropout
 from workers.training.feed import Batch, DeviceData
 from workers.training.feed.device_data import Part
+from workers.training.feed.streamed_part import StreamedPart
 from workers.training.keyed import generator
 from workers.training.loss import Criterion
 from workers.training.models import build_model
@@ -101,7 +102,7 @@ class Subject:
         return self._preprocessed(self.data.held_out, index_1n, dtype)[0][0]
 
     def _preprocessed(
-        self, part: Part, index_1B: Tensor, dtype: torch.dtype
+        self, part: Part | StreamedPart, index_1B: Tensor, dtype: torch.dtype
     ) -> tuple[Tensor, Tensor]:
         """Inputs [1, B, F] as the model sees them, and targets [1, B], of the first fold."""
         fold = self.data.all_folds_k[:1]

@@ -17,7 +17,11 @@ from torch import Tensor
 
 from workers.data.dataset import Dataset
 from workers.data.examples import Array, Float32Array, Int64Array
+from workers.data.streamed import Streamed
 from workers.training.device import memory_bytes
+from workers.training.feed.streamed_part import StreamedPart, num_loaders
+
+_HELD = 16  # of the memory, the part that streamed examples may take once they are read to be held
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,20 +68,16 @@ class DeviceData:
     regression; ``target_scale_k`` turns its errors back into the units of the data (1 for classes).
     ``targets_on_host_kN`` are the training targets again, for orders that are drawn on the host.
     ``memory_bytes`` is this worker's part of the device's memory, which ``num_sharing`` share.
+    Inputs that are streamed, or take more than half of a GPU's part, are read when they are needed.
     """
 
     def __init__(self, dataset: Dataset, device: torch.device, num_sharing: int = 1) -> None:
         self.memory_bytes = memory_bytes(device, num_sharing)
         self.device, self.shape, self.num_folds = device, dataset.shape(), dataset.num_folds
         self._unit = dataset.unit
-        trained, held_out = _rows_by_fold(dataset)
-        x_train = self._put(_flat(dataset.x_train))
-        self.train = self._part(dataset, x_train, dataset.y_train, trained)
-        if held_out is None:
-            x_validation = self._put(_flat(dataset.x_validation))
-            self.held_out = self._part(dataset, x_validation, dataset.y_validation, None)
-        else:
-            self.held_out = self._part(dataset, x_train, dataset.y_train, held_out)
+        self._num_sharing = num_sharing
+        self.train, self.held_out = self._parts(dataset)
+        self.shape = replace(self.shape, is_streamed=self.is_streamed)
         self.num_train, self.num_validation = len(self.train), len(self.held_out)
         self.targets_on_host_kN = self.train_targets_kN.cpu()
         self.class_counts_kC = self._class_counts()
@@ -91,18 +91,29 @@ class DeviceData:
         """The same with fewer examples: those at these places of each fold's training part.
 
         And the first ``num_validation`` of the validation part, by default all. Statistics that the
-        preprocessing measured stay those of all; no example is copied.
+        preprocessing measured stay those of all; no example is copied, but those that are streamed
+        are read and held, if they are few.
         """
         fewer = copy.copy(self)
-        fewer.train = self.train.only(places_kN.to(self.device))
+        fewer.train = self._held(self.train.only(places_kN.to(self.device)))
         if num_validation is not None and num_validation < self.num_validation:
             first_n = torch.arange(num_validation, device=self.device)
-            fewer.held_out = self.held_out.only(first_n.expand(self.num_folds, -1))
+            fewer.held_out = self._held(self.held_out.only(first_n.expand(self.num_folds, -1)))
         fewer.num_train, fewer.num_validation = len(fewer.train), len(fewer.held_out)
         fewer.shape = replace(self.shape, num_train=fewer.num_train)
         fewer.targets_on_host_kN = fewer.train_targets_kN.cpu()
         fewer.class_counts_kC = fewer._class_counts()
         return fewer
+
+    @property
+    def is_streamed(self) -> bool:
+        """Whether any example is read when it is needed, and not on the device."""
+        return any(isinstance(part, StreamedPart) for part in (self.train, self.held_out))
+
+    def seconds_to_read(self) -> float:
+        """What an epoch and its validation spend at least on reading; 0 for what is held."""
+        parts = (self.train, self.held_out)
+        return sum(part.seconds_to_read() for part in parts if isinstance(part, StreamedPart))
 
     @property
     def train_targets_kN(self) -> Tensor:
@@ -139,12 +150,48 @@ class DeviceData:
             out_vBF += (x_vBF * own_v11) @ projection_FF
         return out_vBF
 
-    def _part(self, dataset: Dataset, x_RF: Tensor, y: Array, rows: Int64Array | None) -> Part:
+    def _parts(self, dataset: Dataset) -> tuple[Part | StreamedPart, Part | StreamedPart]:
+        """What is trained on and what is held out."""
+        x, x_validation = dataset.x_train, dataset.x_validation
+        if dataset.fold_rows is None:
+            return (
+                self._part(dataset, x, dataset.y_train),
+                self._part(dataset, x_validation, dataset.y_validation),
+            )
+        assert not isinstance(x, Streamed), "folds are of examples in memory"
+        trained, held_out = _rows_by_fold(dataset.fold_rows, len(x))
+        x_RF = self._put(_flat(x))
+        return self._fold(dataset, x_RF, trained), self._fold(dataset, x_RF, held_out)
+
+    def _fold(self, dataset: Dataset, x_RF: Tensor, rows: Int64Array) -> Part:
         return Part(
             x_RF=x_RF,
-            rows_kN=None if rows is None else self._put(rows),
-            targets_kN=self._put(_targets(dataset, y, rows)),
+            rows_kN=self._put(rows),
+            targets_kN=self._put(_targets(dataset, dataset.y_train, rows)),
         )
+
+    def _part(self, dataset: Dataset, x: Array | Streamed, y: Array) -> Part | StreamedPart:
+        targets_kN = self._put(_targets(dataset, y, None))
+        if isinstance(x, Streamed) or self._is_too_large(x.nbytes):
+            return StreamedPart(
+                x=x,
+                rows_1N=None,
+                targets_kN=targets_kN,
+                num_loaders=num_loaders(x, self._num_sharing),
+            )
+        return Part(x_RF=self._put(_flat(x)), rows_kN=None, targets_kN=targets_kN)
+
+    def _is_too_large(self, num_bytes: int) -> bool:
+        """Whether examples stay in the machine's memory, for a GPU needs its own to train."""
+        return self.device.type == "cuda" and num_bytes > self.memory_bytes // 2
+
+    def _held(self, part: Part | StreamedPart) -> Part | StreamedPart:
+        """On the device, if there is ample room."""
+        if isinstance(part, Part) or _HELD * len(part) * part.example_bytes > self.memory_bytes:
+            return part
+        every_1N = torch.arange(len(part), device=self.device)[None]
+        x_1NF, targets_kN = part.at(every_1N, self.all_folds_k)
+        return Part(x_RF=x_1NF[0], rows_kN=None, targets_kN=targets_kN)
 
     def _class_counts(self) -> Tensor | None:
         if self.shape.is_regression:
@@ -167,12 +214,9 @@ class DeviceData:
             return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
 
 
-def _rows_by_fold(dataset: Dataset) -> tuple[Int64Array | None, Int64Array | None]:
-    """The rows that each fold trains on [k, N - n] and validates on [k, n]; None without folds."""
-    held_out = dataset.fold_rows
-    if held_out is None:
-        return None, None
-    every = np.arange(len(dataset.x_train), dtype=np.int64)
+def _rows_by_fold(held_out: Int64Array, num_rows: int) -> tuple[Int64Array, Int64Array]:
+    """The rows that each fold trains on [k, N - n] and validates on [k, n]."""
+    every = np.arange(num_rows, dtype=np.int64)
     return np.stack([np.delete(every, rows) for rows in held_out]), held_out
 
 

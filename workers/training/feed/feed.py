@@ -6,8 +6,8 @@ Made by the loop once a group; what it hands out depends on keys and on each row
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from itertools import islice
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from workers.training.feed.augmentation import Augmentation, Draws
 from workers.training.feed.batch import Batch
 from workers.training.feed.device_data import DeviceData
 from workers.training.feed.sampling import ORDERS, hard
+from workers.training.feed.streamed_part import Reading, StreamedPart
 from workers.training.keyed import generator
 
 # What minibatches are gathered for in one go: a row alone spends a quarter of its step on gathering
@@ -32,6 +33,7 @@ class _Views:
     row its view, or is None where that needs no copy.
     """
 
+    epoch: int
     order_vN: Tensor
     folds_v: Tensor
     rows_M: Tensor | None
@@ -51,6 +53,7 @@ class Feed:
         self._order_seed = order_seed
         self._draws = Draws(order_seed, data.device)
         self._last: tuple[tuple[str, int], Tensor] | None = None  # the order that was drawn last
+        self._open: Reading | None = None  # of examples that are streamed
 
     def num_steps(self, columns: Columns, epoch: int) -> int:
         """Minibatches of ``epoch`` (from 0)."""
@@ -81,18 +84,27 @@ class Feed:
             dtype=dtype,
         )
         size = self._minibatch_size(columns, epoch)
-        if augmentation.is_off:
-            order_vn, at_once = (
-                views.order_vN[:, start * size :],
-                self._gathered(views, size, dtype),
-            )
-            for index_vB in torch.split(order_vn, at_once, dim=1):
-                yield from self._batch(views, index_vB, augmentation, 0, dtype).split(size)
-            return
-        steps = enumerate(torch.split(views.order_vN, size, dim=1))
-        for step, index_vB in islice(steps, start, None):
-            batch = self._batch(views, index_vB, augmentation, step, dtype)
-            yield augmentation.mixed(batch, step)
+        at_once = self._gathered(views, size, dtype) if augmentation.is_off else size
+        for first in range(start * size, self.data.num_train, at_once):
+            batch = self._batch(views, slice(first, first + at_once), augmentation, size, dtype)
+            if augmentation.is_off:
+                yield from batch.split(size)
+            else:
+                yield augmentation.mixed(batch, first // size)
+
+    def read_ahead(
+        self, columns: Columns, epoch: int, num_steps: int
+    ) -> AbstractContextManager[None]:
+        """Within, the first steps of an epoch are at hand, for as many as take them.
+
+        Where examples are streamed they are read now, so that none who takes them is timed for it.
+        """
+        if not isinstance(self.data.train, StreamedPart):
+            return nullcontext()
+        views, size = self._views(columns, epoch, None), self._minibatch_size(columns, epoch)
+        at_once = self._gathered(views, size, columns.dtype)
+        stop = min(-(-num_steps * size // at_once) * at_once, self.data.num_train)
+        return self._reading(self.data.train, views.order_vN[0], epoch, 0, size).kept(stop)
 
     def validation(
         self, columns: Columns, chunk: int, dtype: torch.dtype
@@ -103,21 +115,44 @@ class Feed:
         """
         data, rows_M = self.data, self._folds_of(columns)
         for start in range(0, data.num_validation, chunk):
-            x_kBF, y_kB = data.held_out.between(start, start + chunk)
+            x_kBF, y_kB = self._held_out(start, min(start + chunk, data.num_validation))
             x_kBF = data.preprocessed(data.scaled(x_kBF, dtype), data.all_folds_k)
             y_kB = y_kB.to(dtype) if y_kB.is_floating_point() else y_kB
             yield (x_kBF, y_kB) if rows_M is None else (x_kBF[rows_M], y_kB[rows_M])
 
+    def _held_out(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
+        """Inputs [m, B, F] as they are stored, and targets, of validation examples."""
+        part = self.data.held_out
+        if not isinstance(part, StreamedPart):
+            return part.between(start, stop)
+        order_N = torch.arange(len(part))
+        reading = self._reading(part, order_N, "validation", start, ahead=0)
+        return reading.between(start, stop)[None], part.targets_kN[:, start:stop]
+
+    def _trained_on(self, views: _Views, run: slice, size: int) -> tuple[Tensor, Tensor]:
+        """Inputs [v, B, F] as they are stored, and targets, of a run of each view's order."""
+        part, index_vB = self.data.train, views.order_vN[:, run]
+        if not isinstance(part, StreamedPart):
+            return part.at(index_vB, views.folds_v)
+        reading = self._reading(part, views.order_vN[0], views.epoch, run.start, ahead=size)
+        stop = run.start + index_vB.shape[1]
+        return reading.between(run.start, stop)[None], part.targets(index_vB, views.folds_v)
+
+    def _reading(
+        self, part: StreamedPart, order_N: Tensor, key: int | str, start: int, ahead: int
+    ) -> Reading:
+        """The one that is open, if it is of this order and has the rows from ``start`` on."""
+        if self._open is None or self._open.key != key or not self._open.has(start):
+            self._open = None  # its processes end before others start
+            self._open = Reading(key, part, order_N, start, ahead)
+        return self._open
+
     def _batch(
-        self,
-        views: _Views,
-        index_vB: Tensor,
-        augmentation: Augmentation,
-        step: int,
-        dtype: torch.dtype,
+        self, views: _Views, run: slice, augmentation: Augmentation, size: int, dtype: torch.dtype
     ) -> Batch:
-        data, folds_v = self.data, views.folds_v
-        x_vBF, y_vB = data.train.at(index_vB, folds_v)
+        """A run of each view's order; ``size`` is that of a minibatch."""
+        data, folds_v, step = self.data, views.folds_v, run.start // size
+        x_vBF, y_vB = self._trained_on(views, run, size)
         x_vBF = data.scaled(x_vBF, dtype)
         if augmentation.changes_images:
             # Rows change their images before the preprocessing, so each needs a copy by then.
@@ -128,7 +163,7 @@ class Feed:
         return Batch(
             x_mBF=augmentation.inputs(x_mBF, step),
             y_mB=views.of_rows(y_vB.to(dtype) if y_vB.is_floating_point() else y_vB),
-            index_mB=views.of_rows(index_vB),
+            index_mB=views.of_rows(views.order_vN[:, run]),
         )
 
     def _gathered(self, views: _Views, size: int, dtype: torch.dtype) -> int:
@@ -140,7 +175,8 @@ class Feed:
     def _views(self, columns: Columns, epoch: int, example_losses_MN: Tensor | None) -> _Views:
         sampling, rows_M = columns.configs[0].sampling, self._folds_of(columns)
         order_kN = self._order(sampling, epoch)
-        shared = _Views(order_vN=order_kN, folds_v=self.data.all_folds_k, rows_M=rows_M)
+        every = self.data.all_folds_k
+        shared = _Views(epoch=epoch, order_vN=order_kN, folds_v=every, rows_M=rows_M)
         if sampling != "hard" or example_losses_MN is None:
             return shared
         order_MN = hard(
@@ -149,7 +185,7 @@ class Feed:
             self._draws.uniforms("hard", self.data.num_train, epoch),
             shared.of_rows(order_kN),
         )
-        return _Views(order_vN=order_MN, folds_v=columns.folds_M, rows_M=None)
+        return _Views(epoch=epoch, order_vN=order_MN, folds_v=columns.folds_M, rows_M=None)
 
     def _order(self, sampling: str, epoch: int) -> Tensor:
         """Places among each fold's training examples, [k, N]; drawn once for all blocks of rows."""
