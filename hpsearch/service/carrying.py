@@ -32,13 +32,11 @@ from hpsearch.service.metrics import Metrics
 from hpsearch.settings import IMPORTS_VARIABLE, checkpoint_root, database_url
 from hpsearch.spec import load_data
 from hpsearch.spec.search import Search
-from hpsearch.spec.space import Choice
 from hpsearch.storage.database import Database
 from hpsearch.storage.errors import DatabaseAway, LeaseLost
 from hpsearch.storage.leases import Lease, Orders, Owner
 from hpsearch.storage.records import SearchRecord, SearchState
 from hpsearch.storage.repository import Repository
-from workers.config.own import is_own
 
 LOG = logging.getLogger("hpsearch.search")
 CLUSTER = "auto"  # the one whose job this is
@@ -81,14 +79,11 @@ def carry_out(search_id: int, token: int, db: str | None = None) -> None:
 
 def check_imports(spec: Search) -> None:
     """Raises HpsearchError for a spec that names Python objects, unless the operator allows it."""
-    searched = spec.space.parameters.get("model")
-    models = searched.choices if isinstance(searched, Choice) else ()
-    named = (spec.train.get("model"), *models, spec.data.source, spec.trainable)
-    names = [name for name in named if is_own(str(name))]
+    names = spec.python_names
     if names and os.environ.get(IMPORTS_VARIABLE) != "1":
         raise HpsearchError(
             f"a spec for this service must name no Python objects, but search {spec.name} names "
-            f"{' and '.join(map(str, names))}; its operator allows that by {IMPORTS_VARIABLE}=1"
+            f"{' and '.join(names)}; its operator allows that by {IMPORTS_VARIABLE}=1"
         )
 
 

@@ -5,7 +5,7 @@ Called by the CLI and the Python API; reads no data and imports no torch.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from hpsearch.spec.auto import auto_stages, full_epochs
 from hpsearch.spec.document import Source, read_document
 from hpsearch.spec.override import apply_overrides
 from hpsearch.spec.own_model import ModelKeys, OwnName, read_model
+from hpsearch.spec.own_pairs import OwnPairs, check_loss, read_metrics
 from hpsearch.spec.problem import Problems, shown
 from hpsearch.spec.pruner_section import NONE, PrunerRule, read_pruner
 from hpsearch.spec.rules import (
@@ -74,6 +75,8 @@ TOP: dict[str, Rule] = {
     "objective": Section(),
     "data": Section(),
     "model": OwnName(),
+    "loss": OwnPairs(),
+    "metrics": Section(),
     "trainable": TrainableName(),
     "tune": Section(),
     "train": Section(),
@@ -150,8 +153,10 @@ class _Reader:
         required = ("name", *brings_data, "space", "stages")
         top = self._fields(self.tree, "", TOP, "a key of a spec", required)
         data = self._data(top["data"]) if "data" in top else None
-        objective = self._objective(top.get("objective", {}), data)
+        metrics = read_metrics(top.get("metrics", {}), self.problems)
+        objective = self._objective(top.get("objective", {}), data, metrics)
         model, train = self._training(top)
+        self._check_loss(top)
         tune = self._tune(top)
         resources = self._fields(
             top.get("resources", {}), "resources", RESOURCES, "a key of resources"
@@ -172,7 +177,7 @@ class _Reader:
             return None
         assert data is not None  # it is required
         assert space is not None  # likewise
-        train |= {key: top[key] for key in ("model", "trainable") if key in top}
+        train |= {key: top[key] for key in ("model", "loss", "trainable") if key in top}
         search = Search(
             name=top["name"],
             objective=objective,
@@ -186,6 +191,7 @@ class _Reader:
             max_failures=top.get("max_failures", MAX_FAILURES),
             prior=str(top["prior"]) if "prior" in top else None,
             tune=tune,
+            metrics=metrics,
         )
         if tune is None:
             self._check_fields(search)
@@ -206,6 +212,11 @@ class _Reader:
         # How long a training lasts is said here or with a stage; it is no field of TrainConfig.
         table: dict[str, Rule] = {**model.domains, "epochs": EPOCHS}
         return model, self._fields(section, "train", table, "a parameter of the training")
+
+    def _check_loss(self, top: Mapping[str, Any]) -> None:
+        if "loss" in top:
+            given = [part for part in ("train", "space") if "loss" in top.get(part, {})]
+            check_loss(top["loss"], given, self.problems)
 
     def _tune(self, top: Mapping[str, Any]) -> Tune | None:
         if self._is_by_tune:
@@ -255,15 +266,24 @@ class _Reader:
     ) -> dict[str, Any]:
         return read_fields(section, path, table, self.problems, what=what, required=required)
 
-    def _objective(self, section: Mapping[Any, Any], data: Data | None) -> Objective:
+    def _objective(
+        self, section: Mapping[Any, Any], data: Data | None, own: Collection[str]
+    ) -> Objective:
+        """``own`` are the metrics of the user's own."""
         if self._is_by_tune:
             return read_objective(section, self.problems)
-        fields = self._fields(section, "objective", OBJECTIVE, "a key of objective")
+        table = OBJECTIVE | {"metric": Domain(names=(*OBJECTIVES, *own))}
+        fields = self._fields(section, "objective", table, "a key of objective")
         task = data.task if data is not None else None
         of_task = REGRESSION_OBJECTIVES if task == "regression" else CLASS_OBJECTIVES
         metric = fields.get("metric", next(iter(of_task)))
+        if metric in own:
+            if section.get("mode") is None:
+                rule = f"is required for a metric of your own: whether max or min of {metric} is"
+                self.problems.add("objective.mode", f"{rule} good")
+            return Objective(metric=metric, mode=fields.get("mode", "max"))
         if task is not None and metric not in of_task:
-            rule = f"must be one of {', '.join(of_task)} for data of task {task}"
+            rule = f"must be one of {', '.join((*of_task, *own))} for data of task {task}"
             self.problems.add("objective.metric", rule, shown(metric))
         good = OBJECTIVES[metric]
         if fields.get("mode", good) != good:

@@ -6,17 +6,17 @@ stay on it until the epoch's end.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from workers.config import TrainConfig
-from workers.config.combination import loss_of
 from workers.messages import Refusal, Speed, TrialGroup
 from workers.training import checkpoints, widths
 from workers.training.block import Block
 from workers.training.block_epoch import BlockEpoch, Epoch, Tally
+from workers.training.criterion import criterion_of
 from workers.training.feed import DeviceData, Feed
 from workers.training.kept import KeptCheckpoints
 from workers.training.loss import Criterion, chance_loss
@@ -24,6 +24,8 @@ from workers.training.models import build_model
 from workers.training.models.activations import ACTIVATIONS
 from workers.training.models.base import Pass
 from workers.training.monitoring import UnitWatch, watched_step
+from workers.training.own_loss import own_loss
+from workers.training.own_metrics import Measured, OwnMetrics
 from workers.training.precision import dtype_of
 from workers.training.schedules import rates
 from workers.training.scores import Scores
@@ -42,6 +44,8 @@ class GroupTraining:
     New members are drawn from their keys, or take weights from a warm start; those that cannot are
     ``refused`` and not in the stack. Others go on from their checkpoints. At most ``width`` rows
     are trained at once; a group that measures fills in ``speeds`` and ``width`` in its first epoch.
+    ``unmeasured`` says, after each validation, for which trials a metric of the user's own failed.
+    Raises ConfigError for a loss or a metric that is none.
     """
 
     def __init__(
@@ -52,7 +56,10 @@ class GroupTraining:
         self._total_epochs = group.total_epochs
         self.width, self._is_to_measure = group.width, group.measures
         self.speeds: tuple[Speed, ...] = ()
+        self.unmeasured: dict[int, str] = {}
         self.stack = _new_stack(group, data)
+        self.own_loss = own_loss(self._config, data, self.stack.model)
+        self._own_metrics = OwnMetrics(dict(group.own_metrics), data)
         self.refused: tuple[Refusal, ...] = ()
         if group.start_epoch == 0:
             self.stack.initialize()
@@ -71,7 +78,9 @@ class GroupTraining:
     @torch.no_grad()
     def evaluate(self) -> dict[str, Tensor]:
         """Scores on the validation part and the state of the hidden units, [M] each."""
-        return _joined([self._evaluate(block) for _, block in self.stack.blocks(self.width)])
+        self.unmeasured = {}
+        blocks = self.stack.blocks(self.width)
+        return _joined([self._evaluate(run, block) for run, block in blocks])
 
     def _train(self, epoch: Epoch, tally: Tally) -> Tally:
         """The rest of the epoch, block after block."""
@@ -121,10 +130,24 @@ class GroupTraining:
     def _block_epoch(self, block: Block, run: slice, epoch: Epoch, tally: Tally) -> BlockEpoch:
         return BlockEpoch(block, epoch.of(run), self._feed, self._criterion(block), tally.of(run))
 
-    def _evaluate(self, block: Block) -> dict[str, Tensor]:
-        """The scores of one block's rows and the state of their units."""
+    def _evaluate(self, run: slice, block: Block) -> dict[str, Tensor]:
+        """The scores of one block's rows, which are the ``run``, and the state of their units."""
         scores, criterion = self._scores(len(block), detailed=True), self._criterion(block)
         units = UnitWatch(ACTIVATIONS[self._config.activation], len(block), block.device)
+        chunks = self._validated(block, units)
+        measured = Measured()
+        if criterion.takes_all or self._own_metrics:
+            chunks = iter([_whole(chunks)])
+        for outputs_MBC, y_mB in chunks:
+            scores.add(outputs_MBC, y_mB, criterion.summed(outputs_MBC, y_mB))
+            if self._own_metrics:  # of all examples at once
+                measured = self._own_metrics.measure(outputs_MBC, y_mB, block.columns.folds_M)
+        self._tell_unmeasured(run, measured)
+        target_scale_M = self.data.target_scale_k[block.columns.folds_M]
+        return scores.metrics("val", target_scale_M) | units.metrics() | measured.values
+
+    def _validated(self, block: Block, units: UnitWatch) -> Iterator[tuple[Tensor, Tensor]]:
+        """Outputs [M, B, C] and targets [m, B] of the validation part, a chunk at a time."""
         weights = block.evaluated()
         for x_mBF, y_mB in self._feed.validation(block.columns, self._chunk(block), block.dtype):
             given = Pass(
@@ -134,10 +157,12 @@ class GroupTraining:
                 training=False,
                 observe=units.observe if units.is_open else None,
             )
-            outputs_MBC = block.forward(given, x_mBF)
-            scores.add(outputs_MBC, y_mB, criterion.plain(outputs_MBC, y_mB).sum(1))
-        target_scale_M = self.data.target_scale_k[block.columns.folds_M]
-        return scores.metrics("val", target_scale_M) | units.metrics()
+            yield block.forward(given, x_mBF), y_mB
+
+    def _tell_unmeasured(self, run: slice, measured: Measured) -> None:
+        for row, message in measured.failed.items():
+            place = (run.start + row) // self.stack.num_folds
+            self.unmeasured.setdefault(self.stack.members[place].trial, message)
 
     def _chunk(self, block: Block) -> int:
         """How many examples are validated at once."""
@@ -170,8 +195,7 @@ class GroupTraining:
         return losses_MN.clone() if losses_MN is not None and self._is_to_measure else losses_MN
 
     def _criterion(self, block: Block) -> Criterion:
-        loss = loss_of(self._config, self.data.shape)
-        return Criterion(loss, block.columns, self.data.class_counts_kC)
+        return criterion_of(self._config, self.data, block.columns, self.own_loss)
 
     def _scores(self, num_rows: int, *, detailed: bool) -> Scores:
         return Scores(num_rows, self.data.shape, self.data.device, detailed=detailed)
@@ -180,6 +204,12 @@ class GroupTraining:
 def _joined(blocks: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
     """The metrics of all rows, from those of each block."""
     return {name: torch.cat([block[name] for block in blocks]) for name in blocks[0]}
+
+
+def _whole(chunks: Iterable[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """Outputs [M, N, C] and targets [m, N]."""
+    outputs, targets = zip(*chunks, strict=True)
+    return torch.cat(outputs, dim=1), torch.cat(targets, dim=1)
 
 
 def _new_stack(group: TrialGroup, data: DeviceData) -> Stack:
