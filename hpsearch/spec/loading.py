@@ -11,6 +11,7 @@ from typing import Any
 
 from hpsearch.spec.auto import auto_stages, full_epochs
 from hpsearch.spec.document import Source, read_document
+from hpsearch.spec.objective_section import read_our_objective
 from hpsearch.spec.override import apply_overrides
 from hpsearch.spec.own_model import ModelKeys, OwnName, read_model
 from hpsearch.spec.own_pairs import OwnPairs, check_loss, read_metrics
@@ -67,7 +68,6 @@ from hpsearch.spec.unread import unread
 from hpsearch.spec.warm_start import RULE, parse_warm_start, warm_starts
 from workers.config.domain import Domain
 from workers.data.config import PREPROCESS, SOURCES, TASKS, DataConfig, DataError
-from workers.metrics import CLASS_OBJECTIVES, OBJECTIVES, REGRESSION_OBJECTIVES
 
 SEED = Domain(low=0, integer=True)  # it has a wider column than all others
 TOP: dict[str, Rule] = {
@@ -89,10 +89,6 @@ TOP: dict[str, Rule] = {
     "seed": SEED,
     "max_failures": POSITIVE,
     "prior": SearchRef(),
-}
-OBJECTIVE: dict[str, Rule] = {
-    "metric": Domain(names=tuple(OBJECTIVES)),
-    "mode": Domain(names=("max", "min")),
 }
 DATA: dict[str, Rule] = {
     "source": Domain(names=SOURCES, own=True),
@@ -269,27 +265,9 @@ class _Reader:
     def _objective(
         self, section: Mapping[Any, Any], data: Data | None, own: Collection[str]
     ) -> Objective:
-        """``own`` are the metrics of the user's own."""
         if self._is_by_tune:
             return read_objective(section, self.problems)
-        table = OBJECTIVE | {"metric": Domain(names=(*OBJECTIVES, *own))}
-        fields = self._fields(section, "objective", table, "a key of objective")
-        task = data.task if data is not None else None
-        of_task = REGRESSION_OBJECTIVES if task == "regression" else CLASS_OBJECTIVES
-        metric = fields.get("metric", next(iter(of_task)))
-        if metric in own:
-            if section.get("mode") is None:
-                rule = f"is required for a metric of your own: whether max or min of {metric} is"
-                self.problems.add("objective.mode", f"{rule} good")
-            return Objective(metric=metric, mode=fields.get("mode", "max"))
-        if task is not None and metric not in of_task:
-            rule = f"must be one of {', '.join((*of_task, *own))} for data of task {task}"
-            self.problems.add("objective.metric", rule, shown(metric))
-        good = OBJECTIVES[metric]
-        if fields.get("mode", good) != good:
-            rule = f"must be {good} for {metric}; correct it or leave it out"
-            self.problems.add("objective.mode", rule, fields["mode"])
-        return Objective(metric=metric, mode=good)
+        return read_our_objective(section, None if data is None else data.task, own, self.problems)
 
     def _data(self, section: Mapping[Any, Any]) -> Data | None:
         num_before = len(self.problems.found)
