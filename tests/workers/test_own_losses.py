@@ -9,10 +9,12 @@ import own_losses
 import pytest
 import torch
 from torch import nn
+from torch.func import vmap
 from training_cases import CPU, blobs, config, folded, group, line
 
 from workers.config import TrainConfig
 from workers.config.combination import ConfigError
+from workers.training import group_training, own_loss
 from workers.training.feed import DeviceData
 from workers.training.group_training import GroupTraining
 from workers.training.loop import train
@@ -78,8 +80,11 @@ def test_a_member_trains_in_company_as_alone(loss: str, model: str) -> None:
 
 @pytest.mark.parametrize("width", [1, 2, None])
 @pytest.mark.parametrize("name", ["focal", "coupled", "branching"])
-def test_a_group_trains_as_a_plain_loop_does(name: str, width: int | None) -> None:
-    """And the loss of validation is that of all its examples at once, however wide blocks are."""
+def test_a_group_trains_as_a_plain_loop_does(
+    name: str, width: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the loss of validation is that of all its examples at once, in whatever parts it goes."""
+    monkeypatch.setattr(group_training, "_NEAR_THE_CACHE", 100)
     data = DeviceData(blobs(), CPU)
     c = own(name, optimizer="sgd", hidden_units=(7,))
     training = GroupTraining(replace(group(c, c, c), width=width), data)
@@ -172,16 +177,31 @@ def test_what_vmap_refuses_is_named_and_computed_row_by_row() -> None:
     assert first.note.startswith(
         "loss own_losses:branching: it cannot be stacked (RuntimeError: vmap: "
     )
-    assert first.note.endswith("); its trials go one after the other")
+    assert first.note.endswith("); it is computed row by row")
     assert second.note is None
     assert next(iter(train(group(own("focal")), data))).note is None
 
 
-def test_a_negative_loss_is_no_divergence() -> None:
+def test_what_vmap_gives_wrong_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        own_loss, "vmap", lambda of, in_dims: lambda x, y: vmap(of, in_dims)(x, y) + 1
+    )
+    (first, *_) = train(group(own("focal"), own("focal")), DeviceData(blobs(), CPU))
+    assert first.note is not None
+    assert "two rows, stacked, do not give what one gives alone" in first.note
+
+
+@pytest.mark.parametrize("loss", ["negative", "huge"])
+def test_no_size_of_a_loss_is_taken_for_divergence(loss: str) -> None:
     """Nobody knows what guessing costs: ten times -1000 would be far below every loss."""
-    *_, last = train(replace(group(own("negative")), end_epoch=5), DeviceData(blobs(), CPU))
+    *_, last = train(group(own(loss), epochs=5), DeviceData(blobs(), CPU))
     assert last.epoch == 5
     assert not last.diverged
+
+
+def test_a_loss_that_becomes_infinite_is_a_divergence() -> None:
+    reports = list(train(group(own("grows", learning_rate=1e3)), DeviceData(blobs(), CPU)))
+    assert [end.trial for report in reports for end in report.diverged] == [0]
 
 
 BROKEN = {
@@ -223,6 +243,11 @@ def test_what_belongs_to_our_losses_is_not_silently_left_out(values: dict[str, A
     assert report.refused[0].message == (
         f"{name} is no part of a loss of one's own; leave it out, or put it in there"
     )
+
+
+def test_for_the_sampling_of_hard_examples_it_must_take_a_single_one() -> None:
+    (report,) = train(group(own("coupled_numbers", sampling="hard")), DeviceData(line(), CPU))
+    assert report.refused[0].message.endswith("is nan for outputs [1] and targets [1]")
 
 
 def test_a_last_minibatch_that_the_loss_cannot_take_is_told_before_training() -> None:

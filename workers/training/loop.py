@@ -90,12 +90,12 @@ def _train(group: TrialGroup, data: DeviceData, kept: KeptCheckpoints | None) ->
 def _note(group: TrialGroup, training: GroupTraining) -> str:
     """What of the user's own cannot be stacked, and what that means; nothing if all can be."""
     config, own_loss = group.members[0].config, training.own_loss
-    told = {
-        f"model {config.model}": training.stack.model.refusal,
-        f"loss {config.loss}": None if own_loss is None else own_loss.refusal,
-    }
-    ends = "its trials go one after the other"
-    return "; ".join(f"{what}: {why}; {ends}" for what, why in told.items() if why is not None)
+    model, loss = training.stack.model.refusal, None if own_loss is None else own_loss.refusal
+    told = (
+        (f"model {config.model}", model, "its trials go one after the other"),
+        (f"loss {config.loss}", loss, "it is computed row by row"),
+    )
+    return "; ".join(f"{what}: {why}; {ends}" for what, why, ends in told if why is not None)
 
 
 def _told(group: TrialGroup, refused: tuple[Refusal, ...]) -> Report:
