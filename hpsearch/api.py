@@ -178,9 +178,7 @@ def _data(search: Search) -> Dataset | None:
 
 def _check_own(search: Search, ray: str) -> None:
     """Workers import what a spec names, and have nothing of a notebook or a script."""
-    named = (search.train.get("model"), search.data.source, search.trainable)
-    names = [str(name) for name in named]
-    of_main = [name for name in names if name.startswith("__main__:")]
+    of_main = [name for name in search.python_names if name.startswith("__main__:")]
     if of_main and ray != IN_PROCESS:
         raise HpsearchError(
             f"workers must be able to import {of_main[0].partition(':')[2]}, but it is of a "

@@ -38,6 +38,7 @@ from hpsearch.storage.records import (
     TrialRecord,
 )
 from hpsearch.storage.repository import Repository
+from workers.metrics import column_of
 
 
 class Ledger:
@@ -144,8 +145,8 @@ class Ledger:
             self.view.groups[commit.group.number] = commit.group
         self._move(commit.regrouped)
         if self._prunes:
-            metric = self.view.search.spec.objective.metric
-            self.view.curves.add(commit.epoch, commit.metrics, metric)
+            column = column_of(self.view.search.spec.objective.metric)
+            self.view.curves.add(commit.epoch, commit.metrics, column)
         self._drop(passed)
 
     def decide(self, rung: Rung, decision: Decision) -> None:

@@ -44,8 +44,8 @@ class Outcome:
     """A trial from elsewhere that has ended.
 
     ``curve`` has what was reported by epoch, from 1, under our names of metrics, the objective
-    under its column (:func:`column_of`). ``value`` is the objective, of the ``best_epoch`` if that
-    is known.
+    under its column (``metrics.column_of``). ``value`` is the objective, of the ``best_epoch`` if
+    that is known.
     """
 
     params: Params

@@ -28,7 +28,6 @@ from hpsearch.errors import Cancelled, HpsearchError, MayPass
 from hpsearch.executors.backends import ray_executor
 from hpsearch.executors.base import Task
 from hpsearch.executors.connecting import connecting
-from hpsearch.own_code import own_names
 from hpsearch.service.metrics import Metrics
 from hpsearch.settings import IMPORTS_VARIABLE, checkpoint_root, database_url
 from hpsearch.spec import load_data
@@ -80,7 +79,7 @@ def carry_out(search_id: int, token: int, db: str | None = None) -> None:
 
 def check_imports(spec: Search) -> None:
     """Raises HpsearchError for a spec that names Python objects, unless the operator allows it."""
-    names = own_names(spec)
+    names = spec.python_names
     if names and os.environ.get(IMPORTS_VARIABLE) != "1":
         raise HpsearchError(
             f"a spec for this service must name no Python objects, but search {spec.name} names "

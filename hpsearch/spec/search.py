@@ -10,7 +10,8 @@ from typing import Any, ClassVar, Literal, get_args
 
 from pydantic import Field
 
-from hpsearch.spec.space import Frozen, Space, Value
+from hpsearch.spec.space import Choice, Frozen, Space, Value
+from workers.config.own import is_own
 
 SamplerName = Literal["random", "qmc", "grid", "tpe", "gp", "cmaes"]
 PrunerName = Literal[
@@ -157,9 +158,10 @@ class Search(Frozen):
     One of which ``max_failures`` trials failed, and none came to an end, has failed. ``prior`` is
     an earlier search, by name or id, from whose complete trials this one learns. With ``tune`` the
     training is a ``trainable`` of the user's own, and ``train`` holds constants of its config.
+    ``metrics`` are those of the user's own, by name, each a MODULE:NAME.
     """
 
-    LATER: ClassVar[tuple[str, ...]] = ("tune",)
+    LATER: ClassVar[tuple[str, ...]] = ("tune", "metrics")
     name: str
     objective: Objective = Objective()
     data: Data
@@ -172,11 +174,23 @@ class Search(Frozen):
     max_failures: int = MAX_FAILURES
     prior: str | None = None
     tune: Tune | None = None
+    metrics: dict[str, str] = Field(default_factory=dict)
 
     @property
     def trainable(self) -> str | None:
         """The MODULE:NAME of the trainable; None if the training is ours."""
         return None if self.tune is None else str(self.train["trainable"])
+
+    @property
+    def python_names(self) -> tuple[str, ...]:
+        """Each MODULE:NAME in it, which whoever trains it imports."""
+        if self.trainable is not None:
+            return (self.trainable,)
+        searched = self.space.parameters.get("model")
+        models = searched.choices if isinstance(searched, Choice) else ()
+        trained = (self.train.get("model"), *models, self.train.get("loss"))
+        named = (*trained, self.data.source, *self.metrics.values())
+        return tuple(str(name) for name in named if is_own(str(name)))
 
     @property
     def is_from_elsewhere(self) -> bool:

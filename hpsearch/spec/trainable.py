@@ -149,7 +149,7 @@ def check_trainable(
     top: Mapping[str, Any], stages: tuple[Stage, ...], tune: Tune
 ) -> Iterator[tuple[str, str]]:
     """(key, sentence) of what a spec with a trainable may not have."""
-    for key in ("model", "data"):
+    for key in ("model", "data", "loss", "metrics"):
         if key in top:
             yield key, "must be left out: a trainable brings its own"
     if top.get("resources", {}).get("width") is not None:

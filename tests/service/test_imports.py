@@ -51,3 +51,17 @@ def test_an_operator_allows_them_where_the_server_runs(
     monkeypatch.setenv("HPSEARCH_ALLOW_IMPORTS", "1")
     check_imports(search)
     assert environment("postgresql://me@host/name")["HPSEARCH_ALLOW_IMPORTS"] == "1"
+
+
+def test_a_loss_and_metrics_are_python_objects_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HPSEARCH_ALLOW_IMPORTS", raising=False)
+    spec = {
+        "name": "own",
+        "data": {"source": "digits"},
+        "space": {"learning_rate": {"log_uniform": [0.1, 1]}},
+        "stages": [{"name": "only", "trials": 2, "epochs": 1}],
+    }
+    with pytest.raises(HpsearchError, match="search own names own_losses:focal; its operator"):
+        check_imports(load({**spec, "loss": "own_losses:focal"}))
+    with pytest.raises(HpsearchError, match="search own names own_losses:top2; its operator"):
+        check_imports(load({**spec, "metrics": {"top2": "own_losses:top2"}}))
