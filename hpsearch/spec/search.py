@@ -174,7 +174,7 @@ class Search(Frozen):
     max_failures: int = MAX_FAILURES
     prior: str | None = None
     tune: Tune | None = None
-    metrics: dict[str, str] = Field(default_factory=dict)
+    metrics: dict[str, str] = Field(default={})  # a factory's would not be known as the default
 
     @property
     def trainable(self) -> str | None:

@@ -8,7 +8,8 @@ import pytest
 
 from hpsearch.coordinator.packing import train_config
 from hpsearch.spec import SpecError, load
-from hpsearch.spec.search import Objective, Search
+from hpsearch.spec.search import Objective, Search, Tune
+from hpsearch.storage import codec
 
 SPEC: dict[str, Any] = {
     "name": "own",
@@ -44,6 +45,19 @@ def test_it_goes_with_a_model_of_ones_own() -> None:
     assert search.train == {"model": "own_nets:Perceptron", "loss": "own_losses:focal"}
     config = train_config(search.train, {"width": 4})
     assert (config.loss, config.arguments) == ("own_losses:focal", (("width", 4),))
+
+
+def test_a_spec_without_either_is_stored_as_ever() -> None:
+    bare = {key: value for key, value in SPEC.items() if key not in ("loss", "metrics")}
+    assert "metrics" not in codec.decode(codec.encode(load(bare)))
+    assert "metrics" in codec.decode(codec.encode(load(SPEC)))
+
+
+def test_constants_of_a_trainable_are_no_python_names() -> None:
+    """Whatever they are called: a trainable has a config of its own."""
+    train = {"trainable": "own_losses:nothing", "loss": "a:b", "model": "c:d"}
+    search = load("digits").model_copy(update={"train": train, "tune": Tune()})
+    assert search.python_names == ("own_losses:nothing",)
 
 
 def problems(**changes: Any) -> list[str]:
