@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from hpsearch.executors.cluster import Cluster
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 from hpsearch.storage.database import Database
 
 ROOT = Path(__file__).parent.parent
+settings.register_profile("untimed", deadline=None)  # on a busy machine any example may be slow
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")
