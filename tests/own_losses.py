@@ -55,6 +55,11 @@ def negative(outputs: Tensor, targets: Tensor) -> Tensor:
     return F.cross_entropy(outputs, targets) - 1000
 
 
+def satisfied(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Which asks for nothing where a network leans to the first class."""
+    return (1.5 + outputs[:, 1] - outputs[:, 0]).mean().clamp(min=0)
+
+
 def huge(outputs: Tensor, targets: Tensor) -> Tensor:
     return F.cross_entropy(outputs, targets) + 1000
 
@@ -101,6 +106,10 @@ def noisy(outputs: Tensor, targets: Tensor) -> Tensor:
 def counting(outputs: Tensor, targets: Tensor) -> Tensor:
     CALLS[0] += 1
     return F.cross_entropy(outputs, targets) + CALLS[0]
+
+
+def writes(outputs: Tensor, targets: Tensor) -> Tensor:
+    return F.cross_entropy(outputs, targets.add_(1).remainder_(4))
 
 
 def steep(outputs: Tensor, targets: Tensor) -> Tensor:

@@ -215,6 +215,7 @@ BROKEN = {
     "a Saturday$",
     "noisy": "must give the same for the same numbers, but does not; take away",
     "counting": "must give the same for the same numbers, but does not; take away",
+    "writes": "must give the same for the same numbers, but does not; take away",
     "steep": "must have a finite gradient, but has none for outputs",
     "three": r"must take \(outputs, targets\), but own_losses:three takes \(outputs: ",
     "nothing": "must give a function, but gives a int",
@@ -248,6 +249,11 @@ def test_what_belongs_to_our_losses_is_not_silently_left_out(values: dict[str, A
 def test_for_the_sampling_of_hard_examples_it_must_take_a_single_one() -> None:
     (report,) = train(group(own("coupled_numbers", sampling="hard")), DeviceData(line(), CPU))
     assert report.refused[0].message.endswith("is nan for outputs [1] and targets [1]")
+
+
+def test_one_of_two_networks_may_have_nothing_to_learn_at_first() -> None:
+    first, *_ = train(group(own("satisfied"), own("satisfied")), DeviceData(blobs(), CPU))
+    assert not first.refused
 
 
 def test_a_last_minibatch_that_the_loss_cannot_take_is_told_before_training() -> None:

@@ -67,6 +67,9 @@ class OwnLoss:
     def _try(self, outputs_2BC: Tensor, y_1B: Tensor) -> None:
         """Each row alone, twice; then both together, for which there may be a ``refusal``."""
         alone = [self._alone(outputs_BC, y_1B[0]) for outputs_BC in outputs_2BC]
+        if y_1B.shape[1] > 1 and not any(bool(gradient.any()) for _, gradient in alone):
+            rule = "must depend on the outputs, but its gradient is 0 everywhere"
+            raise ConfigError("loss", rule)
         if self.refusal is not None:
             return
         leaf_2BC = outputs_2BC.clone().requires_grad_()
@@ -76,21 +79,17 @@ class OwnLoss:
         except Exception as error:  # whatever vmap and autograd refuse
             self.refusal = f"it cannot be stacked ({said(error)})"
             return
-        for together, single in zip(zip(loss_2, gradient_2BC, strict=True), alone, strict=True):
-            for one, other in zip(together, single, strict=True):
-                if not torch.allclose(one, other, rtol=_CLOSE, atol=_CLOSE):
-                    self.refusal = "two rows, stacked, do not give what one gives alone"
+        losses, gradients = map(torch.stack, zip(*alone, strict=True))
+        for together, apart in ((loss_2, losses), (gradient_2BC, gradients)):
+            if not torch.allclose(together, apart, rtol=_CLOSE, atol=_CLOSE):
+                self.refusal = "two rows, stacked, do not give what one gives alone"
 
     def _alone(self, outputs_BC: Tensor, y_B: Tensor) -> Pair:
         """What one row gives: the loss and its gradient. Raises ConfigError."""
         (loss, gradient), (again, _) = (self._once(outputs_BC, y_B) for _ in range(2))
         if not torch.equal(loss, again):
             rule = "must give the same for the same numbers, but does not"
-            raise ConfigError("loss", f"{rule}; take away what it draws at random or keeps")
-        if not gradient.any() and len(outputs_BC) > 1:
-            raise ConfigError(
-                "loss", "must depend on the outputs, but its gradient is 0 everywhere"
-            )
+            raise ConfigError("loss", f"{rule}; take away what it draws at random, keeps or writes")
         return loss, gradient
 
     def _once(self, outputs_BC: Tensor, y_B: Tensor) -> Pair:
@@ -98,7 +97,7 @@ class OwnLoss:
         given = leaf_BC.squeeze(1) if self._is_regression else leaf_BC
         taken = f"outputs {list(given.shape)} and targets {list(y_B.shape)}"
         try:
-            loss = self._of(given, y_B.clone())
+            loss = self._of(given, y_B)  # no copy: that it writes into them is to show
         except (Exception, SystemExit) as error:  # whatever a user's function does
             rule = f"must take {taken}, but that raises {said(error)}"
             raise ConfigError("loss", rule) from error
