@@ -21,9 +21,9 @@ from hpsearch.coordinator.prior import resolve_prior
 from hpsearch.coordinator.resources import check_same_data, prepared_folder
 from hpsearch.coordinator.warm_starts import WarmStarts, resolve_warm_starts
 from hpsearch.errors import Cancelled, HpsearchError, Stopped
-from hpsearch.executors.backends import IN_PROCESS, Backend, check_address, runs_elsewhere, starting
-from hpsearch.own_code import packed
-from hpsearch.settings import DEFAULT_RAY, checkpoint_root, command, database_url
+from hpsearch.executors.backends import IN_PROCESS, Backend, check_address, default_ray, starting
+from hpsearch.executors.base import Task
+from hpsearch.settings import checkpoint_root, command, database_url
 from hpsearch.spec import load, load_data
 from hpsearch.spec.search import Search
 from hpsearch.spec.warm_start import warm_starts
@@ -119,7 +119,7 @@ def run(
     spec: str | Path | Mapping[str, Any] | Search,
     *,
     db: str | None = None,
-    ray: str = DEFAULT_RAY,
+    ray: str | None = None,
     overrides: Sequence[str] = (),
     anew: bool = False,
     force: bool = False,
@@ -130,7 +130,8 @@ def run(
     that :func:`hpsearch.Search` made, which takes no ``overrides``.
 
     ``ray`` is "processes" for worker processes of this machine without Ray, "local" to start Ray
-    here, the address of a cluster, or "none" for this process. A search of the same name and spec
+    here, the address of a cluster, or "none" for this process; None is the first of these, or, of a
+    trainable, the second. A search of the same name and spec
     that is in the database is gone on with, or, if it is complete, only read; with ``anew`` it is
     searched again.
     With ``force`` it goes on where a check failed. Raises SpecError for a spec or data that cannot
@@ -138,6 +139,7 @@ def run(
     left to the service, and Stopped on Ctrl-C; all results are stored by then.
     """
     search = spec if isinstance(spec, Search) else load(spec, overrides)
+    ray = ray or default_ray(search)
     check_address(ray)  # also where nothing is left to run
     _check_own(search, ray)
     watch = Watch(on_start=on_start, observer=observer, force=force)
@@ -147,8 +149,8 @@ def run(
         return _read_only(repository, found, watch)
     if found is not None:
         _check_is_ours(found, db, ", or search again with --new")
-    with starting(ray, search.name, search.resources, _code(search, ray)) as ready:
-        dataset = load_data(search)  # a spec whose data are refused leaves nothing in the database
+    with starting(ray, search) as ready:
+        dataset = _data(search)  # a spec whose data are refused leaves nothing in the database
         repository = repository or open_repository(db)
         folder = checkpoint_root(database_url(db))
         own_id = None if found is None else found.id
@@ -169,10 +171,14 @@ def run(
         return _carry_out(repository, started, dataset, folder, watch)
 
 
+def _data(search: Search) -> Dataset | None:
+    """As :func:`load_data`; None where a trainable brings its own."""
+    return None if search.trainable is not None else load_data(search)
+
+
 def _check_own(search: Search, ray: str) -> None:
     """Workers import what a spec names, and have nothing of a notebook or a script."""
-    names = [str(name) for name in (search.train.get("model"), search.data.source)]
-    of_main = [name for name in names if name.startswith("__main__:")]
+    of_main = [name for name in search.python_names if name.startswith("__main__:")]
     if of_main and ray != IN_PROCESS:
         raise HpsearchError(
             f"workers must be able to import {of_main[0].partition(':')[2]}, but it is of a "
@@ -180,16 +186,11 @@ def _check_own(search: Search, ray: str) -> None:
         )
 
 
-def _code(search: Search, ray: str) -> bytes | None:
-    """What workers are to import that is written here, if they may run elsewhere."""
-    return packed(search) if runs_elsewhere(ray) else None
-
-
 def resume(
     search: str | int,
     *,
     db: str | None = None,
-    ray: str = DEFAULT_RAY,
+    ray: str | None = None,
     force: bool = False,
     on_start: Callable[[Started], None] = lambda started: None,
     observer: Observer = lambda event: None,
@@ -198,7 +199,8 @@ def resume(
 
     Raises what :func:`run` raises, and StorageError if there is no such search.
     """
-    check_address(ray)
+    if ray is not None:
+        check_address(ray)
     repository = open_repository(db)
     record = repository.find_search(search)
     watch = Watch(on_start=on_start, observer=observer, force=force)
@@ -206,8 +208,8 @@ def resume(
         return _read_only(repository, record, watch)
     check_is_trained_here(record)
     _check_is_ours(record, db)
-    with starting(ray, record.name, record.spec.resources, _code(record.spec, ray)) as ready:
-        dataset = load_data(record.spec)
+    with starting(ray or default_ray(record.spec), record.spec) as ready:
+        dataset = _data(record.spec)
         _import_ahead(record.spec)
         backend = ready()
         started = Started(search=record, resumed=True, backend=backend)
@@ -230,12 +232,18 @@ def check(
     ChecksBroken if a check itself breaks.
     """
     search = load(spec, overrides)
-    with starting(ray, search.name, search.resources, _code(search, ray)) as ready:
+    if search.trainable is not None:
+        raise HpsearchError(
+            f"checks look into a training of ours, but search {search.name} has the trainable "
+            f"{search.trainable}: run it with a small stage first"
+        )
+    with starting(ray, search) as ready:
         found = _warm_starts_at_hand(search, db)
         dataset = load_data(search)
         backend = ready()
     title = f"{search.name} (checks)"
-    with closing(backend), closing(backend.executor(dataset, title)) as executor:
+    task = Task(search=search, title=title, dataset=dataset)
+    with closing(backend), closing(backend.executor(task)) as executor:
         results = tuple(checked(executor, search, executor.num_slots, found))
         return Checked(search=search, results=results, num_workers=executor.num_slots)
 
@@ -286,15 +294,21 @@ def _read_only(repository: Repository, record: SearchRecord, watch: Watch) -> Re
 
 
 def _carry_out(
-    repository: Repository, started: Started, dataset: Dataset, checkpoints: Path, watch: Watch
+    repository: Repository,
+    started: Started,
+    dataset: Dataset | None,
+    checkpoints: Path,
+    watch: Watch,
 ) -> Result:
     record, backend = started.search, started.backend
     assert backend is not None
     title = f"{record.name} (search {record.id})"
     with _leased(repository, record) as (lease, orders):  # until nothing is left that trains
         folder = prepared_folder(checkpoints, record)  # nobody else writes there now
-        check_same_data(repository, lease, dataset)
-        with closing(backend.executor(dataset, title)) as executor:
+        if dataset is not None:
+            check_same_data(repository, lease, dataset)
+        task = Task(search=record.spec, title=title, dataset=dataset, folder=folder)
+        with closing(backend.executor(task)) as executor:
             watch.on_start(started)
             Coordinator(
                 repository,

@@ -13,7 +13,9 @@ from safetensors import SafetensorError, safe_open
 
 from hpsearch.coordinator.warm_starts import trial_checkpoint
 from hpsearch.errors import HpsearchError
-from hpsearch.settings import checkpoint_root, database_url
+from hpsearch.settings import checkpoint_root, command, database_url
+from hpsearch.storage.records import SearchRecord
+from hpsearch.storage.repository import Repository
 from workers.checkpoint_layout import named_tensors
 from workers.messages import CheckpointSlice
 
@@ -34,17 +36,31 @@ def weights(search: str | int, number: int, *, fold: int = 0, db: str | None = N
 
     repository = connect(db).repository
     record = repository.find_search(search)
+    if record.spec.trainable is not None:
+        export = command(f"export {record.id} -o FOLDER", database_url(db))
+        raise HpsearchError(
+            f"weights are of networks that are trained here, but search {record.name} has the "
+            f"trainable {record.spec.trainable}: have what it wrote by {export}"
+        )
+    source = checkpoint_of(repository, record, number, db)
     try:
-        root = checkpoint_root(database_url(db))
-        source = trial_checkpoint(repository, record, int(number), root)  # int: pandas has its own
         return dict(_tensors(source, fold))
-    except ValueError as error:
-        raise HpsearchError(f"number {error}") from error
     except (OSError, SafetensorError) as error:
         raise HpsearchError(
             f"the checkpoint {source.file} must be readable, but is not ({error}): put a copy of "
             "it in its place, or choose another trial"
         ) from error
+
+
+def checkpoint_of(
+    repository: Repository, record: SearchRecord, number: int, db: str | None = None
+) -> CheckpointSlice:
+    """Where the trained network of trial ``number`` lies. Raises HpsearchError if nowhere."""
+    root = checkpoint_root(database_url(db))
+    try:
+        return trial_checkpoint(repository, record, int(number), root)  # int: pandas has its own
+    except ValueError as error:
+        raise HpsearchError(f"number {error}") from error
 
 
 def _tensors(source: CheckpointSlice, fold: int) -> Iterator[tuple[str, Any]]:

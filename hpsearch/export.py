@@ -5,7 +5,9 @@ Called by ``hpsearch export``; nothing here needs torch.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from safetensors.numpy import save
 
-from hpsearch.checkpoints import weights
+from hpsearch.checkpoints import checkpoint_of, weights
 from hpsearch.coordinator.packing import train_config
 from hpsearch.errors import HpsearchError
 from hpsearch.settings import command
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from hpsearch.analysis.frames import Frames
 
 WEIGHTS_FILE, CONFIG_FILE = "model.safetensors", "model.yaml"
+CHECKPOINT_FOLDER = "checkpoint"  # as a trainable wrote it
 
 
 def export(
@@ -40,20 +43,27 @@ def export(
     record = frames.repository.find_search(search)
     if number is None:
         number = _best(frames, record)
-    tensors = weights(record.id, number, db=db)  # refuses what has none
+    source = checkpoint_of(frames.repository, record, number, db)  # refuses what has none
     trial = frames.repository.find_trial(record.id, number)
-    assert trial is not None  # it has weights
+    assert trial is not None  # it has a checkpoint
     text = yaml.safe_dump(_configuration(record, trial), sort_keys=False, allow_unicode=True)
-    _write(folder, {WEIGHTS_FILE: save(tensors), CONFIG_FILE: text.encode()})
+    files = {CONFIG_FILE: text.encode()}
+    if record.spec.trainable is None:
+        files[WEIGHTS_FILE] = save(weights(record.id, number, db=db))
+    with _writing(folder):
+        for name, content in files.items():
+            (folder / name).write_bytes(content)
+        if record.spec.trainable is not None:
+            shutil.copytree(source.file, folder / CHECKPOINT_FOLDER, dirs_exist_ok=True)
     return number
 
 
-def _write(folder: Path, files: Mapping[str, bytes]) -> None:
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
     """As ordinary files: safetensors' own are for their owner alone, whatever the umask says."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name, content in files.items():
-            (folder / name).write_bytes(content)
+        yield
     except OSError as error:
         raise HpsearchError(
             f"{str(folder)!r} must be a folder that can be written, but that fails "
@@ -85,12 +95,14 @@ def _configuration(record: SearchRecord, trial: TrialRecord) -> dict[str, Any]:
             "seed": trial.seed,
         },
         "data": _plain(spec.data.model_dump()),
-        "train": _training(train_config(spec.train, trial.params)),
+        "train": _training(train_config(spec.train, trial.params), spec.trainable),
     }
 
 
-def _training(config: TrainConfig) -> dict[str, Any]:
-    """Every field, and the arguments of a model of the user's own."""
+def _training(config: TrainConfig, trainable: str | None) -> dict[str, Any]:
+    """Every field, and the arguments of a model of the user's own; a trainable's config."""
+    if trainable is not None:
+        return _plain(dict(config.arguments))
     values = asdict(config) | {"arguments": dict(config.arguments)}
     return _plain({name: value for name, value in values.items() if value != {}})
 

@@ -11,7 +11,8 @@ from hpsearch.spec import search as values
 def Search(*, name: str = "search", **keys: Any) -> values.Search:
     """The search of a spec's ``keys``, for :func:`hpsearch.run`. Raises SpecError.
 
-    ``model`` may be a class or function that returns an nn.Module, and ``data`` a function that
-    returns examples, in the place of their MODULE:NAME; docs/your-own-model.md has an example.
+    ``model`` may be a class or function that returns an nn.Module, ``data`` a function that returns
+    examples, ``loss`` and each of ``metrics`` a function of (outputs, targets), in the place of
+    their MODULE:NAME; docs/your-own-model.md has an example.
     """
     return load({"name": name, **keys})

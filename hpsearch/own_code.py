@@ -19,8 +19,6 @@ from pathlib import Path
 
 from hpsearch.errors import HpsearchError
 from hpsearch.spec.search import Search
-from hpsearch.spec.space import Choice
-from workers.config.own import is_own
 
 MOST_BYTES = 20 * 2**20  # of a package, which the database and the cluster hold
 MOST_UNZIPPED_BYTES = 10 * MOST_BYTES  # more is not read: it is no code
@@ -32,14 +30,6 @@ LEFT_OUT_ENDING = "-checkpoints"  # of the folder beside a database
 EPOCH = (1980, 1, 1, 0, 0, 0)  # of each file, so that the same code is the same package
 
 
-def own_names(search: Search) -> list[str]:
-    """Every MODULE:NAME that the spec names."""
-    searched = search.space.parameters.get("model")
-    models = searched.choices if isinstance(searched, Choice) else ()
-    named = (search.train.get("model"), *models, search.data.source)
-    return [str(name) for name in named if is_own(str(name))]
-
-
 def packed(search: Search) -> bytes | None:
     """The folders that what a spec names is in, as a ZIP archive; None where nothing is to travel.
 
@@ -47,7 +37,7 @@ def packed(search: Search) -> bytes | None:
     not found here, as it may. Of a git repository it is what git does not ignore. Raises
     HpsearchError if that is too much, or cannot be read.
     """
-    modules = {name.partition(":")[0].partition(".")[0] for name in own_names(search)}
+    modules = {name.partition(":")[0].partition(".")[0] for name in search.python_names}
     folders = {folder: None for module in sorted(modules) if (folder := _folder_of(module))}
     return _zipped(search.name, list(folders)) if folders else None
 

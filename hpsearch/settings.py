@@ -11,7 +11,6 @@ from pathlib import Path
 from hpsearch.errors import HpsearchError
 
 DEFAULT_DATABASE = "sqlite:///hpsearch.db"
-DEFAULT_RAY = "processes"  # where a search is carried out that names no cluster
 MOST_SEARCHES = 16  # that the service carries out side by side, unless told otherwise
 DATABASE_VARIABLE = "HPSEARCH_DATABASE_URL"
 PASSWORD_FILE_VARIABLE = "HPSEARCH_DATABASE_PASSWORD_FILE"

@@ -155,7 +155,9 @@ class Composed:
             **self.ports,
             **self.node_ports.get(name, {}),
         }
-        places = "|".join(rf"(?<!\d){re.escape(place)}(?!\d)" for place in table)
+        places = "|".join(
+            rf"(?<!\d){place}(?!\d)" if place.isdigit() else re.escape(place) for place in table
+        )
         return re.sub(places, lambda found: table[found[0]], text)
 
     def _fill_database(self) -> None:

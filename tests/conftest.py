@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import uuid
 import warnings
@@ -14,21 +15,32 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from hpsearch.executors.cluster import Cluster
 
 from hpsearch.storage.database import Database
 
+ROOT = Path(__file__).parent.parent
+settings.register_profile("untimed", deadline=None)  # on a busy machine any example may be slow
+settings.load_profile("untimed")
+
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
-    """A local Ray cluster; starting one takes seconds, so there is one for all tests."""
+    """A local Ray cluster; starting one takes seconds, so there is one for all tests.
+
+    Its processes find the modules of tests, as they find those of a user's working folder.
+    """
     import ray
 
     from hpsearch.executors.cluster import connect
 
-    yield connect("local", "tests")
+    with pytest.MonkeyPatch.context() as environment:
+        for folder in (Path(__file__).parent, ROOT / "examples" / "trainables"):
+            environment.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
+        yield connect("local", "tests")
     ray.shutdown()
 
 

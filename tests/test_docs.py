@@ -41,14 +41,27 @@ def test_the_readmes_notebook_runs_on_the_readmes_yaml(tmp_path: Path) -> None:
 
 def test_the_page_on_a_model_of_ones_own_runs(tmp_path: Path) -> None:
     page = (ROOT / "docs" / "your-own-model.md").read_text()
-    (nets,), (spec,) = _blocks(page, "python"), _blocks(page, "yaml")
+    (nets, scoring), (spec, scored) = _blocks(page, "python"), _blocks(page, "yaml")
     (tmp_path / "nets.py").write_text(nets)
-    (tmp_path / "own.yaml").write_text(spec)
-    command = [sys.executable, "-m", "hpsearch", "run", "own.yaml", "--json"]
-    run = subprocess.run(command, cwd=tmp_path, check=True, timeout=300, capture_output=True)
-    assert json.loads(run.stdout)["best"][0]["value"] > 0.9
+    (tmp_path / "scoring.py").write_text(scoring)
+    fewer = ["--set", "stages.coarse.trials=8", "--set", "stages.fine.trials=8"]
+    for name, text, more in (("own.yaml", spec, []), ("scored.yaml", spec + scored, fewer)):
+        (tmp_path / name).write_text(text)
+        command = [sys.executable, "-m", "hpsearch", "run", name, "--json", *more]
+        run = subprocess.run(command, cwd=tmp_path, check=True, timeout=300, capture_output=True)
+        assert json.loads(run.stdout)["best"][0]["value"] > 0.9
     (code,) = _blocks(page, "py")
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, timeout=300)
+
+
+def test_the_page_on_trainables_runs(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "trainables.md").read_text()
+    (module,), (spec,) = _blocks(page, "python"), _blocks(page, "yaml")
+    (tmp_path / "mine.py").write_text(module)
+    (tmp_path / "mine.yaml").write_text(spec)
+    command = [sys.executable, "-m", "hpsearch", "run", "mine.yaml", "--json"]
+    run = subprocess.run(command, cwd=tmp_path, check=True, timeout=300, capture_output=True)
+    assert json.loads(run.stdout)["trials"] == {"complete": 10}
 
 
 def test_the_readmes_yaml_is_about_ten_lines_and_loads(tmp_path: Path) -> None:

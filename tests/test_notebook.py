@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import own_data
+import own_losses
 import own_nets
 import pytest
 from torch import nn
@@ -62,6 +63,35 @@ def test_a_search_of_objects_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     )
     result = hpsearch.run(search, ray="none")
     assert set(result.trials()["state"]) == {"complete"}
+
+
+def test_losses_and_metrics_are_given_as_functions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    metrics = {"top2": own_losses.top2, "right": own_losses.Accuracy}
+    search = hpsearch.Search(
+        model=own_nets.Perceptron,
+        data=own_data.wide,
+        loss=own_losses.focal,
+        metrics=metrics,
+        objective={"metric": "right", "mode": "max"},
+        train={"outputs": 3},
+        **GIVEN,
+    )
+    assert search.python_names == (
+        "own_nets:Perceptron",
+        "own_losses:focal",
+        "own_data:wide",
+        "own_losses:top2",
+        "own_losses:Accuracy",
+    )
+    curves = hpsearch.run(search, ray="none").db.curves("own")
+    assert list(curves.columns[-2:]) == ["top2", "right"]
+    assert curves["right"].tolist() == curves["val_accuracy"].tolist()
+    assert (curves["top2"] >= curves["right"]).all()
+    with pytest.raises(SpecError, match="must be a class or function of a module"):
+        hpsearch.Search(data=own_data.wide, loss=own_losses.ready, **GIVEN)
 
 
 def test_a_script_trains_what_it_defines_in_its_own_process(tmp_path: Path) -> None:

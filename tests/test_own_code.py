@@ -11,7 +11,7 @@ import pytest
 
 from hpsearch import own_code
 from hpsearch.errors import HpsearchError
-from hpsearch.own_code import own_names, packed
+from hpsearch.own_code import packed
 from hpsearch.spec import load
 from hpsearch.spec.search import Search
 
@@ -113,5 +113,5 @@ def test_too_much_is_refused_in_a_sentence(
 
 def test_all_that_a_spec_names_is_known() -> None:
     spec = _search().model_copy(update={"train": {"model": "nets:Net"}})
-    assert own_names(spec) == ["nets:Net", "data_of_mine:load"]
-    assert own_names(load("digits")) == []
+    assert spec.python_names == ("nets:Net", "data_of_mine:load")
+    assert load("digits").python_names == ()

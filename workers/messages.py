@@ -38,7 +38,8 @@ class TrialGroup:
     """Trials that are trained together as one stacked model, from ``start_epoch`` to ``end_epoch``.
 
     All members have the same ``TrainConfig.stacking_key()`` and see the same minibatches, whose
-    order is keyed by ``order_seed``. ``budgets`` are the epochs to which the trials, and those that
+    order is keyed by ``order_seed``. ``own_metrics`` are the user's, (name, MODULE:NAME) each.
+    ``budgets`` are the epochs to which the trials, and those that
     they continue, were to train, first to last; none stands for ``end_epoch``. ``metric`` and
     ``mode`` are the objective, for what waits on it (early stopping, plateau). A checkpoint is
     written after every epoch that is a multiple of ``checkpoint_every``, wherever the group starts,
@@ -59,6 +60,7 @@ class TrialGroup:
     budgets: tuple[int, ...] = ()
     metric: str = "val_loss"
     mode: Literal["max", "min"] = "min"
+    own_metrics: tuple[tuple[str, str], ...] = ()
     checkpoint_stem: str | None = None
     checkpoint_every: int = 10
     width: int | None = None
@@ -94,7 +96,7 @@ class Divergence:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Refusal:
-    """A member that cannot be trained as it is configured, in one sentence."""
+    """A member that cannot be trained as it is configured, or measured, in one sentence."""
 
     trial: int
     message: str
@@ -119,7 +121,9 @@ class Report:
     ``metrics[name][i]`` belongs to ``trials[i]``; ``checkpoint`` names the file written after this
     epoch, if one was, in which ``trials[i]`` has row i. ``seconds`` is the wall time of the epoch.
     Trials in ``stopped`` are among ``trials`` for the last time: they ended early, in good health.
-    Members in ``diverged`` or ``refused`` are in neither. ``speeds`` are what a group that measures
+    So are those in ``pruned``, which a scheduler of Ray Tune ended. Either may also come after a
+    trial's last epoch, without metrics, and not be among ``trials``. Members in ``diverged`` or
+    ``refused`` are in none of these. ``speeds`` are what a group that measures
     found in this epoch, and ``width`` is what it goes on with. ``note`` is what a person should
     know of how the group is trained.
     """
@@ -131,6 +135,7 @@ class Report:
     diverged: tuple[Divergence, ...] = ()
     refused: tuple[Refusal, ...] = ()
     stopped: tuple[int, ...] = ()
+    pruned: tuple[int, ...] = ()
     checkpoint: str | None = None
     speeds: tuple[Speed, ...] = ()
     width: int | None = None

@@ -27,6 +27,14 @@ REGRESSION_OBJECTIVES: dict[str, Mode] = {
 }
 OBJECTIVES: dict[str, Mode] = {**CLASS_OBJECTIVES, **REGRESSION_OBJECTIVES}
 
+VALUE = "value"  # the column of an objective that is none of these
+
+
+def column_of(metric: str) -> str:
+    """The column of ``metrics`` in which an objective is stored."""
+    return metric if metric in OBJECTIVES else VALUE
+
+
 # What is watched beside them; `spread` is the objective's standard deviation over the folds.
 WATCHED = (
     "learning_rate",

@@ -12,12 +12,13 @@ import pandas as pd
 
 from hpsearch.analysis.collection import no_collection
 from hpsearch.analysis.columns import dtype_of, to_frame, to_lists, to_series
+from hpsearch.spec.search import Search
 from hpsearch.spec.space import Choice, Definition, Space
 from hpsearch.storage import codec, queries, trials
 from hpsearch.storage.records import StageRecord
-from hpsearch.storage.reports import METRIC_COLUMNS
+from hpsearch.storage.reports import METRIC_COLUMNS, OTHERS
 from hpsearch.storage.repository import Repository
-from workers.metrics import PER_FOLD, PER_LAYER
+from workers.metrics import PER_FOLD, PER_LAYER, VALUE
 
 TIME = "datetime64[us, UTC]"
 LISTS = (*PER_LAYER, *PER_FOLD)
@@ -45,7 +46,7 @@ CURVES = {
     "number": "Int64",
     "trial": "Int64",
     "epoch": "Int64",
-    **dict.fromkeys(METRIC_COLUMNS, "float64"),
+    **dict.fromkeys((name for name in METRIC_COLUMNS if name != OTHERS), "float64"),
     **dict.fromkeys(LISTS, "object"),
 }
 STAGES = {
@@ -149,15 +150,17 @@ class Frames:
             return _trials_frame(record.spec.space, rows)
 
     def curves(self, search: SearchRef) -> pd.DataFrame:
-        """One row per trial and epoch: the metrics, and the epoch's seconds.
+        """One row per trial and epoch: the metrics, the user's own last, and the epoch's seconds.
 
         What training did not report is NaN; what it reports of each layer or fold is a list, or
         None. A trial that continues another one has the epochs of that one too, under its own id.
         """
         record = self.repository.find_search(search)
         with no_collection(), self.repository.database.read() as connection:
-            frame = to_frame(queries.curves(connection, record.id), CURVES)
-            return frame.assign(**{name: to_lists(frame[name]) for name in LISTS})
+            rows = queries.curves(connection, record.id)
+            frame = to_frame(rows, CURVES)
+            lists = {name: to_lists(frame[name]) for name in LISTS}
+            return frame.assign(**lists, **_own_metrics(record.spec, frame, rows))
 
     def stages(self, search: SearchRef) -> pd.DataFrame:
         """One row per stage, branch and parameter: its range, and why it is so.
@@ -215,6 +218,21 @@ class Frames:
         """
         with self.repository.database.read() as connection:
             return to_frame(queries.widths(connection), WIDTHS)
+
+
+def _own_metrics(
+    spec: Search, frame: pd.DataFrame, rows: Sequence[Any]
+) -> dict[str, pd.Series[float]]:
+    """Those of the user's own by name: the objective is among the ``value`` of ``frame``."""
+    if not spec.metrics:
+        return {}
+    others = [one or {} for one in codec.decode_all(row.others for row in rows)]
+    return {
+        name: frame[VALUE]
+        if name == spec.objective.metric
+        else to_series([one.get(name) for one in others], "float64")
+        for name in spec.metrics
+    }
 
 
 def _trials_frame(space: Space, rows: Sequence[Any]) -> pd.DataFrame:

@@ -37,7 +37,8 @@ def export(
     """Write the best network of SEARCH, or all of SEARCH as an Optuna study.
 
     With --output: model.safetensors, and model.yaml with its configuration. The weights are of the
-    trial's last checkpoint, the epoch of which is in model.yaml. With --optuna: all trials that
+    trial's last checkpoint, the epoch of which is in model.yaml; of a trainable the folder is what
+    it wrote. With --optuna: all trials that
     have ended, with their values by epoch, and stage, branch and number as user attributes.
     """
     if (output is None) == (optuna is None):

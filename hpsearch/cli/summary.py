@@ -123,7 +123,8 @@ def _print_reasons(stages: DataFrame) -> None:
 
 
 def _print_widths(result: Result) -> None:
-    lines = width_lines(result)
+    spec = result.db.repository.find_search(result.id).spec
+    lines = width_lines(result) if spec.trainable is None else []
     if lines:
         click.echo(f"\n{BEST_KNOWN if is_auto(result) else FIXED}:")
     for line in lines:

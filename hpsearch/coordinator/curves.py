@@ -26,10 +26,10 @@ class Curves:
         self._values = {trial: dict(curve) for trial, curve in (values or {}).items()}
         self._by_fold = {trial: dict(curve) for trial, curve in (by_fold or {}).items()}
 
-    def add(self, epoch: int, rows: Iterable[Mapping[str, Any]], metric: str) -> None:
-        """Take up the rows of metrics that were committed for ``epoch``."""
+    def add(self, epoch: int, rows: Iterable[Mapping[str, Any]], column: str) -> None:
+        """Take up the rows that were committed for ``epoch``; ``column`` is the objective's."""
         for row in rows:
-            trial, value, folds = row["trial_id"], row.get(metric), row.get(BY_FOLD)
+            trial, value, folds = row["trial_id"], row.get(column), row.get(BY_FOLD)
             if value is not None:
                 self._values.setdefault(trial, {})[epoch] = value
             if folds is not None:

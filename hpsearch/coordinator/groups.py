@@ -73,6 +73,7 @@ def build_group(
         budgets=budgets,
         metric=spec.objective.metric,
         mode=spec.objective.mode,
+        own_metrics=tuple(spec.metrics.items()),
         checkpoint_stem=str(folder / f"group-{first.group}"),
         checkpoint_every=spec.resources.checkpoint_every,
         width=None if record is None else record.width,

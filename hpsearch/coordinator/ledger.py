@@ -16,7 +16,7 @@ from hpsearch.coordinator.curves import Curves
 from hpsearch.coordinator.events import Observer, RungDecided, Troubled
 from hpsearch.coordinator.patience import Given, patiently
 from hpsearch.coordinator.prior import resolve_prior
-from hpsearch.coordinator.resources import checkpoint_path
+from hpsearch.coordinator.resources import checkpoint_path, remove
 from hpsearch.coordinator.rungs import Decision, Rung, event_data
 from hpsearch.coordinator.view import SearchView
 from hpsearch.errors import HpsearchError
@@ -38,6 +38,7 @@ from hpsearch.storage.records import (
     TrialRecord,
 )
 from hpsearch.storage.repository import Repository
+from workers.metrics import column_of
 
 
 class Ledger:
@@ -144,8 +145,8 @@ class Ledger:
             self.view.groups[commit.group.number] = commit.group
         self._move(commit.regrouped)
         if self._prunes:
-            metric = self.view.search.spec.objective.metric
-            self.view.curves.add(commit.epoch, commit.metrics, metric)
+            column = column_of(self.view.search.spec.objective.metric)
+            self.view.curves.add(commit.epoch, commit.metrics, column)
         self._drop(passed)
 
     def decide(self, rung: Rung, decision: Decision) -> None:
@@ -183,7 +184,7 @@ class Ledger:
         for file in list(files):
             self.view.collected.add(file)
             try:
-                checkpoint_path(self._folder, file).unlink(missing_ok=True)
+                remove(checkpoint_path(self._folder, file))
             except OSError as error:
                 self._tell_observer(f"checkpoint {file} cannot be deleted ({error.strerror})")
             except HpsearchError as error:  # it is none of this search's
@@ -191,7 +192,7 @@ class Ledger:
 
     def sweep(self) -> None:
         """Delete checkpoints that nothing stored names: of one that died before it told of them."""
-        found = {file.name for file in self._folder.glob("group-*.safetensors")}
+        found = {file.name for file in self._folder.glob("group-*")}
         # Whoever holds the lease now has held it since the view was read: no file is another's.
         self._written(lambda: self.repository.renew(self._lease))
         self._delete(found - self.view.files())

@@ -208,7 +208,7 @@ class Coordinator:
         if not changed and group is None:
             return
         commit = replace(
-            progress.commit(self._view.trials, changed, report),
+            progress.commit(self._view.trials, changed, report, self._spec),
             group=group,
             speeds=speeds,
             regrouped={} if group is None else self._widened(group.kind, speeds),

@@ -7,12 +7,12 @@ after a loss repeats epochs, and repeats them with the same results.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from hpsearch.errors import HpsearchError
-from hpsearch.spec.search import Objective
+from hpsearch.spec.search import Objective, Search
 from hpsearch.storage.records import (
     FINISHED,
     ReportCommit,
@@ -20,8 +20,9 @@ from hpsearch.storage.records import (
     TrialRecord,
     TrialState,
 )
-from hpsearch.storage.reports import METRIC_COLUMNS
+from hpsearch.storage.reports import METRIC_COLUMNS, OTHERS
 from workers.messages import Divergence, Metric, Refusal, Report
+from workers.metrics import VALUE
 
 SPREAD = "spread"  # the metric: the standard deviation of the objective over the folds
 
@@ -33,6 +34,13 @@ def advance(
     share_s = _share_s(report)
     return [
         *_advanced(trials, report, objective, share_s),
+        *(
+            replace(
+                trials[id], state=_state(trials[id], report), stopped_early=id in report.stopped
+            )
+            for id in (*report.stopped, *report.pruned)
+            if id not in report.trials and trials[id].state not in FINISHED
+        ),
         *(
             _diverged(trials[end.trial], end, share_s)
             for end in report.diverged
@@ -46,11 +54,13 @@ def advance(
     ]
 
 
-def commit(old: Mapping[int, TrialRecord], new: list[TrialRecord], report: Report) -> ReportCommit:
+def commit(
+    old: Mapping[int, TrialRecord], new: list[TrialRecord], report: Report, search: Search
+) -> ReportCommit:
     """Rows for the epochs that are new, and the progress of the trials that changed."""
     fresh = {trial.id for trial in new if trial.epochs > old[trial.id].epochs}
     share_s = _share_s(report)
-    alive = _stored(report.metrics)
+    alive = _stored(report.metrics, search)
     return ReportCommit(
         epoch=report.epoch,
         metrics=[
@@ -59,7 +69,7 @@ def commit(old: Mapping[int, TrialRecord], new: list[TrialRecord], report: Repor
             if trial in fresh
         ]
         + [
-            {"trial_id": end.trial, "seconds": share_s, **_stored(end.metrics)}
+            {"trial_id": end.trial, "seconds": share_s, **_stored_of_one(end.metrics, search)}
             for end in report.diverged
             if end.trial in fresh
         ],
@@ -67,9 +77,22 @@ def commit(old: Mapping[int, TrialRecord], new: list[TrialRecord], report: Repor
     )
 
 
-def _stored(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """Those that the database has a column for."""
-    return {name: values for name, values in metrics.items() if name in METRIC_COLUMNS}
+def _stored(metrics: Mapping[str, Sequence[Any]], search: Search) -> dict[str, Sequence[Any]]:
+    """The values of each trial by the column that the database has for them."""
+    columns = {name: values for name, values in metrics.items() if name in METRIC_COLUMNS}
+    own = {name: metrics[name] for name in search.metrics if name in metrics}
+    objective = own.pop(search.objective.metric, None)
+    if objective is not None:
+        columns[VALUE] = objective
+    if own:
+        rows = zip(*own.values(), strict=True)
+        columns[OTHERS] = [dict(zip(own, row, strict=True)) for row in rows]
+    return columns
+
+
+def _stored_of_one(metrics: Mapping[str, Any], search: Search) -> dict[str, Any]:
+    columns = _stored({name: [value] for name, value in metrics.items()}, search)
+    return {name: value for name, (value,) in columns.items()}
 
 
 def _share_s(report: Report) -> float:
@@ -110,6 +133,8 @@ def _advanced(
 
 def _state(trial: TrialRecord, report: Report) -> TrialState:
     """A trial that stopped early is complete with the epochs that it has; one at a rung waits."""
+    if trial.id in report.pruned:
+        return "pruned"
     if report.epoch == trial.target_epochs or trial.id in report.stopped:
         return "complete"
     return "waiting" if report.epoch == trial.until_epoch else "running"

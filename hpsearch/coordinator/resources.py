@@ -6,6 +6,7 @@ Checked by ``hpsearch.api`` and ``hpsearch.service`` before the coordinator star
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -49,10 +50,18 @@ def prepared_folder(root: Path, record: SearchRecord) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"probe-{os.getpid()}.tmp").write_bytes(b"x")
         for unfinished in folder.glob("*.tmp"):
-            unfinished.unlink()
+            remove(unfinished)
     except OSError as error:
         raise not_writable(folder, error) from error
     return folder
+
+
+def remove(checkpoint: Path) -> None:
+    """Delete a checkpoint: a file of ours, or the folder of a trainable's. OSError if it stays."""
+    if checkpoint.is_dir():
+        shutil.rmtree(checkpoint)
+    else:
+        checkpoint.unlink(missing_ok=True)
 
 
 def not_writable(folder: Path, error: OSError) -> HpsearchError:

@@ -25,8 +25,11 @@ _SHAPES = [f for f in fields(TrainConfig) if f.metadata.get("shapes") and f.name
 def kind(search: Search, config: TrainConfig) -> str:
     """What decides how long a step takes, in words: mlp 50, batch 32, float32 on digits.
 
-    Equal for two configurations of the same data exactly when their trials can be stacked.
+    Equal for two configurations of the same data exactly when their trials can be stacked; a
+    trainable's cannot, and what it is given says nothing of its time.
     """
+    if search.trainable is not None:
+        return search.trainable
     channels = (f"{count}c" for count in config.block_channels())
     given = (f"{name}={value}" for name, value in config.arguments)
     model = " ".join([config.model, *given, *channels, *map(str, config.layer_widths())])

@@ -7,10 +7,29 @@ Implemented by ``ray`` (actors), ``processes`` (of one machine), ``inprocess`` (
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 from hpsearch.errors import MayPass
+from hpsearch.spec.search import Search
 from workers.messages import CheckPlan, CheckResult, Report, TrialGroup
+
+if TYPE_CHECKING:
+    from workers.data import Dataset
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Task:
+    """What an executor is made for: a search, whose workers are called after ``title``.
+
+    ``dataset`` is None where the trainable of the search brings its own, whose checkpoints come to
+    ``folder``; others are told where to write with each group.
+    """
+
+    search: Search
+    title: str
+    dataset: Dataset | None = None
+    folder: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -14,6 +14,7 @@ import ray
 from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 
 from hpsearch.errors import HpsearchError, MayPass
+from hpsearch.executors.backends import START_S
 from hpsearch.executors.base import (
     LOW_ON_MEMORY,
     ChecksBroken,
@@ -31,7 +32,6 @@ from hpsearch.spec.search import Resources
 from workers.data import Dataset
 from workers.messages import CheckPlan, CheckResult, Report, TrialGroup
 
-START_S = 300
 MOST_REPORTS = 64  # that nobody has taken, of one worker: then it waits
 _REMOTE = ray.remote(max_restarts=0)(RayWorker)  # a worker that died is replaced by us
 

@@ -22,9 +22,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from hpsearch.errors import HpsearchError
 from hpsearch.integrations.optuna_storage import opened
-from hpsearch.integrations.recording import column_of
 from hpsearch.spec.space import Choice, Definition
 from hpsearch.storage.records import FINISHED, SearchRecord, StageRecord, TrialRecord
+from workers.metrics import column_of
 
 if TYPE_CHECKING:
     from hpsearch.analysis.frames import Frames

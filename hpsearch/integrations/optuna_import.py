@@ -19,7 +19,6 @@ from hpsearch.integrations.recording import (
     Outcome,
     best_of,
     column_names,
-    column_of,
     plain,
     search_of,
     store,
@@ -29,6 +28,7 @@ from hpsearch.sampling.observations import Mode
 from hpsearch.spec.space import Choice, Definition, Parameter, Range, Space
 from hpsearch.storage.records import SearchRecord
 from hpsearch.storage.urls import masked_url
+from workers.metrics import column_of
 
 
 def import_study(

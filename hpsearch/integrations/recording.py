@@ -34,9 +34,8 @@ from hpsearch.storage.records import (
     TrialState,
 )
 from hpsearch.storage.repository import Repository
-from workers.metrics import OBJECTIVES
+from workers.metrics import OBJECTIVES, column_of
 
-VALUE = "value"  # the column of an objective that is none of our metrics
 GRID = "grid_search"  # a mapping of Tune's that is a value, no part of a config
 
 
@@ -45,8 +44,8 @@ class Outcome:
     """A trial from elsewhere that has ended.
 
     ``curve`` has what was reported by epoch, from 1, under our names of metrics, the objective
-    under its column (:func:`column_of`). ``value`` is the objective, of the ``best_epoch`` if that
-    is known.
+    under its column (``metrics.column_of``). ``value`` is the objective, of the ``best_epoch`` if
+    that is known.
     """
 
     params: Params
@@ -133,11 +132,6 @@ def new_trial(
         target_epochs=0,
         until_epoch=0,
     )
-
-
-def column_of(metric: str) -> str:
-    """The column of ``metrics`` in which an objective is stored."""
-    return metric if metric in OBJECTIVES else VALUE
 
 
 def known_metrics(result: Mapping[str, Any], metric: str) -> dict[str, float]:

@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 
 from hpsearch.coordinator.events import (
     Advanced,
@@ -24,9 +25,9 @@ from hpsearch.coordinator.loop import Coordinator
 from hpsearch.coordinator.patience import patiently
 from hpsearch.coordinator.resources import check_same_data, prepared_folder
 from hpsearch.errors import Cancelled, HpsearchError, MayPass
+from hpsearch.executors.backends import ray_executor
+from hpsearch.executors.base import Task
 from hpsearch.executors.connecting import connecting
-from hpsearch.executors.ray import RayExecutor
-from hpsearch.own_code import own_names
 from hpsearch.service.metrics import Metrics
 from hpsearch.settings import IMPORTS_VARIABLE, checkpoint_root, database_url
 from hpsearch.spec import load_data
@@ -59,27 +60,26 @@ def carry_out(search_id: int, token: int, db: str | None = None) -> None:
         _in_service(repository, lease) as orders,
     ):
         check_imports(record.spec)
-        dataset = load_data(record.spec)
+        dataset = None if record.spec.trainable is not None else load_data(record.spec)
         folder = prepared_folder(checkpoint_root(url), record)
-        patiently(lambda: check_same_data(repository, lease, dataset), LOG.warning)
-        num_workers = _allotted(orders, record)
-        cluster, resources = connected(), record.spec.resources
-        with closing(
-            RayExecutor(cluster, dataset, resources, title, num_workers, patience_s=None)
-        ) as executor:
+        if dataset is not None:
+            patiently(partial(check_same_data, repository, lease, dataset), LOG.warning)
+        task = Task(search=record.spec, title=title, dataset=dataset, folder=folder)
+        given = task, _allotted(orders, record)
+        with closing(ray_executor(connected(), *given, patience_s=None)) as executor:
             teller, metrics = Teller(), Metrics(title)
 
             def observe(event: Event) -> None:
                 teller.observe(event)
                 metrics.observe(event)
 
-            given = repository, lease, record, executor, folder, observe
-            patiently(lambda: Coordinator(*given, orders=orders), LOG.warning).run()
+            parts = repository, lease, record, executor, folder, observe
+            patiently(lambda: Coordinator(*parts, orders=orders), LOG.warning).run()
 
 
 def check_imports(spec: Search) -> None:
     """Raises HpsearchError for a spec that names Python objects, unless the operator allows it."""
-    names = own_names(spec)
+    names = spec.python_names
     if names and os.environ.get(IMPORTS_VARIABLE) != "1":
         raise HpsearchError(
             f"a spec for this service must name no Python objects, but search {spec.name} names "

@@ -5,14 +5,16 @@ Called by the CLI and the Python API; reads no data and imports no torch.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from hpsearch.spec.auto import auto_stages, full_epochs
 from hpsearch.spec.document import Source, read_document
+from hpsearch.spec.objective_section import read_our_objective
 from hpsearch.spec.override import apply_overrides
 from hpsearch.spec.own_model import ModelKeys, OwnName, read_model
+from hpsearch.spec.own_pairs import OwnPairs, check_loss, read_metrics
 from hpsearch.spec.problem import Problems, shown
 from hpsearch.spec.pruner_section import NONE, PrunerRule, read_pruner
 from hpsearch.spec.rules import (
@@ -33,6 +35,7 @@ from hpsearch.spec.rules import (
     seconds,
 )
 from hpsearch.spec.search import (
+    BY_TUNE,
     MAX_FAILURES,
     SAMPLERS,
     Budget,
@@ -41,6 +44,7 @@ from hpsearch.spec.search import (
     Resources,
     Search,
     Stage,
+    Tune,
 )
 from hpsearch.spec.space import Space
 from hpsearch.spec.space_section import read_space
@@ -52,11 +56,18 @@ from hpsearch.spec.stages_section import (
     read_stages,
     with_pruner,
 )
+from hpsearch.spec.trainable import (
+    TrainableName,
+    check_trainable,
+    read_constants,
+    read_objective,
+    read_trainable,
+    read_tune,
+)
 from hpsearch.spec.unread import unread
 from hpsearch.spec.warm_start import RULE, parse_warm_start, warm_starts
 from workers.config.domain import Domain
 from workers.data.config import PREPROCESS, SOURCES, TASKS, DataConfig, DataError
-from workers.metrics import CLASS_OBJECTIVES, OBJECTIVES, REGRESSION_OBJECTIVES
 
 SEED = Domain(low=0, integer=True)  # it has a wider column than all others
 TOP: dict[str, Rule] = {
@@ -64,6 +75,10 @@ TOP: dict[str, Rule] = {
     "objective": Section(),
     "data": Section(),
     "model": OwnName(),
+    "loss": OwnPairs(),
+    "metrics": Section(),
+    "trainable": TrainableName(),
+    "tune": Section(),
     "train": Section(),
     "space": Section(),
     "sampler": Domain(names=SAMPLERS),
@@ -74,10 +89,6 @@ TOP: dict[str, Rule] = {
     "seed": SEED,
     "max_failures": POSITIVE,
     "prior": SearchRef(),
-}
-OBJECTIVE: dict[str, Rule] = {
-    "metric": Domain(names=tuple(OBJECTIVES)),
-    "mode": Domain(names=("max", "min")),
 }
 DATA: dict[str, Rule] = {
     "source": Domain(names=SOURCES, own=True),
@@ -136,14 +147,15 @@ class _Reader:
     problems: Problems
 
     def read(self) -> Search | None:
-        required = ("name", "data", "space", "stages")
+        brings_data = () if self._is_by_tune else ("data",)
+        required = ("name", *brings_data, "space", "stages")
         top = self._fields(self.tree, "", TOP, "a key of a spec", required)
         data = self._data(top["data"]) if "data" in top else None
-        objective = self._objective(top.get("objective", {}), data)
-        model = read_model(top.get("model"), self.problems)
-        # How long a training lasts is said here or with a stage; it is no field of TrainConfig.
-        table: dict[str, Rule] = {**model.domains, "epochs": EPOCHS}
-        train = self._fields(top.get("train", {}), "train", table, "a parameter of the training")
+        metrics = read_metrics(top.get("metrics", {}), self.problems)
+        objective = self._objective(top.get("objective", {}), data, metrics)
+        model, train = self._training(top)
+        self._check_loss(top)
+        tune = self._tune(top)
         resources = self._fields(
             top.get("resources", {}), "resources", RESOURCES, "a key of resources"
         )
@@ -155,12 +167,15 @@ class _Reader:
         )
         budget = self._budget(top)
         stages = self._stages(top, defaults, space, data) if "stages" in top else ()
+        if tune is not None:
+            for key, rule in check_trainable(top, stages, tune):
+                self.problems.add(key, rule)
+            data, resources["width"] = Data(source=BY_TUNE), 1
         if self.problems.found:
             return None
         assert data is not None  # it is required
         assert space is not None  # likewise
-        if model.name is not None:
-            train["model"] = model.name
+        train |= {key: top[key] for key in ("model", "loss", "trainable") if key in top}
         search = Search(
             name=top["name"],
             objective=objective,
@@ -173,12 +188,47 @@ class _Reader:
             budget=budget,
             max_failures=top.get("max_failures", MAX_FAILURES),
             prior=str(top["prior"]) if "prior" in top else None,
+            tune=tune,
+            metrics=metrics,
         )
+        if tune is None:
+            self._check_fields(search)
+        return search
+
+    @property
+    def _is_by_tune(self) -> bool:
+        """Whether it names a trainable, a legal one or not: then all names are its own."""
+        return self.tree.get("trainable") is not None
+
+    def _training(self, top: Mapping[str, Any]) -> tuple[ModelKeys, dict[str, Any]]:
+        """What may be fixed and searched, and what is fixed."""
+        section = top.get("train", {})
+        if self._is_by_tune:
+            keys = read_trainable(top.get("trainable"), self.problems)
+            return keys, read_constants(section, self.problems)
+        model = read_model(top.get("model"), self.problems)
+        # How long a training lasts is said here or with a stage; it is no field of TrainConfig.
+        table: dict[str, Rule] = {**model.domains, "epochs": EPOCHS}
+        return model, self._fields(section, "train", table, "a parameter of the training")
+
+    def _check_loss(self, top: Mapping[str, Any]) -> None:
+        if "loss" in top:
+            given = [part for part in ("train", "space") if "loss" in top.get(part, {})]
+            check_loss(top["loss"], given, self.problems)
+
+    def _tune(self, top: Mapping[str, Any]) -> Tune | None:
+        if self._is_by_tune:
+            return read_tune(top.get("tune", {}), self.problems)
+        if "tune" in top:
+            self.problems.add("tune", "goes with a trainable, which this spec does not name")
+        return None
+
+    def _check_fields(self, search: Search) -> None:
+        """What fields of our training ask of one another."""
         self._check_warm_starts(search)
         self._check_comparable(search)
         for key, rule in unread(search):
             self.problems.add(key, rule)
-        return search
 
     def _space(
         self, top: Mapping[str, Any], train: Mapping[str, Any], model: ModelKeys
@@ -214,19 +264,12 @@ class _Reader:
     ) -> dict[str, Any]:
         return read_fields(section, path, table, self.problems, what=what, required=required)
 
-    def _objective(self, section: Mapping[Any, Any], data: Data | None) -> Objective:
-        fields = self._fields(section, "objective", OBJECTIVE, "a key of objective")
-        task = data.task if data is not None else None
-        of_task = REGRESSION_OBJECTIVES if task == "regression" else CLASS_OBJECTIVES
-        metric = fields.get("metric", next(iter(of_task)))
-        if task is not None and metric not in of_task:
-            rule = f"must be one of {', '.join(of_task)} for data of task {task}"
-            self.problems.add("objective.metric", rule, shown(metric))
-        good = OBJECTIVES[metric]
-        if fields.get("mode", good) != good:
-            rule = f"must be {good} for {metric}; correct it or leave it out"
-            self.problems.add("objective.mode", rule, fields["mode"])
-        return Objective(metric=metric, mode=good)
+    def _objective(
+        self, section: Mapping[Any, Any], data: Data | None, own: Collection[str]
+    ) -> Objective:
+        if self._is_by_tune:
+            return read_objective(section, self.problems)
+        return read_our_objective(section, None if data is None else data.task, own, self.problems)
 
     def _data(self, section: Mapping[Any, Any]) -> Data | None:
         num_before = len(self.problems.found)

@@ -10,7 +10,8 @@ from typing import Any, ClassVar, Literal, get_args
 
 from pydantic import Field
 
-from hpsearch.spec.space import Frozen, Space, Value
+from hpsearch.spec.space import Choice, Frozen, Space, Value
+from workers.config.own import is_own
 
 SamplerName = Literal["random", "qmc", "grid", "tpe", "gp", "cmaes"]
 PrunerName = Literal[
@@ -22,10 +23,14 @@ PrunerName = Literal[
     "threshold",
     "wilcoxon",
 ]
+SchedulerName = Literal["asha", "hyperband", "median_stopping", "pbt"]
 MAX_FAILURES = 20
 ELSEWHERE = ("optuna", "ray_tune")  # what data.source says of searches that another program made
 SAMPLERS: tuple[SamplerName, ...] = get_args(SamplerName)
 PRUNERS: tuple[PrunerName, ...] = get_args(PrunerName)
+SCHEDULERS: tuple[SchedulerName, ...] = get_args(SchedulerName)
+POPULATIONS = ("hyperband", "pbt")  # which have all trials of a stage at once, some of them paused
+BY_TUNE = "trainable"  # what data.source says where a trainable brings its own
 
 
 class Objective(Frozen):
@@ -124,13 +129,39 @@ class Budget(Frozen):
     gpu_hours: float | None = None
 
 
+class Scheduler(Frozen):
+    """What ends trials early, or has them take over from better ones: Ray Tune's, by name.
+
+    ``options`` are in Ray Tune's words, periods in epochs.
+    """
+
+    name: SchedulerName
+    options: dict[str, float | int] = Field(default_factory=dict)
+
+
+class Tune(Frozen):
+    """How Ray Tune runs the trials of a trainable.
+
+    One that raised, or whose worker died, is tried ``max_failures`` times more, from its last
+    checkpoint. ``reuse_actors`` auto: where the trainable allows.
+    """
+
+    scheduler: Scheduler | None = None
+    max_failures: int = 0
+    reuse_actors: bool | Literal["auto"] = "auto"
+    cpus_per_trial: float | None = None
+
+
 class Search(Frozen):
     """A whole request. ``train`` fixes fields of TrainConfig; ``stages`` is never empty.
 
     One of which ``max_failures`` trials failed, and none came to an end, has failed. ``prior`` is
-    an earlier search, by name or id, from whose complete trials this one learns.
+    an earlier search, by name or id, from whose complete trials this one learns. With ``tune`` the
+    training is a ``trainable`` of the user's own, and ``train`` holds constants of its config.
+    ``metrics`` are those of the user's own, by name, each a MODULE:NAME.
     """
 
+    LATER: ClassVar[tuple[str, ...]] = ("tune", "metrics")
     name: str
     objective: Objective = Objective()
     data: Data
@@ -142,6 +173,24 @@ class Search(Frozen):
     budget: Budget = Budget()
     max_failures: int = MAX_FAILURES
     prior: str | None = None
+    tune: Tune | None = None
+    metrics: dict[str, str] = Field(default={})  # a factory's would not be known as the default
+
+    @property
+    def trainable(self) -> str | None:
+        """The MODULE:NAME of the trainable; None if the training is ours."""
+        return None if self.tune is None else str(self.train["trainable"])
+
+    @property
+    def python_names(self) -> tuple[str, ...]:
+        """Each MODULE:NAME in it, which whoever trains it imports."""
+        if self.trainable is not None:
+            return (self.trainable,)
+        searched = self.space.parameters.get("model")
+        models = searched.choices if isinstance(searched, Choice) else ()
+        trained = (self.train.get("model"), *models, self.train.get("loss"))
+        named = (*trained, self.data.source, *self.metrics.values())
+        return tuple(str(name) for name in named if is_own(str(name)))
 
     @property
     def is_from_elsewhere(self) -> bool:

@@ -23,6 +23,7 @@ from hpsearch.storage.types import UtcDateTime
 
 METRIC_COLUMNS = tuple(column.name for column in MetricRow.__table__.c if not column.primary_key)
 _ADMITTED = {"trial_id", "epoch", *METRIC_COLUMNS}
+OTHERS = "others"  # the column of metrics of a user's own beside it, by name
 
 # An epoch that is trained again after a crash gives the same numbers; the first ones stay.
 _INSERT_METRICS = {

@@ -17,7 +17,7 @@ from hpsearch.storage.events import add_event
 from hpsearch.storage.records import RungCommit
 from hpsearch.storage.tables import MetricRow, TrialRow
 from hpsearch.storage.trials import update_trials
-from workers.metrics import OBJECTIVES
+from workers.metrics import column_of
 
 
 def decide_rung(
@@ -52,10 +52,8 @@ def end_trials(
 
 
 def curves(connection: Connection, search_id: int, metric: str) -> dict[int, dict[int, float]]:
-    """``metric`` of each trial after each of its own epochs; epochs without it are left out."""
-    if metric not in OBJECTIVES:
-        raise ValueError(f"a curve is of one of {', '.join(OBJECTIVES)}, but got {metric!r}")
-    return _by_trial(connection, search_id, getattr(MetricRow, metric))
+    """The objective ``metric`` of each trial after each of its own epochs that has it."""
+    return _by_trial(connection, search_id, getattr(MetricRow, column_of(metric)))
 
 
 def fold_curves(connection: Connection, search_id: int) -> dict[int, dict[int, tuple[float, ...]]]:

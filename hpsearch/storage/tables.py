@@ -169,7 +169,8 @@ class MetricRow(Base):
     """What a trial measured in one epoch; epochs count from 1, seconds are the epoch's own.
 
     A column for each name in ``workers.metrics``; NULL where training does not report it. ``value``
-    is the objective of a search from elsewhere, where it has none of those names.
+    is an objective that has none of those names, of a search from elsewhere or a metric of the
+    user's own; ``others`` are the user's metrics beside it, by name.
     """
 
     __tablename__ = "metrics"
@@ -196,6 +197,7 @@ class MetricRow(Base):
     by_fold: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))
     seconds: Mapped[float | None]
     value: Mapped[float | None]
+    others: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
 
 
 class GroupRow(Base):

@@ -145,6 +145,13 @@ def test_behind_is_twice_the_error(mode: Any, mine: float, best: float, is_behin
     assert not ALONE.is_behind(curve)
 
 
+def test_of_an_objective_that_is_none_of_ours_nobody_knows_what_is_behind() -> None:
+    """1 - value is its error only where 1 is the best there is."""
+    curve = healthy(train_loss=np.ones(1), value=-5.0, objective="value", mode="max")
+    assert curve.value == -5.0
+    assert not Context(best=-1.0).is_behind(curve)
+
+
 def test_messages_name_the_evidence_and_the_cure() -> None:
     assert "epoch 2" in message(SICK["diverged"][1], "rate_too_high")
     assert "learning rate of 0.1" in message(SICK["oscillating"][1], "rate_too_high")

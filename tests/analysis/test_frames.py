@@ -241,6 +241,21 @@ def test_curves_have_every_metric_in_its_own_column_and_lists_of_layers_and_fold
     assert list(curves["by_fold"]) == [[0.25, 1.0], None]
 
 
+def test_metrics_of_ones_own_are_columns_of_curves(database: Database) -> None:
+    given = {"objective": Objective(metric="b", mode="max"), "metrics": {"b": "m:b", "a": "m:a"}}
+    writer = begin(database, num_trials=2, spec=a_spec(**given))
+    first, second = writer.ids
+    rows = [{"trial_id": first, "value": 0.5, "others": {"a": math.nan}}, {"trial_id": second}]
+    writer.repository.commit_report(writer.lease, ReportCommit(epoch=1, metrics=rows, progress=()))
+    rows = [{"trial_id": first, "value": 0.75, "others": {"a": 2.0}}]
+    writer.repository.commit_report(writer.lease, ReportCommit(epoch=2, metrics=rows, progress=()))
+    curves = Frames(writer.repository).curves("digits")
+    assert list(curves.columns[-2:]) == ["b", "a"]
+    assert str(curves["b"].tolist()) == "[0.5, 0.75, nan]"
+    assert str(curves["a"].tolist()) == "[nan, 2.0, nan]"
+    assert "others" not in curves
+
+
 def test_a_pruned_trial_has_its_epochs_and_is_not_among_the_best(database: Database) -> None:
     writer = begin(database, num_trials=2)
     pruned, kept = writer.ids

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
 from coordinated import a_record
 
 from hpsearch.coordinator.progress import advance, commit
+from hpsearch.spec import load
 from hpsearch.spec.search import Objective
 from workers.messages import Divergence, Refusal, Report
 
@@ -21,6 +23,7 @@ TRIAL = a_record(
     checkpoint_epoch=2,
 )
 OBJECTIVE = Objective()
+SEARCH = load("digits")
 
 
 def _report(epoch: int, *values: float, **fields: object) -> Report:
@@ -51,7 +54,7 @@ def test_a_trial_that_stopped_is_complete_with_the_epochs_that_it_has() -> None:
     (ended,) = advance({1: TRIAL}, _report(3, 0.4, stopped=(1,)), OBJECTIVE)
     assert (ended.state, ended.epochs, ended.stopped_early) == ("complete", 3, True)
     assert (ended.value, ended.best_epoch) == (0.5, 2)
-    (row,) = commit({1: TRIAL}, [ended], _report(3, 0.4, stopped=(1,))).metrics
+    (row,) = commit({1: TRIAL}, [ended], _report(3, 0.4, stopped=(1,)), SEARCH).metrics
     assert row["val_accuracy"] == 0.4
 
 
@@ -61,14 +64,14 @@ def test_a_trial_that_is_refused_fails_with_the_sentence_alone() -> None:
     (failed,) = advance({1: new}, report, OBJECTIVE)
     assert (failed.state, failed.failure_kind) == ("failed", "error")
     assert (failed.failure_message, failed.epochs) == ("depth must be 1", 0)
-    assert commit({1: new}, [failed], report).metrics == []
+    assert commit({1: new}, [failed], report, SEARCH).metrics == []
     assert advance({1: failed}, report, OBJECTIVE) == [], "told twice"
 
 
 def test_a_list_of_layers_is_stored_and_names_that_are_no_column_are_not() -> None:
     metrics = {"val_accuracy": [0.6], "layer_gradient_norms": [[0.1, 0.2]], "novelty": [1.0]}
     report = replace(_report(3, 0.6), metrics=metrics)
-    (row,) = commit({1: TRIAL}, advance({1: TRIAL}, report, OBJECTIVE), report).metrics
+    (row,) = commit({1: TRIAL}, advance({1: TRIAL}, report, OBJECTIVE), report, SEARCH).metrics
     assert row["layer_gradient_norms"] == [0.1, 0.2]
     assert "novelty" not in row
 
@@ -95,7 +98,7 @@ def test_a_trial_that_diverged_keeps_its_value_and_has_its_last_metrics_stored()
     report = replace(_report(3), diverged=(end,))
     (failed,) = advance({1: TRIAL}, report, OBJECTIVE)
     assert (failed.state, failed.failure_kind, failed.value) == ("failed", "diverged", 0.5)
-    (row,) = commit({1: TRIAL}, [failed], report).metrics
+    (row,) = commit({1: TRIAL}, [failed], report, SEARCH).metrics
     assert row["trial_id"] == 1
     assert row["val_accuracy"] != row["val_accuracy"]
     assert row["seconds"] == 2.0
@@ -119,7 +122,7 @@ def test_only_new_epochs_are_committed_and_the_time_is_shared() -> None:
     ahead = replace(TRIAL, id=2, number=1, epochs=3)
     trials = {1: TRIAL, 2: ahead}
     report = _report(3, 0.1, 0.2)
-    made = commit(trials, advance(trials, report, OBJECTIVE), report)
+    made = commit(trials, advance(trials, report, OBJECTIVE), report, SEARCH)
     assert [(row["trial_id"], row["seconds"]) for row in made.metrics] == [(1, 1.0)]
     assert [p.trial_id for p in made.progress] == [1]
 
@@ -129,7 +132,32 @@ def test_a_trial_at_a_rung_waits_and_goes_on_from_its_checkpoint() -> None:
     report = _report(3, 0.4, checkpoint="group-0-3.safetensors")
     (there,) = advance({1: standing}, report, OBJECTIVE)
     assert (there.state, there.epochs, there.checkpoint_epoch) == ("waiting", 3, 3)
-    (progress,) = commit({1: standing}, [there], report).progress
+    (progress,) = commit({1: standing}, [there], report, SEARCH).progress
     assert progress.state == "waiting"
     stopped = replace(report, stopped=(1,))
     assert [trial.state for trial in advance({1: standing}, stopped, OBJECTIVE)] == ["complete"]
+
+
+def test_metrics_of_ones_own_are_stored_the_objective_apart() -> None:
+    """In a column as all objectives, so that pruners read it; those beside it by name."""
+    best = Objective(metric="top2", mode="max")
+    given = {"objective": best, "metrics": {"top2": "m:top2", "a": "m:a", "b": "m:b"}}
+    search = SEARCH.model_copy(update=given)
+    diverged = replace(TRIAL, id=2)
+    metrics = {"val_loss": [0.4], "top2": [0.9], "a": [1.0], "b": [math.nan]}
+    end = Divergence(
+        trial=2, epoch=3, message="nan", metrics={name: v for name, (v,) in metrics.items()}
+    )
+    report = replace(_report(3, 0.9, diverged=(end,)), metrics=metrics)
+    trials = {1: TRIAL, 2: diverged}
+    changed = advance(trials, report, best)
+    assert (changed[0].value, changed[0].best_epoch) == (0.9, 3)
+    one, other = commit(trials, changed, report, search).metrics
+    for row in (one, other):
+        assert (row["value"], row["val_loss"]) == (0.9, 0.4)
+        assert str(row["others"]) == "{'a': 1.0, 'b': nan}"
+        assert "top2" not in row
+    beside = search.model_copy(update={"objective": OBJECTIVE})
+    row = commit(trials, changed, report, beside).metrics[0]
+    assert "value" not in row
+    assert list(row["others"]) == ["top2", "a", "b"]

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import update
 
+from hpsearch.coordinator.curves import Curves
 from hpsearch.coordinator.events import Event, RungDecided, StageOpened, Troubled
 from hpsearch.coordinator.view import SearchView
 from hpsearch.executors.simulated import SimulatedExecutor
@@ -218,6 +219,28 @@ def test_a_pruner_that_ends_everything_ends_the_search_with_a_sentence(
     assert "were pruned (threshold)" in found.message
     stored = repository.curves(view.search.id, "val_accuracy")
     assert set(stored) == set(view.trials), "nothing is lost"
+
+
+def test_a_pruner_decides_by_a_metric_of_ones_own_as_by_one_of_ours(
+    repository: Repository,
+) -> None:
+    own = {"metrics": {"mine": "own_losses:top2"}, "objective": {"metric": "mine", "mode": "max"}}
+
+    def called_mine(member: Member, epoch: int) -> dict[str, Metric]:
+        found = _crossing(member, epoch)
+        return {**found, "mine": found["val_accuracy"], "val_accuracy": 0.0}
+
+    ours = coordinate(repository, _search("median", name="ours"), SimulatedExecutor(_crossing))
+    theirs = coordinate(
+        repository, _search("median", name="theirs", **own), SimulatedExecutor(called_mine)
+    )
+    assert {trial.state for trial in ours.trials.values()} >= {"complete", "pruned"}
+    for one, other in zip(ours.trials.values(), theirs.trials.values(), strict=True):
+        assert (one.state, one.epochs, one.value) == (other.state, other.epochs, other.value)
+    again = Curves(repository.curves(theirs.search.id, "mine"))
+    for trial in theirs.trials.values():
+        given = trial, theirs.trials, trial.epochs
+        assert theirs.curves.of(*given) == again.of(*given)
 
 
 def test_trials_at_a_rung_wait(repository: Repository) -> None:

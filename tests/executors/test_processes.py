@@ -25,13 +25,16 @@ from hpsearch.executors.inprocess import InProcessExecutor
 from hpsearch.executors.machine import gpus_of, num_cpus, visible_gpus
 from hpsearch.executors.pool import pool
 from hpsearch.executors.processes import ProcessExecutor
+from hpsearch.spec import load
 from hpsearch.spec.search import Resources
 
 ALONE = Resources(workers=1)
+SEARCH = load("digits").model_copy(update={"resources": ALONE})
 TRAINS = """
 from training_cases import blobs, config, group
 from hpsearch.executors.crew import Crew
 from hpsearch.executors.processes import ProcessExecutor
+from hpsearch.spec import load
 from hpsearch.spec.search import Resources
 
 crew = Crew(Resources())
@@ -47,6 +50,7 @@ from pathlib import Path
 from training_cases import blobs, config, group
 from hpsearch.executors.crew import Crew
 from hpsearch.executors.processes import ProcessExecutor
+from hpsearch.spec import load
 from hpsearch.spec.search import Resources
 
 executor = ProcessExecutor(Crew(Resources(workers=1)), blobs(), "streams")
@@ -109,7 +113,7 @@ def test_workers_of_a_search_whose_data_are_refused_are_ended(
     )
 
     def refused() -> None:
-        with starting("processes", "refused", ALONE):
+        with starting("processes", SEARCH):
             pids.extend(worker.pid for worker in crews[0].processes)
             raise ValueError("no data")
 
@@ -250,14 +254,14 @@ def test_without_a_driver_there_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_word_that_is_no_address_is_refused_with_the_nearest() -> None:
     with pytest.raises(HpsearchError, match=r"got 'process'; did you mean processes\?"):
-        starting("process", "typo", ALONE)
+        starting("process", SEARCH)
 
 
 @pytest.mark.parametrize("address", ["processes:", ":", "foo:bar"])
 def test_an_address_without_a_port_is_refused_in_words(address: str) -> None:
     with (
         pytest.raises(HpsearchError, match="must be HOST:PORT, but got"),
-        starting(address, "typo", ALONE) as ready,
+        starting(address, SEARCH) as ready,
     ):
         ready()
 

@@ -80,3 +80,17 @@ def test_code_is_sent_to_the_cluster_with_the_operators_consent_alone(
     claim = Claim(name="own", lease=lease, in_vain=0, code=b"a package")
     jobs.RayJobs("http://127.0.0.1:1", environment).submit(claim)
     assert sent == [{"code": b"a package" if consent == "1" else None}]
+
+
+def test_a_loss_and_metrics_are_python_objects_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HPSEARCH_ALLOW_IMPORTS", raising=False)
+    spec = {
+        "name": "own",
+        "data": {"source": "digits"},
+        "space": {"learning_rate": {"log_uniform": [0.1, 1]}},
+        "stages": [{"name": "only", "trials": 2, "epochs": 1}],
+    }
+    with pytest.raises(HpsearchError, match="search own names own_losses:focal; its operator"):
+        check_imports(load({**spec, "loss": "own_losses:focal"}))
+    with pytest.raises(HpsearchError, match="search own names own_losses:top2; its operator"):
+        check_imports(load({**spec, "metrics": {"top2": "own_losses:top2"}}))

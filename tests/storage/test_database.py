@@ -181,6 +181,17 @@ def test_a_prior_and_values_from_elsewhere_are_kept_since_the_seventh_revision(
     assert [value for value in values if value is not None] == [0.25]
 
 
+def test_metrics_of_ones_own_are_kept_since_the_eighth_revision(tmp_path: Path) -> None:
+    repository = _upgraded(FIXTURES / "0008.sql", tmp_path)
+    (record,) = repository.list_searches()
+    assert record.spec.metrics == {"top5": "nets:top5", "margin": "nets:margin"}
+    assert repository.find_same(record.spec) == record
+    with repository.database.read() as connection:
+        others = connection.execute(select(MetricRow.others)).scalars().all()
+    (stored,) = [one for one in others if one is not None]
+    assert str(stored) == "{'top5': 0.75, 'margin': nan}"
+
+
 @pytest.mark.parametrize("fixture", ["0001", "0004"])
 def test_nor_are_those_of_an_old_database(fixture: str, tmp_path: Path) -> None:
     repository = _upgraded(FIXTURES / f"{fixture}.sql", tmp_path)

@@ -95,10 +95,12 @@ def test_curves_of_folds_have_a_value_a_fold(database: Database) -> None:
     assert str(writer.repository.fold_curves(writer.search.id)) == str({a: {1: (0.5, math.nan, 1)}})
 
 
-def test_a_curve_of_no_objective_is_refused(database: Database) -> None:
+def test_the_curve_of_an_objective_that_is_none_of_ours_is_its_value(database: Database) -> None:
     writer = begin(database)
-    with pytest.raises(ValueError, match=r"is of one of val_accuracy, .*but got 'seconds'"):
-        writer.repository.curves(writer.search.id, "seconds")
+    a, b, *_ = writer.ids
+    rows = [{"trial_id": a, "value": 0.5}, {"trial_id": b, "val_loss": 1.0}]
+    writer.repository.commit_report(writer.lease, ReportCommit(epoch=1, metrics=rows, progress=()))
+    assert writer.repository.curves(writer.search.id, "top2") == {a: {1: 0.5}}
 
 
 # Groups

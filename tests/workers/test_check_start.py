@@ -38,6 +38,17 @@ def test_every_loss_starts_near_guessing(loss: str) -> None:
     assert look("initial_loss", device_data(dataset), loss=loss).verdict == "pass"
 
 
+def test_of_a_loss_of_ones_own_the_first_value_is_told() -> None:
+    found = look("initial_loss", loss="own_losses:negative", initialization="zeros")
+    assert found.verdict == "pass"
+    assert found.evidence == {"loss": pytest.approx(math.log(4) - 1000)}
+
+
+def test_a_loss_that_asks_for_something_else_need_not_learn_by_heart() -> None:
+    assert look("fit_twenty", loss="own_losses:focal").verdict == "pass"
+    assert look("fit_twenty", loss="own_losses:grows").verdict == "warn"
+
+
 # Signals
 
 

@@ -51,6 +51,9 @@ PARTS: dict[str, tuple[Dataset, dict[str, object]]] = {
     "slow layers": (blobs(), {"frozen_layers": 1, "lr_multipliers": (1.0, 0.5)}),
     "accumulated": (blobs(), {"accumulation_steps": 2}),
     "growing batch": (blobs(), {"lr_schedule": "grow_batch", "lr_step_size": 2, "lr_decay": 0.5}),
+    "own loss": (blobs(), {"loss": "own_losses:Smooth", "mixup": 0.4}),
+    "own loss row by row": (blobs(), {"loss": "own_losses:branching"}),
+    "own loss of numbers": (line(), {"loss": "torch.nn:SmoothL1Loss"}),
     "cnn": (images(), {"model": "cnn", "channels": (4, 4), "normalization": "batch"}),
     "augmented": (
         images(),

@@ -239,7 +239,7 @@ def test_dead_and_saturated_units_are_counted() -> None:
 def test_units_are_counted_alike_in_any_company(monkeypatch: pytest.MonkeyPatch) -> None:
     one = group(config(activation="relu"), config(activation="relu"), epochs=1)
     whole = _trained(one, device_data())[0].metrics
-    monkeypatch.setattr(group_training, "_EVALUATED_AT_ONCE", {"cpu": 100})
+    monkeypatch.setattr(group_training, "_NEAR_THE_CACHE", 100)
     in_chunks = _trained(one, device_data())[0].metrics
     assert in_chunks["dead_fraction"] == whole["dead_fraction"]
     assert in_chunks["val_loss"] == pytest.approx(whole["val_loss"])

@@ -80,6 +80,16 @@ def test_all_that_changes_minibatches_does_so_alike(fields: dict[str, object]) -
     _assert_equal(*_both(group(*configs), source="images"))
 
 
+@pytest.mark.parametrize("width", [1, None])
+def test_losses_and_metrics_of_ones_own_see_them_alike(width: int | None) -> None:
+    own = {"loss": "torch.nn:CrossEntropyLoss"}
+    given = group(config(**own), config(**own), epochs=2, width=width)
+    metrics = (("right", "own_losses:Accuracy"),)
+    streamed, held = _both(replace(given, own_metrics=metrics))
+    _assert_equal(streamed, held)
+    assert held[-1].metrics["right"] == held[-1].metrics["val_accuracy"]
+
+
 @pytest.mark.parametrize("loaders", [1, 3])
 def test_processes_that_read_ahead_change_nothing(loaders: int) -> None:
     state = torch.get_rng_state()

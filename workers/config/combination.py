@@ -148,12 +148,23 @@ def of_layers(config: TrainConfig, num_layers: int) -> Broken:
 
 def _loss(config: TrainConfig, data: DataShape) -> Broken:
     loss = loss_of(config, data)
+    if is_own(loss):
+        yield from _own_loss(config)
+        return
     if (loss in CLASS_LOSSES) == data.is_regression:
         needs, has = ("classes", "numbers") if data.is_regression else ("numbers", "classes")
         fitting = "mse or huber" if data.is_regression else "cross_entropy or hinge"
         yield "loss", f"{loss} needs {needs} for targets, but the data have {has}; use {fitting}"
     if config.class_weights != "none" and data.is_regression:
         yield "class_weights", "needs classes, but the targets are numbers; use none"
+
+
+def _own_loss(config: TrainConfig) -> Broken:
+    changed = {"class_weights": config.class_weights != "none"}
+    changed["label_smoothing"] = config.label_smoothing > 0
+    for name, is_on in changed.items():
+        if is_on:
+            yield name, "is no part of a loss of one's own; leave it out, or put it in there"
 
 
 def _pace(config: TrainConfig, data: DataShape) -> Broken:

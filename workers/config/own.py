@@ -70,14 +70,17 @@ def imported(name: str) -> Callable[..., Any]:
 
 def arguments(name: str) -> tuple[dict[str, Domain], set[str]]:
     """The domain of each argument of MODULE:NAME, and those without a default. Raises OwnError."""
-    parameters = _signature(imported(name)).parameters.values()
+    parameters = signature(imported(name)).parameters.values()
     named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
     required = {p.name for p in named if p.default is p.empty}
     return {p.name: _domain(p) for p in named}, required
 
 
-def _signature(one: Callable[..., Any]) -> inspect.Signature:
-    """With annotations as they are meant, where what they name can be had at run time."""
+def signature(one: Callable[..., Any]) -> inspect.Signature:
+    """With annotations as they are meant, where what they name can be had at run time.
+
+    Raises OwnError.
+    """
     try:
         with suppress(Exception):
             return inspect.signature(one, eval_str=True)
@@ -87,7 +90,12 @@ def _signature(one: Callable[..., Any]) -> inspect.Signature:
 
 
 def of_model(values: Mapping[str, Any], known: Mapping[str, Domain]) -> set[str]:
-    """The names among ``values`` that are arguments of a user's model, not fields of ours."""
+    """The names among ``values`` that are arguments of a user's model, not fields of ours.
+
+    All of them are a trainable's, where there is one.
+    """
+    if "trainable" in values:
+        return set(values)
     if not is_own(str(values.get("model", ""))):
         return set()
     return {name for name in values if name in LEFT_TO_MODELS or name not in known}

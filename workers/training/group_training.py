@@ -12,18 +12,20 @@ import torch
 from torch import Tensor
 
 from workers.config import TrainConfig
-from workers.config.combination import loss_of
 from workers.messages import Refusal, Speed, TrialGroup
 from workers.training import checkpoints, widths
 from workers.training.block import Block
 from workers.training.block_epoch import BlockEpoch, Epoch, Tally
 from workers.training.block_validation import BlockValidation
+from workers.training.criterion import criterion_of
 from workers.training.feed import DeviceData, Feed
 from workers.training.kept import KeptCheckpoints
 from workers.training.loss import Criterion, chance_loss
 from workers.training.models import build_model
 from workers.training.models.activations import ACTIVATIONS
 from workers.training.monitoring import UnitWatch, watched_step
+from workers.training.own_loss import own_loss
+from workers.training.own_metrics import OwnMetrics
 from workers.training.precision import dtype_of
 from workers.training.schedules import rates
 from workers.training.scores import Scores
@@ -42,6 +44,8 @@ class GroupTraining:
     New members are drawn from their keys, or take weights from a warm start; those that cannot are
     ``refused`` and not in the stack. Others go on from their checkpoints. At most ``width`` rows
     are trained at once; a group that measures fills in ``speeds`` and ``width`` in its first epoch.
+    ``unmeasured`` says, after each validation, for which trials a metric of the user's own failed.
+    Raises ConfigError for a loss or a metric that is none.
     """
 
     def __init__(
@@ -52,7 +56,10 @@ class GroupTraining:
         self._total_epochs = group.total_epochs
         self.width, self._is_to_measure = group.width, group.measures
         self.speeds: tuple[Speed, ...] = ()
+        self.unmeasured: dict[int, str] = {}
         self.stack = _new_stack(group, data)
+        self.own_loss = own_loss(self._config, data, self.stack.model)
+        self._own_metrics = OwnMetrics(dict(group.own_metrics), data)
         self.refused: tuple[Refusal, ...] = ()
         if group.start_epoch == 0:
             self.stack.initialize()
@@ -71,12 +78,17 @@ class GroupTraining:
     @torch.no_grad()
     def evaluate(self) -> dict[str, Tensor]:
         """Scores on the validation part and the state of the hidden units, [M] each."""
-        blocks = [block for _, block in self.stack.blocks(self.width)]
-        chunk = min(map(self._chunk, blocks))
-        validations: Iterable[BlockValidation] = (self._validation(b, chunk) for b in blocks)
+        self.unmeasured = {}
+        blocks = self.stack.blocks(self.width)
+        chunk = min(self._chunk(block) for _, block in blocks)
+        validations: Iterable[BlockValidation] = (self._validation(b, chunk) for _, b in blocks)
         if self.data.is_streamed:
             validations = _in_step(validations)
-        return _joined([validation.metrics() for validation in validations])
+        ends = []
+        for (run, _), validation in zip(blocks, validations, strict=True):
+            ends.append(validation.metrics())
+            self._tell_unmeasured(run, validation.failed)
+        return _joined(ends)
 
     def _train(self, epoch: Epoch, tally: Tally) -> Tally:
         """The rest of the epoch, block after block."""
@@ -135,7 +147,13 @@ class GroupTraining:
             self._scores(len(block), detailed=True),
             UnitWatch(ACTIVATIONS[self._config.activation], len(block), block.device),
             self.data.target_scale_k[block.columns.folds_M],
+            self._own_metrics,
         )
+
+    def _tell_unmeasured(self, run: slice, failed: Mapping[int, str]) -> None:
+        for row, message in failed.items():
+            place = (run.start + row) // self.stack.num_folds
+            self.unmeasured.setdefault(self.stack.members[place].trial, message)
 
     def _chunk(self, block: Block) -> int:
         """How many examples are validated at once."""
@@ -168,8 +186,7 @@ class GroupTraining:
         return losses_MN.clone() if losses_MN is not None and self._is_to_measure else losses_MN
 
     def _criterion(self, block: Block) -> Criterion:
-        loss = loss_of(self._config, self.data.shape)
-        return Criterion(loss, block.columns, self.data.class_counts_kC)
+        return criterion_of(self._config, self.data, block.columns, self.own_loss)
 
     def _scores(self, num_rows: int, *, detailed: bool) -> Scores:
         return Scores(num_rows, self.data.shape, self.data.device, detailed=detailed)

@@ -59,8 +59,12 @@ def _begun(group: TrialGroup, data: DeviceData, kept: KeptCheckpoints | None) ->
 
 
 def _train(group: TrialGroup, data: DeviceData, kept: KeptCheckpoints | None) -> Iterator[Report]:
-    training = GroupTraining(group, data, kept)
-    stack = training.stack
+    try:
+        training = GroupTraining(group, data, kept)
+    except ConfigError as error:  # of what all members have in common
+        yield _told(group, tuple(_refusal(member, error) for member in group.members))
+        return
+    stack, note = training.stack, _note(group, training)
     if training.refused:
         yield _told(group, training.refused)
     if not stack.members:
@@ -68,11 +72,11 @@ def _train(group: TrialGroup, data: DeviceData, kept: KeptCheckpoints | None) ->
     for epoch in range(group.start_epoch, group.end_epoch):
         started = time.perf_counter()
         metrics = training.train_epoch(epoch) | training.evaluate()
-        report = close_epoch(stack, group, metrics, epoch + 1)
+        report = close_epoch(stack, group, metrics, epoch + 1, training.unmeasured)
         if group.measures and epoch == group.start_epoch:
             report = replace(report, speeds=training.speeds, width=training.width)
-        if epoch == group.start_epoch and stack.model.refusal is not None:
-            report = replace(report, note=_one_by_one(group, stack.model.refusal))
+        if epoch == group.start_epoch and note:
+            report = replace(report, note=note)
         file = group.due_checkpoint(epoch + 1, ends_early=bool(report.stopped))
         if file is not None and stack.members:
             checkpoints.write(stack, file, epoch + 1, kept)
@@ -83,8 +87,15 @@ def _train(group: TrialGroup, data: DeviceData, kept: KeptCheckpoints | None) ->
             return
 
 
-def _one_by_one(group: TrialGroup, refusal: str) -> str:
-    return f"model {group.members[0].config.model}: {refusal}; its trials go one after the other"
+def _note(group: TrialGroup, training: GroupTraining) -> str:
+    """What of the user's own cannot be stacked, and what that means; nothing if all can be."""
+    config, own_loss = group.members[0].config, training.own_loss
+    model, loss = training.stack.model.refusal, None if own_loss is None else own_loss.refusal
+    told = (
+        (f"model {config.model}", model, "its trials go one after the other"),
+        (f"loss {config.loss}", loss, "it is computed row by row"),
+    )
+    return "; ".join(f"{what}: {why}; {ends}" for what, why, ends in told if why is not None)
 
 
 def _told(group: TrialGroup, refused: tuple[Refusal, ...]) -> Report:
@@ -105,5 +116,9 @@ def part_refused(
             check_precision(member.config.precision, data.device)
             able.append(member)
         except ConfigError as error:
-            refused.append(Refusal(trial=member.trial, message=f"{error.key} {error}"))
+            refused.append(_refusal(member, error))
     return tuple(able), tuple(refused)
+
+
+def _refusal(member: Member, error: ConfigError) -> Refusal:
+    return Refusal(trial=member.trial, message=f"{error.key} {error}")

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from workers.config import TrainConfig
 from workers.config.combination import DataShape, loss_of
+from workers.config.own import is_own
 from workers.training.columns import Columns
 from workers.training.feed.batch import Batch
 
@@ -176,27 +177,26 @@ LOSSES: dict[str, Callable[[Columns, Tensor | None], Loss]] = {
 
 
 class Criterion:
-    """The loss named ``loss`` for a stack's rows; made anew whenever the rows change.
+    """The loss named ``loss``; made anew whenever the rows change.
 
     ``class_counts_kC`` are the training rows of each class by fold, None where there are none.
     """
+
+    takes_all = False  # whether validation is to be shown all examples at once
 
     def __init__(self, loss: str, columns: Columns, class_counts_kC: Tensor | None) -> None:
         self._loss = LOSSES[loss](columns, class_weights(columns, class_counts_kC))
 
     def training(self, outputs_MBC: Tensor, batch: Batch) -> Tensor:
-        """What is minimized, [M], differentiable.
-
-        Mixup: share L(y) + (1 - share) L(partner) (Zhang et al. 2018), each with its own weights.
-        """
+        """What is minimized, [M], differentiable; the targets of mixup each with own weights."""
         prepared = self._loss.prepare(outputs_MBC)
-        return _mixed(batch, lambda y_mB: self._loss.mean(prepared, y_mB))
+        return mixed(batch, lambda y_mB: self._loss.mean(prepared, y_mB))
 
     def value_and_grad(self, outputs_MBC: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """``training`` [M], and the gradient of its sum by the outputs [M, B, C]; no graph."""
         prepared = self._loss.prepare(outputs_MBC)
-        loss_M = _mixed(batch, lambda y_mB: self._loss.mean(prepared, y_mB))
-        return loss_M, _mixed(batch, lambda y_mB: self._loss.gradient(prepared, y_mB))
+        loss_M = mixed(batch, lambda y_mB: self._loss.mean(prepared, y_mB))
+        return loss_M, mixed(batch, lambda y_mB: self._loss.gradient(prepared, y_mB))
 
     def plain(self, outputs_MBC: Tensor, y_mB: Tensor) -> Tensor:
         """The loss of each example [M, B] without smoothing, weights and mixup: trials compare.
@@ -205,6 +205,10 @@ class Criterion:
         that differ in them compare by another metric.
         """
         return self._loss.each(self._loss.prepare(outputs_MBC), y_mB)
+
+    def summed(self, outputs_MBC: Tensor, y_mB: Tensor) -> Tensor:
+        """``plain`` summed over the examples, [M]."""
+        return self.plain(outputs_MBC, y_mB).sum(1)
 
 
 def class_weights(columns: Columns, class_counts_kC: Tensor | None) -> Tensor | None:
@@ -227,9 +231,12 @@ def chance_loss(config: TrainConfig, data: DataShape, targets_N: Tensor | None) 
 
     ln C for cross-entropy, margin (C-1)/C for hinge, both of equal outputs; the variance of
     ``targets_N`` for mse (1 where they are standardized); the least mean over all constants for
-    huber. Regression asks for the targets, on the scale of the outputs; reads the device.
+    huber; infinite for a loss of the user's own, of which nobody knows. Regression asks for the
+    targets, on the scale of the outputs; reads the device.
     """
     loss, classes = loss_of(config, data), data.num_outputs
+    if is_own(loss):
+        return math.inf
     if loss == "cross_entropy":
         return math.log(classes)
     if loss == "hinge":
@@ -257,8 +264,11 @@ def _huber(error: Tensor, delta: Tensor) -> Tensor:
     return clipped * (error - clipped / 2)
 
 
-def _mixed(batch: Batch, of: Callable[[Tensor], Tensor]) -> Tensor:
-    """What ``of`` gives for a batch's targets [M, …]; of mixup, for both and each row's share."""
+def mixed(batch: Batch, of: Callable[[Tensor], Tensor]) -> Tensor:
+    """What ``of`` gives for a batch's targets [M, …]; of mixup, for both and each row's share.
+
+    Mixup: share L(y) + (1 - share) L(partner) (Zhang et al. 2018).
+    """
     found = of(batch.y_mB)
     if batch.partner_mB is None or batch.share_M is None:
         return found

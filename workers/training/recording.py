@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from workers.config.own import is_own
 from workers.training.block import Block
 from workers.training.feed import Batch
 from workers.training.keyed import gathered
@@ -57,7 +58,10 @@ def can_record(block: Block) -> bool:
     """Whether all steps of ``block`` do the same, but for what a Recording is told."""
     has_losses = "example_losses" in block.rows
     are_off = all(block.columns.active(name) is None for name in _HOST_NUMBERS)
-    is_ours = not isinstance(block.model, OwnModel)  # what a user's does on the host is unknown
+    # What a user's does on the host is unknown.
+    is_ours = not isinstance(block.model, OwnModel) and not is_own(
+        block.columns.configs[0].loss or ""
+    )
     return block.device.type == "cuda" and is_ours and are_off and not has_losses
 
 
@@ -84,7 +88,5 @@ def _keeper_and_stream(device: torch.device) -> tuple[torch.cuda.CUDAGraph, torc
     keeps it when the last recording goes."""
     stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # untyped there
     keeper = torch.cuda.CUDAGraph()
-    _capture(
-        keeper, stream, torch.cuda.graph_pool_handle(), lambda: torch.zeros((), device=device)
-    )
+    _capture(keeper, stream, torch.cuda.graph_pool_handle(), lambda: torch.zeros((), device=device))
     return keeper, stream

@@ -7,11 +7,12 @@ spread and its value in each fold.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
 
-from workers.messages import Metric, Report, TrialGroup
+from workers.messages import Metric, Refusal, Report, TrialGroup
 from workers.training import divergence, stopping
 from workers.training.stack import Stack
 
@@ -19,17 +20,24 @@ STATE, STOPS, CHANCE = "state", "stops", "chance"
 
 
 def close_epoch(
-    stack: Stack, group: TrialGroup, metrics: Mapping[str, Tensor], epoch: int
+    stack: Stack,
+    group: TrialGroup,
+    metrics: Mapping[str, Tensor],
+    epoch: int,
+    unmeasured: Mapping[int, str] = MappingProxyType({}),
 ) -> Report:
     """The Report of ``epoch`` (from 1), without those that diverged, whose rows are dropped.
 
-    ``metrics`` are [M], or [M, L] with a number a layer. The rows of those in ``Report.stopped``
-    are still there, for the checkpoint of this epoch.
+    ``metrics`` are [M], or [M, L] with a number a layer. Trials that are ``unmeasured``, each for
+    its reason, are refused and dropped, unless they diverged. The rows of those in
+    ``Report.stopped`` are still there, for the checkpoint of this epoch.
     """
     trials = [member.trial for member in stack.members]
     told = _read(_on_device(stack, group, metrics))
     states, stops, chances = (told.pop(name) for name in (STATE, STOPS, CHANCE))
-    healthy = [place for place, state in enumerate(states) if not state]
+    healthy = [
+        place for place, state in enumerate(states) if not state and trials[place] not in unmeasured
+    ]
     diverged = tuple(
         divergence.describe(
             trials[place],
@@ -41,7 +49,13 @@ def close_epoch(
         for place, state in enumerate(states)
         if state
     )
-    stack.drop({end.trial for end in diverged})
+    ended = {end.trial for end in diverged}
+    refused = tuple(
+        Refusal(trial=trial, message=f"epoch {epoch}: {message}")
+        for trial, message in unmeasured.items()
+        if trial not in ended
+    )
+    stack.drop(ended | unmeasured.keys())
     return Report(
         epoch=epoch,
         trials=tuple(trials[place] for place in healthy),
@@ -50,6 +64,7 @@ def close_epoch(
         else {},
         seconds=0.0,
         diverged=diverged,
+        refused=refused,
         stopped=tuple(trials[place] for place in healthy if stops[place]),
     )
 

@@ -12,6 +12,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from workers.metrics import OBJECTIVES
+
 Array = npt.NDArray[np.float64]
 
 BEHIND = 2.0  # times the error of the stage's best trial: no matter of luck any more
@@ -25,7 +27,8 @@ class Curve:
 
     ``series[name]`` [N] is a metric of ``workers.metrics``, NaN where nothing is stored;
     ``layers_NL`` are the gradient norms of the L layers, first to last, or [N, 0]. ``settings`` are
-    the fields of TrainConfig that the trial was given; ``objective`` is what ranks it.
+    the fields of TrainConfig that the trial was given; ``objective`` is what ranks it, ``value`` if
+    that is none of ours.
     """
 
     series: Mapping[str, Array]
@@ -84,10 +87,11 @@ class Context:
     def is_behind(self, curve: Curve) -> bool:
         """Whether a trial of the same stage has less than half of this one's error.
 
-        The error is 1 - value for scores that are 1 at best, and the value of a loss.
+        The error is 1 - value for scores that are 1 at best, and the value of a loss. Of another
+        objective nobody knows how good it can be.
         """
         value = curve.value
-        if self.best is None or value is None:
+        if self.best is None or value is None or curve.objective not in OBJECTIVES:
             return False
         mine, least = _error(value, curve.mode), _error(self.best, curve.mode)
         margin = LEAST_BEHIND if curve.mode == "max" else 0.0

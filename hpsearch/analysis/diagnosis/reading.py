@@ -16,11 +16,11 @@ from hpsearch.analysis.diagnosis.curve import Array, Curve
 from hpsearch.spec.search import Search
 from hpsearch.storage import codec, queries
 from hpsearch.storage.records import TrialRecord
-from hpsearch.storage.reports import METRIC_COLUMNS
+from hpsearch.storage.reports import METRIC_COLUMNS, OTHERS
 from hpsearch.storage.repository import Repository
-from workers.metrics import PER_FOLD, PER_LAYER
+from workers.metrics import PER_FOLD, PER_LAYER, column_of
 
-NUMBERS = tuple(name for name in METRIC_COLUMNS if name not in (*PER_LAYER, *PER_FOLD))
+NUMBERS = tuple(name for name in METRIC_COLUMNS if name not in (*PER_LAYER, *PER_FOLD, OTHERS))
 
 
 def read_curves(
@@ -73,7 +73,7 @@ def _curve(
         series={name: values[rows] for name, values in numbers.items()},
         layers_NL=_stacked(layers[rows]),
         settings={**spec.train, **trial.params},
-        objective=spec.objective.metric,
+        objective=column_of(spec.objective.metric),
         mode=spec.objective.mode,
         diverged=trial.failure_kind == "diverged",
     )

@@ -139,6 +139,9 @@ def _refusal(subject: Subject) -> CheckResult | None:
         return subject.result("configuration", verdict, f"{error.key} {error}: such trials fail")
     try:
         refused = Network(subject, subject.config, subject.seeds(1)).refused
+    except ConfigError as error:  # of what the user has written
+        text = f"{error.key} {error}: such trials fail"
+        return subject.result("configuration", "fail", text)
     except RuntimeError as error:
         return _broken("configuration", subject, error)
     if refused:

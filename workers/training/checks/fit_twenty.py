@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from workers.config import TrainConfig
-from workers.messages import CheckResult
+from workers.config.own import is_own
+from workers.messages import CheckResult, Verdict
 from workers.training.checks.subject import Subject, steady, undisturbed
 from workers.training.group_training import GroupTraining
 
@@ -115,4 +116,6 @@ def _judge(
         f"{at:.2g}: look at the {subject.start} and the labels, or give it more units or other "
         "rates"
     )
-    return subject.result("fit_twenty", "fail", text, **numbers)
+    # A loss of the user's own may ask for something else.
+    verdict: Verdict = "warn" if is_own(subject.config.loss or "") else "fail"
+    return subject.result("fit_twenty", verdict, text, **numbers)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from workers.config.combination import loss_of
+from workers.config.own import is_own
 from workers.messages import CheckResult, Verdict
 from workers.training.checks.subject import Network, Subject, undisturbed
 from workers.training.columns import Columns
@@ -144,7 +145,7 @@ def _has_kinks(subject: Subject) -> bool:
     config = subject.config
     pools = config.model == "cnn" and config.pooling == "max"
     loss = loss_of(config, subject.data.shape)
-    return config.activation in KINKED or loss == "hinge" or pools
+    return config.activation in KINKED or loss == "hinge" or is_own(loss) or pools
 
 
 def _finite(number: float) -> float | None:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from workers.config.combination import loss_of
+from workers.config.own import is_own
 from workers.messages import CheckResult, Verdict
 from workers.training.checks.subject import Network, Subject, undisturbed
 from workers.training.loss import chance_loss
@@ -33,7 +34,10 @@ def initial_loss(subject: Subject) -> CheckResult:
     chance = chance_loss(config, data.shape, targets_N)
     if not math.isfinite(loss):
         text = f"is not finite; scale the inputs (check inputs), or use {_cure(subject)}"
-        return subject.result("initial_loss", "fail", text, chance=chance)
+        return subject.result("initial_loss", "fail", text, **_known(chance))
+    if is_own(name):
+        text = f"{loss:.3f}; what guessing costs is not known of a loss of one's own"
+        return subject.result("initial_loss", "pass", text, loss=loss)
     near = _near_chance(name, chance)
     verdict = _verdict(subject, loss, near, chance)
     advice = "" if verdict == "pass" else f"; use {_cure(subject)}, or smaller inputs"
@@ -42,11 +46,17 @@ def initial_loss(subject: Subject) -> CheckResult:
     return subject.result("initial_loss", verdict, text, loss=loss, chance=chance, near=near)
 
 
+def _known(chance: float) -> dict[str, float]:
+    """As evidence, which JSON must hold."""
+    return {"chance": chance} if math.isfinite(chance) else {}
+
+
 @torch.no_grad()
 def plain_loss(subject: Subject, network: Network) -> Tensor:
     """[M], over some hundred training examples."""
     batch = subject.batch(subject.order()[:NUM_EXAMPLES], network.stack.dtype)
-    return network.criterion().plain(network.outputs(batch), batch.y_mB).double().mean(1)
+    summed_M = network.criterion().summed(network.outputs(batch), batch.y_mB)
+    return summed_M.double() / len(batch)
 
 
 def _near_chance(loss: str, chance: float) -> float:

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 from workers.config import TrainConfig
-from workers.config.combination import loss_of
 from workers.config.inputs import InputFields
 from workers.config.learning import RegularizationFields
 from workers.keys import key
 from workers.messages import CheckPlan, CheckResult, Member, Probe, TrialGroup, Verdict
 from workers.training.columns import Columns
+from workers.training.criterion import criterion_of
 from workers.training.dropout import drop_inputs, hidden_dropout
 from workers.training.feed import Batch, DeviceData
 from workers.training.feed.device_data import Part
@@ -27,6 +27,7 @@ from workers.training.keyed import generator
 from workers.training.loss import Criterion
 from workers.training.models import build_model
 from workers.training.models.base import Pass
+from workers.training.own_loss import own_loss
 from workers.training.precision import autocast, dtype_of
 from workers.training.stack import Stack
 from workers.training.warm_start import warm_start
@@ -141,8 +142,8 @@ class Network:
         data = subject.data
         members = subject.group([config] * len(seeds), seeds).members
         model, dtype = build_model(config, data.shape), dtype_of(config.precision)
-        self._config, self._loss = config, loss_of(config, data.shape)
-        self._class_counts_kC = data.class_counts_kC
+        self._config, self._data = config, data
+        self._own_loss = own_loss(config, data, model)
         self.stack = Stack(model, members, data.device, dtype)
         self.stack.initialize()
         self.refused = warm_start(self.stack)
@@ -178,7 +179,8 @@ class Network:
 
     def criterion(self, columns: Columns | None = None) -> Criterion:
         """The probe's loss, of the stack's rows by default."""
-        return Criterion(self._loss, columns or self.stack.columns, self._class_counts_kC)
+        columns = columns or self.stack.columns
+        return criterion_of(self._config, self._data, columns, self._own_loss)
 
     def learn(self, batch: Batch, step: int) -> Tensor:
         """One update on ``batch`` at the rates that are set; the losses [M] before it."""

@@ -65,7 +65,8 @@ class DeviceData:
 
     ``num_train`` and ``num_validation`` number the examples of one fold, which all folds have
     alike. ``class_counts_kC`` are the training examples of each class by fold, None for a
-    regression; ``target_scale_k`` turns its errors back into the units of the data (1 for classes).
+    regression; ``target_scale_k`` turns its errors back into the units of the data (1 for classes),
+    and with ``target_mean_k`` (0 for classes) its outputs.
     ``targets_on_host_kN`` are the training targets again, for orders that are drawn on the host.
     ``memory_bytes`` is this worker's part of the device's memory, which ``num_sharing`` share.
     Inputs that are streamed, or take more than half of a GPU's part, are read when they are needed.
@@ -82,6 +83,7 @@ class DeviceData:
         self.targets_on_host_kN = self.train_targets_kN.cpu()
         self.class_counts_kC = self._class_counts()
         self.target_scale_k = self._put(dataset.target_scale)
+        self.target_mean_k = self._put(dataset.target_mean)
         self.all_folds_k = torch.arange(self.num_folds, device=device)
         self._shift_kF = self._stacked([fold.shift for fold in dataset.transforms])
         self._scale_kF = self._stacked([fold.scale for fold in dataset.transforms])

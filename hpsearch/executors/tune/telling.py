@@ -1,0 +1,244 @@
+"""What trials of Ray Tune say and how they end, as Reports: a Stopper and a Callback of the Tuner.
+
+Made by ``run``; both are called in Tune's thread, the Stopper first.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import click
+from ray import cloudpickle
+from ray.exceptions import RayActorError
+from ray.tune import Callback, Checkpoint, Stopper
+from ray.tune.experiment import Trial
+from ray.tune.result import DONE, SHOULD_CHECKPOINT
+
+from hpsearch.executors.base import Ended, Lost, Raised, Reported, Update
+from hpsearch.executors.tune.results import EPOCH, SECONDS, known_metrics, refusal
+from hpsearch.spec.search import Objective
+from workers.messages import Divergence, Metric, Refusal, Report, TrialGroup
+
+
+@dataclass(kw_only=True, slots=True)
+class Told:
+    """How far a trial is. ``held`` is a Report whose checkpoint is still being written.
+
+    ``settled``: it has said all that counts. ``ends_itself``: its last result was its last word.
+    """
+
+    number: int
+    group: TrialGroup
+    config: Mapping[str, Any] = field(default_factory=dict)
+    epoch: int = 0
+    held: Report | None = None
+    settled: bool = False
+    ends_itself: bool = False
+
+    @property
+    def trial(self) -> int:
+        """The id of the group's one member."""
+        return self.group.members[0].trial
+
+
+class Ending(Stopper):
+    """Ends trials whose results cannot count, and all of them once ``close`` was called."""
+
+    def __init__(self, told: Mapping[str, Told], objective: Objective) -> None:
+        self._told, self._metric, self._closed = told, objective.metric, False
+
+    def __getstate__(self) -> dict[str, Any]:
+        """As the Feed's."""
+        return {}
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Before anybody else has the result: ``done`` in it is the trial's own word."""
+        self._told[trial_id].ends_itself = bool(result.get(DONE))
+        value = known_metrics(result, self._metric).get(self._metric)
+        return value is None or not math.isfinite(value)
+
+    def stop_all(self) -> bool:
+        return self._closed
+
+    def close(self) -> None:
+        """End all trials."""
+        self._closed = True
+
+
+class Telling(Callback):
+    """Tells of each result, and of each end, by ``tell``; links checkpoints to where ours are."""
+
+    def __init__(
+        self,
+        told: Mapping[str, Told],
+        objective: Objective,
+        checkpoint_frequency: int,
+        tell: Callable[[Update], None],
+    ) -> None:
+        self._told, self._metric, self._tell = told, objective.metric, tell
+        self._frequency = checkpoint_frequency
+
+    def __getstate__(self) -> dict[str, Any]:
+        """As the Feed's."""
+        return {}
+
+    def on_trial_start(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+    ) -> None:
+        """Tell of a config that population based training has changed."""
+        told = self._told[trial.trial_id]
+        before, told.config = told.config, dict(trial.config)
+        changed = {n: v for n, v in told.config.items() if before and before.get(n) != v}
+        if changed:
+            said = ", ".join(f"{name} {before[name]} to {v}" for name, v in changed.items())
+            note = f"trial {told.trial} took over a better one at epoch {told.epoch}: {said}"
+            self._report(
+                told, Report(epoch=told.epoch, trials=(), metrics={}, seconds=0, note=note)
+            )
+
+    def on_trial_result(
+        self,
+        iteration: int,
+        trials: list[Trial],
+        trial: Trial,
+        result: dict[str, Any],
+        **info: Any,
+    ) -> None:
+        """Tell of an epoch; after its checkpoint, if one is on the way."""
+        told = self._told[trial.trial_id]
+        self._release(told)
+        told.epoch = int(result[EPOCH])
+        report = self._of_result(told, result)
+        is_last = bool(result.get(DONE))
+        due = self._frequency and (told.epoch % self._frequency == 0 or is_last)
+        if report.trials and (due or result.get(SHOULD_CHECKPOINT)):
+            told.held = report
+        else:
+            self._report(told, report)
+
+    def on_checkpoint(
+        self,
+        iteration: int,
+        trials: list[Trial],
+        trial: Trial,
+        checkpoint: Checkpoint,
+        **info: Any,
+    ) -> None:
+        """Keep what was written after the epoch that is held."""
+        told = self._told[trial.trial_id]
+        if told.held is not None:
+            name = told.group.due_checkpoint(told.epoch, ends_early=True)
+            place = linked(Path(checkpoint.path), Path(str(name)).with_suffix(".tune"))
+            told.held = replace(told.held, checkpoint=str(place))
+        self._release(told)
+
+    def on_trial_complete(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+    ) -> None:
+        """Tell of its end, and why it ended, if its last result did not say so."""
+        told = self._told[trial.trial_id]
+        self._release(told)
+        if not told.settled and told.epoch < told.group.end_epoch:
+            self._report(told, self._of_end(told))
+        self._tell(Ended(group=told.number))
+
+    def on_trial_error(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+    ) -> None:
+        """Tell that it raised, or that its worker died."""
+        told = self._told[trial.trial_id]
+        self._release(told)
+        said, died = _error(trial)
+        if died:
+            self._tell(Lost(group=told.number, message=said.strip().splitlines()[-1]))
+        else:
+            self._tell(Raised(group=told.number, traceback=said))
+
+    def on_trial_recover(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+    ) -> None:
+        """Tell that Tune tries it once more."""
+        told = self._told[trial.trial_id]
+        self._release(told)
+        note = f"trial {told.trial} raised or lost its worker; Ray Tune tries it again"
+        self._report(told, Report(epoch=told.epoch, trials=(), metrics={}, seconds=0, note=note))
+
+    def _of_result(self, told: Told, result: Mapping[str, Any]) -> Report:
+        seconds = float(result.get(SECONDS) or 0.0)
+        metrics = known_metrics(result, self._metric)
+        value, empty = (
+            metrics.get(self._metric),
+            Report(epoch=told.epoch, trials=(), metrics={}, seconds=seconds),
+        )
+        if value is None:
+            told.settled = True
+            why = refusal(result, self._metric)
+            return replace(empty, refused=(Refusal(trial=told.trial, message=why),))
+        if not math.isfinite(value):
+            told.settled = True
+            end = _diverged(told, self._metric, value, metrics)
+            return replace(empty, diverged=(end,))
+        whole = told.epoch >= told.group.end_epoch
+        is_last = bool(result.get(DONE)) and not whole
+        told.settled = is_last
+        ended = (told.trial,) if is_last else ()
+        return replace(
+            empty,
+            trials=(told.trial,),
+            metrics={name: [number] for name, number in metrics.items()},
+            stopped=ended if told.ends_itself else (),
+            pruned=() if told.ends_itself else ended,
+        )
+
+    def _of_end(self, told: Told) -> Report:
+        """Of a trial that ended after its last result: by itself, or paused and then pruned."""
+        report = Report(epoch=told.epoch, trials=(), metrics={}, seconds=0.0)
+        if not told.epoch:
+            why = f"must report {self._metric} by ray.tune.report, but ended without; add that"
+            return replace(report, refused=(Refusal(trial=told.trial, message=f"trainable {why}"),))
+        ended = (told.trial,)
+        return replace(
+            report,
+            stopped=ended if told.ends_itself else (),
+            pruned=() if told.ends_itself else ended,
+        )
+
+    def _release(self, told: Told) -> None:
+        if told.held is not None:
+            held, told.held = told.held, None
+            self._report(told, held)
+
+    def _report(self, told: Told, report: Report) -> None:
+        self._tell(Reported(group=told.number, report=report))
+
+
+def _error(trial: Trial) -> tuple[str, bool]:
+    """What it raised, with its traceback; and whether its process died."""
+    said = Path(trial.error_file).read_text() if trial.error_file else "Error: nothing is known"
+    pickled = trial.pickled_error_file
+    error = cloudpickle.loads(Path(pickled).read_bytes()) if pickled else None
+    return click.unstyle(said), isinstance(error, RayActorError)
+
+
+def _diverged(told: Told, metric: str, value: float, metrics: Mapping[str, Metric]) -> Divergence:
+    message = f"{metric} is {value}, which is not finite"
+    return Divergence(trial=told.trial, epoch=told.epoch, message=message, metrics=dict(metrics))
+
+
+def linked(checkpoint: Path, place: Path) -> Path:
+    """The files of a checkpoint's folder at ``place`` too, for Ray Tune deletes its own."""
+    unfinished = place.with_suffix(".tmp")
+    for old in (place, unfinished):
+        shutil.rmtree(old, ignore_errors=True)
+    try:
+        shutil.copytree(checkpoint, unfinished, copy_function=os.link)
+    except OSError:  # another file system, or one without links
+        shutil.rmtree(unfinished, ignore_errors=True)
+        shutil.copytree(checkpoint, unfinished)
+    return unfinished.rename(place)

@@ -1,0 +1,170 @@
+"""The ``trainable:`` and ``tune:`` keys: a training of the user's own, run by Ray Tune.
+
+Called by ``hpsearch.spec.loading``; what a spec with them may not have is told here too.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from hpsearch.spec.own_model import ModelKeys
+from hpsearch.spec.problem import Problems, closest, shown
+from hpsearch.spec.rules import COUNT, EPOCHS, POSITIVE, OrAuto, Rule, Text, read_fields
+from hpsearch.spec.search import POPULATIONS, SCHEDULERS, Objective, Scheduler, Stage, Tune
+from workers.config.domain import Domain
+from workers.config.own import OwnError, imported, is_own
+from workers.metrics import OBJECTIVES
+
+ANYTHING = Domain(anything=True, optional=True)
+_SHARE = Domain(low=0, high=1)
+_FACTOR = Domain(low=1, low_open=True)
+OPTIONS: dict[str, dict[str, Rule]] = {
+    "asha": {"grace_period": POSITIVE, "reduction_factor": _FACTOR, "brackets": POSITIVE},
+    "hyperband": {"reduction_factor": _FACTOR},
+    "median_stopping": {"grace_period": POSITIVE, "min_samples_required": POSITIVE},
+    "pbt": {
+        "perturbation_interval": POSITIVE,
+        "quantile_fraction": Domain(low=0, high=0.5),
+        "resample_probability": _SHARE,
+    },
+}
+
+
+class TrainableName:
+    """The MODULE:NAME of a function of config, or of a Trainable of Ray Tune."""
+
+    def rule(self) -> str:
+        return "MODULE:NAME, a function of config that reports to Ray Tune, or a tune.Trainable"
+
+    def admits(self, value: object) -> bool:
+        return isinstance(value, str) and is_own(value)
+
+
+class SchedulerRule:
+    """A scheduler's name, or a mapping with its name and options; their rules come after."""
+
+    def rule(self) -> str:
+        return f"one of {', '.join(SCHEDULERS)}, or a mapping with such a name and options"
+
+    def admits(self, value: object) -> bool:
+        return isinstance(value, str | Mapping)
+
+
+TUNE: dict[str, Rule] = {
+    "scheduler": SchedulerRule(),
+    "max_failures": COUNT,
+    "reuse_actors": OrAuto(Domain(boolean=True)),
+    "cpus_per_trial": Domain(low=0, low_open=True, high=1e6),
+}
+
+
+OBJECTIVE: dict[str, Rule] = {
+    "metric": Text("the name of a metric that the trainable reports"),
+    "mode": Domain(names=("max", "min")),
+}
+
+
+class AnyName(dict[str, Domain]):
+    """A table of keys in which every name is."""
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return ANYTHING
+
+
+def read_trainable(name: str | None, problems: Problems) -> ModelKeys:
+    """The keys that go with the trainable ``name``: any. None: what it is called is wrong."""
+    if name is None:
+        return ModelKeys(domains=AnyName())
+    try:
+        rule = _refusal(imported(name))
+    except OwnError as error:
+        rule = str(error)
+    if rule is not None:
+        problems.add("trainable", rule, shown(name))
+    return ModelKeys(domains=AnyName())
+
+
+def _refusal(one: Any) -> str | None:
+    """Why it cannot be trained, if it cannot."""
+    if inspect.isclass(one):
+        is_trainable = any(base.__module__.startswith("ray.tune.") for base in one.__mro__)
+        return None if is_trainable else "must be a subclass of ray.tune.Trainable, or a function"
+    try:
+        inspect.signature(one).bind({})
+    except (TypeError, ValueError):
+        return "must be called with config alone, as in def fit(config)"
+    return None
+
+
+def read_constants(section: Mapping[Any, Any], problems: Problems) -> dict[str, Any]:
+    """What is fixed under ``train``: any names, but that of the seed."""
+    table: dict[str, Rule] = {name: ANYTHING for name in section if name != "seed"}
+    what = "a constant: each trial has its own, as config holds"
+    return read_fields(section, "train", {**table, "epochs": EPOCHS}, problems, what=what)
+
+
+def read_objective(section: Mapping[Any, Any], problems: Problems) -> Objective:
+    """Any metric that the trainable reports, and which way is good where we do not know."""
+    fields = read_fields(
+        section, "objective", OBJECTIVE, problems, what="a key of objective", required=("metric",)
+    )
+    metric = fields.get("metric", "")
+    mode = fields.get("mode", OBJECTIVES.get(metric))
+    if mode is None and metric:
+        problems.add("objective.mode", f"is required for {metric}: min or max")
+    good = OBJECTIVES.get(metric, mode)
+    if mode != good:
+        problems.add("objective.mode", f"must be {good} for {metric}; rename the metric", mode)
+    return Objective(metric=metric, mode=mode or "min")
+
+
+def read_tune(section: Mapping[Any, Any], problems: Problems) -> Tune:
+    """How Ray Tune runs the trials."""
+    fields = read_fields(section, "tune", TUNE, problems, what="a key of tune")
+    if "scheduler" in fields:
+        fields["scheduler"] = _read_scheduler(fields["scheduler"], problems)
+    return Tune(**fields)
+
+
+def _read_scheduler(value: str | Mapping[Any, Any], problems: Problems) -> Scheduler | None:
+    path = "tune.scheduler"
+    given = {"name": value} if isinstance(value, str) else value
+    name = given.get("name")
+    if name not in SCHEDULERS:
+        near = closest(name, SCHEDULERS) if isinstance(name, str) else None
+        problems.add(path, f"must be one of {', '.join(SCHEDULERS)}", shown(name), near)
+        return None
+    options = {key: option for key, option in given.items() if key != "name"}
+    what = f"an option of {name}"
+    read = read_fields(options, path, OPTIONS[name], problems, what=what)
+    return Scheduler(name=name, options=read)
+
+
+def check_trainable(
+    top: Mapping[str, Any], stages: tuple[Stage, ...], tune: Tune
+) -> Iterator[tuple[str, str]]:
+    """(key, sentence) of what a spec with a trainable may not have."""
+    for key in ("model", "data", "loss", "metrics"):
+        if key in top:
+            yield key, "must be left out: a trainable brings its own"
+    if top.get("resources", {}).get("width") is not None:
+        yield "resources.width", "must be left out: each trial is a process of Ray Tune's"
+    name = None if tune.scheduler is None else tune.scheduler.name
+    if name in POPULATIONS and top.get("resources", {}).get("workers") is not None:
+        rule = f"must be left out with {name}, which has all trials at once"
+        yield "resources.workers", f"{rule}; the cluster's room decides how many run"
+    for stage in stages:
+        if stage.kind == "check":
+            yield "stages", "must have no check stage: checks look into a training of ours"
+        if stage.pruner is not None:
+            yield "pruner", "must be none: trials of Ray Tune are ended by its tune.scheduler"
+        scheduler = tune.scheduler
+        grace = scheduler.options.get("grace_period") if scheduler is not None else None
+        if scheduler is not None and scheduler.name == "asha" and (grace or 1) > stage.epochs:
+            rule = f"must be at most {stage.epochs}, the epochs of stage {stage.name}"
+            yield "tune.scheduler.grace_period", rule
