@@ -112,7 +112,7 @@ class _Ray:
         self.has_begun, self.may_connect = threading.Event(), threading.Event()
         self.is_up = False
 
-    def connect(self, address: str, title: str) -> Cluster:
+    def connect(self, address: str, title: str, code: bytes | None = None) -> Cluster:
         self.has_begun.set()
         assert self.may_connect.wait(60)
         self.calls.append(title)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from hpsearch.errors import HpsearchError
+from hpsearch.service import jobs
 from hpsearch.service.carrying import check_imports
 from hpsearch.service.serving import environment
 from hpsearch.spec import load
 from hpsearch.spec.search import Search
 from hpsearch.spec.space import Choice
+from hpsearch.storage.leases import Lease, Owner
+from hpsearch.storage.queue import Claim
 
 
 @pytest.fixture
@@ -51,6 +57,29 @@ def test_an_operator_allows_them_where_the_server_runs(
     monkeypatch.setenv("HPSEARCH_ALLOW_IMPORTS", "1")
     check_imports(search)
     assert environment("postgresql://me@host/name")["HPSEARCH_ALLOW_IMPORTS"] == "1"
+
+
+@pytest.mark.parametrize("consent", ["1", "0", None])
+def test_code_is_sent_to_the_cluster_with_the_operators_consent_alone(
+    consent: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[dict[str, Any]] = []
+
+    class Client:
+        def __init__(self, address: str) -> None:
+            pass
+
+        def submit_job(self, *, runtime_env: dict[str, Any], **others: object) -> None:
+            package = runtime_env.get("working_dir")
+            sent.append({"code": package and Path(package).read_bytes()})
+
+    monkeypatch.setattr(jobs, "JobSubmissionClient", Client)
+    monkeypatch.setattr(jobs, "probe", lambda address: None)
+    environment = {} if consent is None else {"HPSEARCH_ALLOW_IMPORTS": consent}
+    lease = Lease(search_id=1, token=1, owner=Owner.current())
+    claim = Claim(name="own", lease=lease, in_vain=0, code=b"a package")
+    jobs.RayJobs("http://127.0.0.1:1", environment).submit(claim)
+    assert sent == [{"code": b"a package" if consent == "1" else None}]
 
 
 def test_a_loss_and_metrics_are_python_objects_too(monkeypatch: pytest.MonkeyPatch) -> None:

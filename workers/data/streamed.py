@@ -119,10 +119,6 @@ class Streamed:
             targets.append(target)
         return channels_first(features(x, self.name)), targets
 
-    def sample(self, most: int) -> Int64Array:
-        """Up to ``most`` rows, evenly spread."""
-        return np.unique(np.linspace(0, len(self) - 1, min(most, len(self))).astype(np.int64))
-
     def _example(self, place: int) -> tuple[Array, Any]:
         x, target = example(self.opened[self.number], place, self.name)
         if x.shape != self.given_shape or x.dtype != self.given_dtype:
@@ -155,8 +151,7 @@ def between(x: Array | Streamed, start: int, stop: int) -> Array:
 
 def sampled(x: Array | Streamed) -> Array:
     """Some rows, in memory: the same for an array and for the examples that it was read from."""
-    count = len(x)
-    rows = np.unique(np.linspace(0, count - 1, min(FINGERPRINTED, count)).astype(np.int64))
+    rows = _spread(len(x), FINGERPRINTED)
     return x.read(rows) if isinstance(x, Streamed) else x[rows]
 
 
@@ -177,7 +172,7 @@ def targets_of(x: Streamed, dataset: MapStyle) -> Array:
 
 def check_repeats(x: Streamed) -> None:
     """Raises DataError if an example differs from one reading to the next."""
-    for row in x.sample(COMPARED)[:, None]:
+    for row in _spread(len(x), COMPARED)[:, None]:
         if not np.array_equal(x.read(row), x.read(row)):
             raise DataError(
                 f"examples that are streamed must be the same whenever they are read, but example "
@@ -190,9 +185,14 @@ def _known_targets(x: Streamed, dataset: MapStyle) -> Array | None:
     known = np.asarray(getattr(dataset, "targets", None))
     if known.shape != (len(x),):
         return None
-    rows = x.sample(COMPARED)
+    rows = _spread(len(x), COMPARED)
     _, found = x.read_pairs(rows)
     return known if np.array_equal(known[rows], np.asarray(found)) else None
+
+
+def _spread(count: int, most: int) -> Int64Array:
+    """Up to ``most`` of the rows 0 to count - 1, evenly spread."""
+    return np.unique(np.linspace(0, count - 1, min(most, count)).astype(np.int64))
 
 
 def pieces(x: Array | Streamed, size: int) -> Iterator[Array]:
