@@ -120,7 +120,7 @@ def _trial(repository: Repository, record: SearchRecord, number: int) -> TrialRe
 def _of_trial(record: SearchRecord, trial: TrialRecord, root: Path) -> CheckpointSlice:
     name, row = trial.checkpoint_file, trial.checkpoint_row
     path = None if name is None else checkpoint_path(checkpoint_folder(root, record), name)
-    if path is None or row is None or not path.is_file():
+    if path is None or row is None or not path.exists():
         kept = record.spec.resources.keep_checkpoints
         gone = f"{path} is gone; resources.keep_checkpoints, of the best trials, is {kept} there"
         if path is not None and not path.parent.is_dir():
