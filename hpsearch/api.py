@@ -150,7 +150,7 @@ def run(
     if found is not None:
         _check_is_ours(found, db, ", or search again with --new")
     with starting(ray, search) as ready:
-        dataset = _data(search)  # a spec whose data are refused leaves nothing in the database
+        dataset = load_data(search)  # a spec whose data are refused leaves nothing in the database
         repository = repository or open_repository(db)
         folder = checkpoint_root(database_url(db))
         own_id = None if found is None else found.id
@@ -169,11 +169,6 @@ def run(
             return _read_only(repository, started.search, watch)
         _check_is_ours(started.search, db)
         return _carry_out(repository, started, dataset, folder, watch)
-
-
-def _data(search: Search) -> Dataset | None:
-    """As :func:`load_data`; None where a trainable brings its own."""
-    return None if search.trainable is not None else load_data(search)
 
 
 def _check_own(search: Search, ray: str) -> None:
@@ -209,7 +204,7 @@ def resume(
     check_is_trained_here(record)
     _check_is_ours(record, db)
     with starting(ray or default_ray(record.spec), record.spec) as ready:
-        dataset = _data(record.spec)
+        dataset = load_data(record.spec)
         _import_ahead(record.spec)
         backend = ready()
         started = Started(search=record, resumed=True, backend=backend)
@@ -305,8 +300,7 @@ def _carry_out(
     title = f"{record.name} (search {record.id})"
     with _leased(repository, record) as (lease, orders):  # until nothing is left that trains
         folder = prepared_folder(checkpoints, record)  # nobody else writes there now
-        if dataset is not None:
-            check_same_data(repository, lease, dataset)
+        check_same_data(repository, lease, dataset)
         task = Task(search=record.spec, title=title, dataset=dataset, folder=folder)
         with closing(backend.executor(task)) as executor:
             watch.on_start(started)

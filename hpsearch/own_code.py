@@ -1,7 +1,7 @@
 """What a spec names in Python, and the package of code that brings it to a cluster.
 
-Called by ``hpsearch.api`` and ``hpsearch submit``, which pack the code where it is written, and by
-the service, which imports none of it unless its operator allows that.
+Called where workers of a cluster are asked for and by ``hpsearch submit``, which pack the code
+where it is written, and by the service, which imports none unless its operator allows that.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ NUM_NAMED = 3  # files that are told where there are too many
 LEFT_OUT = {"__pycache__", "node_modules", "venv", "env"}
 LEFT_OUT_SUFFIXES = {".pyc", ".db", ".db-wal", ".db-shm", ".safetensors", ".sqlite"}
 LEFT_OUT_ENDING = "-checkpoints"  # of the folder beside a database
-EPOCH = (1980, 1, 1, 0, 0, 0)  # of each file, so that the same code is the same package
+FILE_TIME = (1980, 1, 1, 0, 0, 0)  # of each file, so that the same code is the same package
 
 
 def packed(search: Search) -> bytes | None:
@@ -84,7 +84,7 @@ def _zipped(name: str, folders: list[Path]) -> bytes:
 
 
 def _entry(inside: str) -> zipfile.ZipInfo:
-    entry = zipfile.ZipInfo(inside, date_time=EPOCH)
+    entry = zipfile.ZipInfo(inside, date_time=FILE_TIME)
     entry.compress_type = zipfile.ZIP_DEFLATED
     entry.external_attr = 0o644 << 16
     return entry
@@ -109,13 +109,26 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def _known_to_git(folder: Path) -> list[Path] | None:
-    """What git tracks or would, None where it knows nothing."""
+    """What git tracks or would, None where there is no repository.
+
+    Raises HpsearchError where git does not say it of one: what it ignores may be secret.
+    """
     command = ["git", "-C", str(folder), "ls-files", "-z", "--cached", "--others"]
     try:
         found = subprocess.run([*command, "--exclude-standard"], capture_output=True, check=True)
-    except (OSError, subprocess.CalledProcessError):  # there is no git, or no repository
-        return None
+    except (OSError, subprocess.CalledProcessError) as error:  # there is no git, or no repository
+        if not any((parent / ".git" / "HEAD").exists() for parent in (folder, *folder.parents)):
+            return None
+        raise HpsearchError(
+            f"git must say which files of {folder} travel to the cluster, but does not "
+            f"({_last_line(error)}): mend that, or copy the code to a folder without .git"
+        ) from error
     return [Path(os.fsdecode(name)) for name in found.stdout.split(b"\0") if name]
+
+
+def _last_line(error: OSError | subprocess.CalledProcessError) -> str:
+    said = getattr(error, "stderr", None) or str(error).encode()
+    return os.fsdecode(said).strip().splitlines()[-1]
 
 
 def _walked(folder: Path) -> Iterator[Path]:

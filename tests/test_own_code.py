@@ -83,6 +83,13 @@ def test_what_git_ignores_stays(folder: Path) -> None:
     assert _inside(packed(_search())) == {*FILES, "more.py"}
 
 
+def test_where_git_fails_nothing_is_sent_that_it_may_ignore(folder: Path) -> None:
+    test_what_git_ignores_stays(folder)
+    (folder / ".git/HEAD").write_text("no reference")
+    with pytest.raises(HpsearchError, match=r"git must say which files of .* does not \(fatal"):
+        packed(_search())
+
+
 def test_a_module_of_another_folder_on_the_path_is_found(
     folder: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:

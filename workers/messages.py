@@ -65,6 +65,7 @@ class TrialGroup:
     checkpoint_every: int = 10
     width: int | None = None
     measures: bool = False
+    stage: str = ""
 
     def total_epochs(self, epoch: int) -> int:
         """The T over which schedules were laid in ``epoch`` (from 0): the budget that it fell in.

@@ -66,6 +66,7 @@ def build_group(
     name = f"{spec.name}/{stage.name} group {first.group}, {len(trials)} trials, to epoch {end}"
     return TrialGroup(
         name=name,
+        stage=stage.name,
         members=tuple(_member(spec, trial, folder, warm_starts) for trial in trials),
         order_seed=key(spec.seed, "order", first.replicate),
         start_epoch=start,

@@ -35,9 +35,7 @@ def advance(
     return [
         *_advanced(trials, report, objective, share_s),
         *(
-            replace(
-                trials[id], state=_state(trials[id], report), stopped_early=id in report.stopped
-            )
+            _ended(trials[id], report)
             for id in (*report.stopped, *report.pruned)
             if id not in report.trials and trials[id].state not in FINISHED
         ),
@@ -121,6 +119,8 @@ def _advanced(
                 "stopped_early": id in report.stopped,
                 **_best(trial, report.epoch, values[row], spreads[row], objective.mode),
             }
+        elif id in report.stopped or id in report.pruned:  # in an epoch that it trained again
+            changes |= {"state": _state(trial, report), "stopped_early": id in report.stopped}
         if report.checkpoint is not None and report.epoch > trial.checkpoint_epoch:
             changes |= {
                 "checkpoint_file": report.checkpoint,
@@ -129,6 +129,11 @@ def _advanced(
             }
         if changes:
             yield trial.changed(changes)
+
+
+def _ended(trial: TrialRecord, report: Report) -> TrialRecord:
+    """It has no epoch more than it had."""
+    return replace(trial, state=_state(trial, report), stopped_early=trial.id in report.stopped)
 
 
 def _state(trial: TrialRecord, report: Report) -> TrialState:

@@ -72,8 +72,13 @@ def not_writable(folder: Path, error: OSError) -> HpsearchError:
     )
 
 
-def check_same_data(repository: Repository, lease: Lease, dataset: Dataset) -> None:
-    """Refuse to mix two data sets in one table; the first time, note what the data are."""
+def check_same_data(repository: Repository, lease: Lease, dataset: Dataset | None) -> None:
+    """Refuse to mix two data sets in one table; the first time, note what the data are.
+
+    None are those of a trainable, of which nothing is known.
+    """
+    if dataset is None:
+        return
     read = [event for event in repository.events(lease.search_id) if event.kind == DATA_READ]
     now = {
         "rows": len(dataset.x_train),

@@ -138,12 +138,13 @@ def ray_executor(
 
     Ray Tune waits for room by itself.
     """
-    if task.dataset is None:
+    if task.search.trainable is not None:
         from hpsearch.executors.tune import TuneExecutor
 
         assert task.folder is not None
         return TuneExecutor(cluster, task.search, task.folder, num_workers)
     from hpsearch.executors.ray import RayExecutor
 
+    assert task.dataset is not None
     given = cluster, task.dataset, task.search.resources, task.title
     return RayExecutor(*given, num_workers, patience_s)

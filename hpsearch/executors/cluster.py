@@ -1,6 +1,6 @@
 """A Ray cluster to run on: a local one started for the search, or one that is there already.
 
-Called in the thread of ``connecting`` before a RayExecutor is made.
+Called in the thread of ``connecting`` before an executor is made.
 """
 
 from __future__ import annotations

@@ -10,7 +10,6 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from functools import partial
 
 from hpsearch.coordinator.events import (
     Advanced,
@@ -60,10 +59,9 @@ def carry_out(search_id: int, token: int, db: str | None = None) -> None:
         _in_service(repository, lease) as orders,
     ):
         check_imports(record.spec)
-        dataset = None if record.spec.trainable is not None else load_data(record.spec)
+        dataset = load_data(record.spec)
         folder = prepared_folder(checkpoint_root(url), record)
-        if dataset is not None:
-            patiently(partial(check_same_data, repository, lease, dataset), LOG.warning)
+        patiently(lambda: check_same_data(repository, lease, dataset), LOG.warning)
         task = Task(search=record.spec, title=title, dataset=dataset, folder=folder)
         given = task, _allotted(orders, record)
         with closing(ray_executor(connected(), *given, patience_s=None)) as executor:

@@ -17,12 +17,14 @@ from workers.data import DataConfig, DataError, Dataset, load
 PLACES = {"folds": "data.validation.folds"}  # of fields that a spec has elsewhere than under data
 
 
-def load_data(search: Search) -> Dataset:
-    """The examples that ``search`` trains on, split by its seed.
+def load_data(search: Search) -> Dataset | None:
+    """The examples that ``search`` trains on, split by its seed; None: its trainable has its own.
 
     Raises SpecError, with the key of ``data:`` at fault, for files that are missing, truncated or
     not what they should be, for splits that leave too few rows, and as :func:`check_data` does.
     """
+    if search.trainable is not None:
+        return None
     try:
         dataset = load(DataConfig(**search.data.model_dump()), seed=search.seed)
     except DataError as error:

@@ -168,7 +168,7 @@ class _Reader:
         budget = self._budget(top)
         stages = self._stages(top, defaults, space, data) if "stages" in top else ()
         if tune is not None:
-            for key, rule in check_trainable(top, stages, tune):
+            for key, rule in check_trainable(top, stages, tune, space):
                 self.problems.add(key, rule)
             data, resources["width"] = Data(source=BY_TUNE), 1
         if self.problems.found:

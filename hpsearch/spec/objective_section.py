@@ -1,6 +1,6 @@
 """The ``objective:`` section: a metric of ours or of the user's own, and its good direction.
 
-Called by ``hpsearch.spec.loading`` for a training of ours; a trainable's own is read with it.
+Called by ``hpsearch.spec.loading`` for a training of ours; a trainable's is read in ``trainable``.
 """
 
 from __future__ import annotations

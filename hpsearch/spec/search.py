@@ -5,7 +5,7 @@ Built by ``hpsearch.spec.load`` from YAML, stored as JSON with the search, read 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Literal, get_args
 
 from pydantic import Field
@@ -186,11 +186,16 @@ class Search(Frozen):
         """Each MODULE:NAME in it, which whoever trains it imports."""
         if self.trainable is not None:
             return (self.trainable,)
-        searched = self.space.parameters.get("model")
-        models = searched.choices if isinstance(searched, Choice) else ()
-        trained = (self.train.get("model"), *models, self.train.get("loss"))
-        named = (*trained, self.data.source, *self.metrics.values())
-        return tuple(str(name) for name in named if is_own(str(name)))
+        named = (self.train.get("model"), self.train.get("loss"), *self._searched("model", "loss"))
+        all_named = (*named, self.data.source, *self.metrics.values())
+        return tuple(str(name) for name in all_named if is_own(str(name)))
+
+    def _searched(self, *fields: str) -> Iterator[Value]:
+        """All choices of them in the space, under any condition."""
+        for parameter in map(self.space.parameters.get, fields):
+            for definition in parameter.definitions if parameter is not None else ():
+                if isinstance(definition, Choice):
+                    yield from definition.choices
 
     @property
     def is_from_elsewhere(self) -> bool:

@@ -10,13 +10,16 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from hpsearch.spec.own_model import ModelKeys
+from hpsearch.spec.own_pairs import OURS
 from hpsearch.spec.problem import Problems, closest, shown
 from hpsearch.spec.rules import COUNT, EPOCHS, POSITIVE, OrAuto, Rule, Text, read_fields
 from hpsearch.spec.search import POPULATIONS, SCHEDULERS, Objective, Scheduler, Stage, Tune
+from hpsearch.spec.space import Choice, Range, Space
 from workers.config.domain import Domain
 from workers.config.own import OwnError, imported, is_own
 from workers.metrics import OBJECTIVES
 
+NO_CONSTANTS = ("seed", "trainable")
 ANYTHING = Domain(anything=True, optional=True)
 _SHARE = Domain(low=0, high=1)
 _FACTOR = Domain(low=1, low_open=True)
@@ -67,10 +70,10 @@ OBJECTIVE: dict[str, Rule] = {
 
 
 class AnyName(dict[str, Domain]):
-    """A table of keys in which every name is."""
+    """A table of keys in which every name is, but that of the key beside which they stand."""
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str)
+        return isinstance(name, str) and name != "trainable"
 
     def get(self, name: str, default: Any = None) -> Any:
         return ANYTHING
@@ -103,8 +106,8 @@ def _refusal(one: Any) -> str | None:
 
 def read_constants(section: Mapping[Any, Any], problems: Problems) -> dict[str, Any]:
     """What is fixed under ``train``: any names, but that of the seed."""
-    table: dict[str, Rule] = {name: ANYTHING for name in section if name != "seed"}
-    what = "a constant: each trial has its own, as config holds"
+    table: dict[str, Rule] = {name: ANYTHING for name in section if name not in NO_CONSTANTS}
+    what = "a constant: config has one of its own in each trial"
     return read_fields(section, "train", {**table, "epochs": EPOCHS}, problems, what=what)
 
 
@@ -114,6 +117,10 @@ def read_objective(section: Mapping[Any, Any], problems: Problems) -> Objective:
         section, "objective", OBJECTIVE, problems, what="a key of objective", required=("metric",)
     )
     metric = fields.get("metric", "")
+    if metric in OURS - OBJECTIVES.keys():
+        problems.add(
+            "objective.metric", "is the name of a column of the results; rename it", metric
+        )
     mode = fields.get("mode", OBJECTIVES.get(metric))
     if mode is None and metric:
         problems.add("objective.mode", f"is required for {metric}: min or max")
@@ -146,7 +153,7 @@ def _read_scheduler(value: str | Mapping[Any, Any], problems: Problems) -> Sched
 
 
 def check_trainable(
-    top: Mapping[str, Any], stages: tuple[Stage, ...], tune: Tune
+    top: Mapping[str, Any], stages: tuple[Stage, ...], tune: Tune, space: Space | None
 ) -> Iterator[tuple[str, str]]:
     """(key, sentence) of what a spec with a trainable may not have."""
     for key in ("model", "data", "loss", "metrics"):
@@ -154,17 +161,36 @@ def check_trainable(
             yield key, "must be left out: a trainable brings its own"
     if top.get("resources", {}).get("width") is not None:
         yield "resources.width", "must be left out: each trial is a process of Ray Tune's"
-    name = None if tune.scheduler is None else tune.scheduler.name
+    if any(stage.kind == "check" for stage in stages):
+        yield "stages", "must have no check stage: checks look into a training of ours"
+    if any(stage.pruner is not None for stage in stages):
+        yield "pruner", "must be none: trials of Ray Tune are ended by its tune.scheduler"
+    if tune.scheduler is not None:
+        yield from _check_scheduler(tune.scheduler, top, stages, space)
+
+
+def _check_scheduler(
+    scheduler: Scheduler, top: Mapping[str, Any], stages: tuple[Stage, ...], space: Space | None
+) -> Iterator[tuple[str, str]]:
+    name = scheduler.name
     if name in POPULATIONS and top.get("resources", {}).get("workers") is not None:
         rule = f"must be left out with {name}, which has all trials at once"
         yield "resources.workers", f"{rule}; the cluster's room decides how many run"
-    for stage in stages:
-        if stage.kind == "check":
-            yield "stages", "must have no check stage: checks look into a training of ours"
-        if stage.pruner is not None:
-            yield "pruner", "must be none: trials of Ray Tune are ended by its tune.scheduler"
-        scheduler = tune.scheduler
-        grace = scheduler.options.get("grace_period") if scheduler is not None else None
-        if scheduler is not None and scheduler.name == "asha" and (grace or 1) > stage.epochs:
-            rule = f"must be at most {stage.epochs}, the epochs of stage {stage.name}"
-            yield "tune.scheduler.grace_period", rule
+    if name == "pbt" and space is not None and not changeable(space):
+        rule = "must have a parameter without a condition that parts no branches"
+        yield "space", f"{rule}: those are what pbt changes in a trial"
+    grace = scheduler.options.get("grace_period", 1)
+    short = next((stage for stage in stages if 0 < stage.epochs < grace), None)
+    if short is not None:
+        rule = f"must be at most {short.epochs}, the epochs of stage {short.name}"
+        yield "tune.scheduler.grace_period", rule
+
+
+def changeable(space: Space) -> dict[str, Range | Choice]:
+    """What population based training may change in a trial, within the space's own range.
+
+    Those with conditions stay, and those that part branches: a trial does not change its branch.
+    """
+    plain = {n: one for n, one in space.parameters.items() if isinstance(one, Range | Choice)}
+    structural = space.structural()
+    return {n: one for n, one in plain.items() if one.when is None and n not in structural}

@@ -58,6 +58,23 @@ def test_a_trial_that_stopped_is_complete_with_the_epochs_that_it_has() -> None:
     assert row["val_accuracy"] == 0.4
 
 
+@pytest.mark.parametrize("epoch", [1, 2])
+def test_a_trial_may_end_in_an_epoch_that_is_stored_already(epoch: int) -> None:
+    """One without checkpoints is trained again, and then a scheduler ends it sooner."""
+    (pruned,) = advance({1: TRIAL}, _report(epoch, 0.4, pruned=(1,)), OBJECTIVE)
+    assert (pruned.state, pruned.epochs, pruned.value) == ("pruned", 2, 0.5)
+    (stopped,) = advance({1: TRIAL}, _report(epoch, 0.4, stopped=(1,)), OBJECTIVE)
+    assert (stopped.state, stopped.epochs, stopped.stopped_early) == ("complete", 2, True)
+
+
+def test_a_trial_may_end_after_its_last_epoch() -> None:
+    late = Report(epoch=2, trials=(), metrics={}, seconds=0.0)
+    (pruned,) = advance({1: TRIAL}, replace(late, pruned=(1,)), OBJECTIVE)
+    assert (pruned.state, pruned.epochs) == ("pruned", 2)
+    (stopped,) = advance({1: TRIAL}, replace(late, stopped=(1,)), OBJECTIVE)
+    assert (stopped.state, stopped.stopped_early) == ("complete", True)
+
+
 def test_a_trial_that_is_refused_fails_with_the_sentence_alone() -> None:
     new = replace(TRIAL, epochs=0, value=None, best_epoch=None, state="waiting")
     report = replace(_report(1), refused=(Refusal(trial=1, message="depth must be 1"),))

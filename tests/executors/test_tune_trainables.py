@@ -6,6 +6,8 @@ import json
 import subprocess
 import sys
 import time
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +17,9 @@ import ray
 import yaml
 
 import hpsearch
+from hpsearch.executors.tune import TuneExecutor
 from hpsearch.export import export
+from hpsearch.spec import load
 
 if TYPE_CHECKING:
     from hpsearch.api import Result
@@ -243,9 +247,26 @@ def test_what_the_best_wrote_is_exported_with_its_config(tmp_path: Path) -> None
         hpsearch.weights("kept", number, db=url)
 
 
-def test_the_room_of_the_cluster_bounds_a_trial(tmp_path: Path, cluster: Cluster) -> None:
-    most = cluster.num_cpus
-    with pytest.raises(
-        hpsearch.errors.HpsearchError, match=rf"tune.cpus_per_trial must be at most {most}"
-    ):
+def test_a_trial_that_finds_no_room_is_refused(tmp_path: Path, cluster: Cluster) -> None:
+    with pytest.raises(hpsearch.errors.HpsearchError) as refused:
         _run(tmp_path, "plain", tune={"cpus_per_trial": 1000})
+    assert str(refused.value).startswith(
+        f"a trial must find room on the cluster, but needs 1000 CPUs, 0 GPUs of its "
+        f"{cluster.num_cpus} CPUs and 0 GPUs"
+    )
+
+
+def test_an_executor_takes_what_it_is_given_and_no_more(tmp_path: Path, cluster: Cluster) -> None:
+    """A service gives and takes workers all the time, and machines come and go."""
+    search = load(_spec("plain"))
+    with closing(TuneExecutor(cluster, search, tmp_path, num_workers=1)) as executor:
+        assert executor.num_slots == 2  # one runs, one is at hand
+        executor.resize(0)
+        assert executor.num_slots == 0
+        executor.resize(1000)
+        assert executor.num_slots == 2 * cluster.num_cpus
+    small = replace(cluster, num_cpus=0)
+    with closing(TuneExecutor(small, search, tmp_path, num_workers=0)) as waiting:
+        assert waiting.most_slots == 0
+        waiting.resize(0)
+        waiting.close()

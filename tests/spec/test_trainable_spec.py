@@ -51,6 +51,7 @@ def test_a_function_stands_for_its_name() -> None:
     assert hpsearch.Search(**keys) == load(_spec())
 
 
+MANY = [{"name": n, "trials": 30, "epochs": 9} for n in "ab"]
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "no such module": (
         {"trainable": "nowhere:fit"},
@@ -75,7 +76,7 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "data": ({"data": {"source": "digits"}}, "data: must be left out"),
     "seed": ({"train": {"seed": 3}}, "train.seed: is not a constant"),
     "a column": ({"space": {"value": {"uniform": [0, 1]}}}, "space.value: is the name of a column"),
-    "pruner": ({"pruner": "median"}, "pruner: must be none"),
+    "pruner": ({"pruner": "median", "stages": MANY[:1]}, "pruner: must be none"),
     "width": ({"resources": {"width": 3}}, "resources.width: must be left out"),
     "scheduler": (
         {"tune": {"scheduler": "ash"}},
@@ -93,12 +94,32 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
         {"tune": {"scheduler": "pbt"}, "resources": {"workers": 2}},
         "resources.workers: must be left out with pbt, which has all trials at once",
     ),
+    "a column of curves": (
+        {"objective": {"metric": "by_fold", "mode": "min"}},
+        "objective.metric: is the name of a column of the results; rename it (got by_fold)",
+    ),
+    "its own key": ({"train": {"trainable": 3}}, "train.trainable: is not a constant"),
+    "its own key, searched": (
+        {"space": {"trainable": {"uniform": [0, 1]}}},
+        "space.trainable: is not a parameter of the training",
+    ),
+    "nothing to change": (
+        {"space": {"optimizer": {"choice": ["a", "b"]}}, "tune": {"scheduler": "pbt"}},
+        "space: must have a parameter without a condition that parts no branches",
+    ),
+    "pruner of two stages": (
+        {"pruner": "median", "stages": MANY},
+        "pruner: must be none",
+    ),
     "check": (
         {"stages": [{"name": "check"}, {"name": "a", "trials": 3, "epochs": 4}]},
         "stages: must have no check stage",
     ),
     "tune alone": (
-        {"trainable": None, "tune": {"max_failures": 1}, "data": {"source": "digits"}},
+        {
+            **{"trainable": None, "tune": {"max_failures": 1}, "data": {"source": "digits"}},
+            **{"objective": {}, "space": {"learning_rate": {"log_uniform": [1e-4, 1]}}},
+        },
         "tune: goes with a trainable",
     ),
 }
@@ -109,7 +130,8 @@ def test_what_is_wrong_is_told_in_a_sentence(case: str) -> None:
     keys, sentence = WRONG[case]
     with pytest.raises(SpecError) as refused:
         load(_spec(**keys))
-    assert sentence in str(refused.value)
+    (problem,) = refused.value.problems
+    assert sentence in str(problem)
 
 
 def test_a_population_changes_what_its_trials_do_not_branch_by() -> None:

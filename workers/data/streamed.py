@@ -44,10 +44,21 @@ class Opened:
     def __getitem__(self, number: int) -> MapStyle:
         """The dataset for training (0) or for validation (1)."""
         if self._datasets is None:
+            self._datasets = self._made()
+        return self._datasets[number]
+
+    def _made(self) -> Sequence[MapStyle]:
+        """Anew, in a worker. Raises DataError if that cannot be there."""
+        try:
             make = imported(self.source)
             given = make() if self.path is None else make(self.path)
-            self._datasets = given if isinstance(given, tuple | list) else (given,)
-        return self._datasets[number]
+        except Exception as error:  # whatever a user's function does
+            raise DataError(
+                f"{self.source} must give its examples in a worker too, but that raises "
+                f"{said(error)}; have there what it reads, or stream: false",
+                "source",
+            ) from error
+        return given if isinstance(given, tuple | list) else (given,)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

@@ -6,7 +6,6 @@ next, and what is stored, stays with the coordinator.
 
 from __future__ import annotations
 
-from math import inf
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
@@ -31,16 +30,19 @@ class TuneExecutor:
     ) -> None:
         """``num_workers``: trials that run at first; None: as many as there is room for.
 
-        Raises HpsearchError if there is not room for one.
+        Raises HpsearchError if there is not room for one then.
         """
         assert search.tune is not None
         self._search, self._folder = search, folder
         scheduler = search.tune.scheduler
         self._is_population = scheduler is not None and scheduler.name in POPULATIONS
         self.gpus_per_worker = _gpus(search, cluster.num_gpus)
+        self._ordered: int | None = None
         self._updates: SimpleQueue[Update] = SimpleQueue()
         self._run: TuneRun | None = None
         self._most = self._room(cluster.num_cpus, cluster.num_gpus)
+        if not self._most and num_workers is None:
+            raise self._no_room(cluster)
         self._num_workers = self._most if num_workers is None else num_workers
 
     @property
@@ -54,7 +56,11 @@ class TuneExecutor:
         return self._most
 
     def resize(self, num_workers: int) -> None:
-        self._most = max(self._most, self._room(*cpus_and_gpus()))
+        if num_workers == self._ordered:
+            return
+        self._ordered = num_workers
+        if num_workers > self._most:  # machines may have joined
+            self._most = max(self._most, self._room(*cpus_and_gpus()))
         self._num_workers = min(num_workers, self._most)
         if self._run is not None:
             self._run.resize(self._limit)
@@ -90,15 +96,16 @@ class TuneExecutor:
         return None if self._is_population else self._num_workers
 
     def _run_for(self, group: TrialGroup) -> TuneRun:
-        """The one that trains to the group's epoch; without a scheduler, any."""
+        """The one of the group's stage; without a scheduler, any."""
         run, tuned = self._run, self._search.tune
         assert tuned is not None
-        if run is not None and tuned.scheduler and run.max_epochs != group.end_epoch:
+        if run is not None and tuned.scheduler and run.stage != group.stage:
             run.close()
             run = None
         if run is None:
             run = self._run = TuneRun(
                 self._search,
+                group.stage,
                 group.end_epoch,
                 self._limit,
                 self._per_trial(),
@@ -117,19 +124,21 @@ class TuneExecutor:
 
     def _room(self, num_cpus: int, num_gpus: int) -> int:
         """How many trials run at once: as many as are asked for, if there is room."""
-        needed = self._per_trial() or {"cpu": 1.0, "gpu": 0.0}
-        there = {"cpu": num_cpus, "gpu": num_gpus}
-        for kind, amount in needed.items():
-            if amount > there[kind]:
-                key = {"cpu": "tune.cpus_per_trial", "gpu": "resources.gpus_per_worker"}[kind]
-                raise HpsearchError(
-                    f"{key} must be at most {there[kind]}, what the cluster has of them, but got "
-                    f"{amount:g}: lower it"
-                )
-        room = min(there[kind] / amount if amount else inf for kind, amount in needed.items())
+        needed, there = self._needed(), {"cpu": num_cpus, "gpu": num_gpus}
+        most = int(min(there[kind] / amount for kind, amount in needed.items() if amount))
         asked = self._search.resources.workers
-        most = MOST_AT_ONCE if room == inf else int(room)
         return most if asked == "auto" else min(asked, most)
+
+    def _needed(self) -> dict[str, float]:
+        return self._per_trial() or {"cpu": 1.0}
+
+    def _no_room(self, cluster: Cluster) -> HpsearchError:
+        needs = ", ".join(f"{amount:g} {kind.upper()}s" for kind, amount in self._needed().items())
+        return HpsearchError(
+            f"a trial must find room on the cluster, but needs {needs} of its {cluster.num_cpus} "
+            f"CPUs and {cluster.num_gpus} GPUs: lower tune.cpus_per_trial or "
+            "resources.gpus_per_worker"
+        )
 
 
 def _gpus(search: Search, num_gpus: int) -> float:

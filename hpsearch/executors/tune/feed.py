@@ -12,7 +12,7 @@ from typing import Any
 from ray.tune.experiment import Experiment, Trial
 from ray.tune.search import SearchAlgorithm
 
-from hpsearch.executors.tune.results import EPOCH
+from hpsearch.executors.tune.results import EPOCH, listed
 from workers.messages import TrialGroup
 
 SEEDS = 2**31  # what every framework takes as one
@@ -94,7 +94,7 @@ class Feed(SearchAlgorithm):
 
     def _trial(self, trial_id: str, group: TrialGroup) -> Trial:
         member, spec = group.members[0], self._experiment
-        config = {name: _listed(value) for name, value in member.config.arguments}
+        config = {name: listed(value) for name, value in member.config.arguments}
         del config["trainable"]
         restore = None if member.resume is None else member.resume.file
 
@@ -117,8 +117,3 @@ class Feed(SearchAlgorithm):
         if found is not None:  # so that it counts epochs on from there
             found.metrics[EPOCH] = group.start_epoch
         return trial
-
-
-def _listed(value: Any) -> Any:
-    """As YAML has it."""
-    return list(map(_listed, value)) if isinstance(value, tuple) else value

@@ -49,3 +49,8 @@ def refusal(result: Mapping[str, Any], metric: str) -> str:
     said = ", ".join(names) or "nothing"
     rule = f"trainable must report {metric} each time, as objective.metric says"
     return f"{rule}, but reported {said}{hint}"
+
+
+def listed(value: Any) -> Any:
+    """A parameter as YAML has it, lists for tuples."""
+    return list(map(listed, value)) if isinstance(value, tuple) else value

@@ -13,6 +13,7 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ SETTINGS = {
 
 
 class TuneRun:
-    """Trains trials of up to ``max_epochs`` with at most ``limit`` at once; None: with any number.
+    """Trains trials of ``stage`` up to ``max_epochs``, at most ``limit`` at once; None: any number.
 
     Each trial takes ``resources``; ``tell`` is called in the Tuner's thread. What is written on the
     way lies in ``folder``, and goes with ``close``.
@@ -47,6 +48,7 @@ class TuneRun:
     def __init__(
         self,
         search: Search,
+        stage: str,
         max_epochs: int,
         limit: int | None,
         resources: Mapping[str, float],
@@ -54,15 +56,13 @@ class TuneRun:
         tell: Callable[[Update], None],
     ) -> None:
         assert search.tune is not None
-        for name, value in SETTINGS.items():
-            os.environ.setdefault(name, value)
-        self.max_epochs = max_epochs
+        self.stage, self._max_epochs = stage, max_epochs
         self.error: BaseException | None = None
         self._folder, self._name = folder, f"tune-{uuid.uuid4().hex[:8]}.tmp"
         self._told: dict[str, Told] = {}
         self._num_trials = 0
         self._feed, self._ending = Feed(limit), Ending(self._told, search.objective)
-        self._tuner = self._new_tuner(search, resources, tell)
+        self._make_tuner = partial(self._new_tuner, search, resources, tell)
         self._thread = threading.Thread(target=self._fit, name="ray tune", daemon=True)
         self._thread.start()
 
@@ -86,8 +86,8 @@ class TuneRun:
 
     def _fit(self) -> None:
         try:
-            with _quiet():
-                self._tuner.fit()
+            with _settings():
+                self._make_tuner().fit()
         except BaseException as error:  # it is raised where updates are waited for
             self.error = error
 
@@ -105,7 +105,7 @@ class TuneRun:
             tune.with_resources(trainable, dict(resources)) if resources else trainable,
             tune_config=tune.TuneConfig(
                 search_alg=self._feed,
-                scheduler=new_scheduler(search, self.max_epochs),
+                scheduler=new_scheduler(search, self._max_epochs),
                 num_samples=-1,
                 reuse_actors=reuse,
             ),
@@ -126,15 +126,21 @@ class TuneRun:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Without Tune's own word on failures: each is told of, and stored."""
-    logger = logging.getLogger("ray.tune")
+def _settings() -> Iterator[None]:
+    """SETTINGS, and without Tune's own word on failures: each is told of, and stored.
+
+    They are put back for other Tuners of this process.
+    """
+    logger, before = logging.getLogger("ray.tune"), dict(os.environ)
     level = logger.level
     logger.setLevel(logging.CRITICAL)
+    os.environ.update({name: before.get(name, value) for name, value in SETTINGS.items()})
     try:
         yield
     finally:
         logger.setLevel(level)
+        for name in SETTINGS.keys() - before.keys():
+            os.environ.pop(name, None)
 
 
 def _can_be_reused(trainable: Any) -> bool:

@@ -17,9 +17,10 @@ from ray.tune.schedulers import (
     TrialScheduler,
 )
 
-from hpsearch.executors.tune.results import EPOCH
+from hpsearch.executors.tune.results import EPOCH, listed
 from hpsearch.spec.search import Search
-from hpsearch.spec.space import Choice, Definition, Range
+from hpsearch.spec.space import Choice, Definition
+from hpsearch.spec.trainable import changeable
 
 
 def new_scheduler(search: Search, max_epochs: int) -> TrialScheduler:
@@ -38,19 +39,13 @@ def new_scheduler(search: Search, max_epochs: int) -> TrialScheduler:
 
 
 def mutations(search: Search) -> dict[str, Any]:
-    """What population based training may change: each parameter, within the space's own range.
-
-    Those with conditions stay, and those that part branches: a trial does not change its branch.
-    """
-    named, structural = search.space.parameters.items(), search.space.structural()
-    plain = {name: one for name, one in named if isinstance(one, Range | Choice)}
-    free = {name: one for name, one in plain.items() if name not in structural}
-    return {name: _domain(one) for name, one in free.items() if one.when is None}
+    """What population based training may change, as domains of Ray Tune's."""
+    return {name: _domain(one) for name, one in changeable(search.space).items()}
 
 
 def _domain(definition: Definition) -> Any:
     if isinstance(definition, Choice):
-        return list(definition.choices)
+        return list(map(listed, definition.choices))
     low, high = definition.low, definition.high
     if definition.is_int:
         kind = tune.lograndint if definition.is_log else tune.randint

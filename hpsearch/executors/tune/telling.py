@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import click
-from ray import cloudpickle
-from ray.exceptions import RayActorError
 from ray.tune import Callback, Checkpoint, Stopper
 from ray.tune.experiment import Trial
 from ray.tune.result import DONE, SHOULD_CHECKPOINT
@@ -24,6 +22,9 @@ from hpsearch.executors.base import Ended, Lost, Raised, Reported, Update
 from hpsearch.executors.tune.results import EPOCH, SECONDS, known_metrics, refusal
 from hpsearch.spec.search import Objective
 from workers.messages import Divergence, Metric, Refusal, Report, TrialGroup
+
+DIED = "The actor died"  # what Ray says of a process that is gone
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @dataclass(kw_only=True, slots=True)
@@ -134,7 +135,8 @@ class Telling(Callback):
         told = self._told[trial.trial_id]
         if told.held is not None:
             name = told.group.due_checkpoint(told.epoch, ends_early=True)
-            place = linked(Path(checkpoint.path), Path(str(name)).with_suffix(".tune"))
+            assert name is not None, "the coordinator gives each group a stem"
+            place = linked(Path(checkpoint.path), Path(name).with_suffix(".tune"))
             told.held = replace(told.held, checkpoint=str(place))
         self._release(told)
 
@@ -171,30 +173,19 @@ class Telling(Callback):
 
     def _of_result(self, told: Told, result: Mapping[str, Any]) -> Report:
         seconds = float(result.get(SECONDS) or 0.0)
+        empty = Report(epoch=told.epoch, trials=(), metrics={}, seconds=seconds)
         metrics = known_metrics(result, self._metric)
-        value, empty = (
-            metrics.get(self._metric),
-            Report(epoch=told.epoch, trials=(), metrics={}, seconds=seconds),
-        )
+        value = metrics.get(self._metric)
+        is_last = bool(result.get(DONE)) and told.epoch < told.group.end_epoch
+        told.settled = is_last or value is None or not math.isfinite(value)
         if value is None:
-            told.settled = True
             why = refusal(result, self._metric)
             return replace(empty, refused=(Refusal(trial=told.trial, message=why),))
         if not math.isfinite(value):
-            told.settled = True
-            end = _diverged(told, self._metric, value, metrics)
-            return replace(empty, diverged=(end,))
-        whole = told.epoch >= told.group.end_epoch
-        is_last = bool(result.get(DONE)) and not whole
-        told.settled = is_last
-        ended = (told.trial,) if is_last else ()
-        return replace(
-            empty,
-            trials=(told.trial,),
-            metrics={name: [number] for name, number in metrics.items()},
-            stopped=ended if told.ends_itself else (),
-            pruned=() if told.ends_itself else ended,
-        )
+            return replace(empty, diverged=(_diverged(told, self._metric, value, metrics),))
+        columns: dict[str, list[Metric]] = {name: [number] for name, number in metrics.items()}
+        report = replace(empty, trials=(told.trial,), metrics=columns)
+        return _last(report, told) if is_last else report
 
     def _of_end(self, told: Told) -> Report:
         """Of a trial that ended after its last result: by itself, or paused and then pruned."""
@@ -202,12 +193,7 @@ class Telling(Callback):
         if not told.epoch:
             why = f"must report {self._metric} by ray.tune.report, but ended without; add that"
             return replace(report, refused=(Refusal(trial=told.trial, message=f"trainable {why}"),))
-        ended = (told.trial,)
-        return replace(
-            report,
-            stopped=ended if told.ends_itself else (),
-            pruned=() if told.ends_itself else ended,
-        )
+        return _last(report, told)
 
     def _release(self, told: Told) -> None:
         if told.held is not None:
@@ -221,9 +207,13 @@ class Telling(Callback):
 def _error(trial: Trial) -> tuple[str, bool]:
     """What it raised, with its traceback; and whether its process died."""
     said = Path(trial.error_file).read_text() if trial.error_file else "Error: nothing is known"
-    pickled = trial.pickled_error_file
-    error = cloudpickle.loads(Path(pickled).read_bytes()) if pickled else None
-    return click.unstyle(said), isinstance(error, RayActorError)
+    return COLOURS.sub("", said), DIED in said
+
+
+def _last(report: Report, told: Told) -> Report:
+    """It ended by itself, or its scheduler ended it."""
+    ended = (told.trial,)
+    return replace(report, stopped=ended) if told.ends_itself else replace(report, pruned=ended)
 
 
 def _diverged(told: Told, metric: str, value: float, metrics: Mapping[str, Metric]) -> Divergence:
