@@ -7,6 +7,7 @@ stay on it until the epoch's end.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -24,6 +25,7 @@ from workers.training.models import build_model
 from workers.training.models.activations import ACTIVATIONS
 from workers.training.models.base import Pass
 from workers.training.monitoring import UnitWatch, watched_step
+from workers.training.parallel import ALONE, Devices
 from workers.training.precision import dtype_of
 from workers.training.schedules import rates
 from workers.training.scores import Scores
@@ -42,17 +44,23 @@ class GroupTraining:
     New members are drawn from their keys, or take weights from a warm start; those that cannot are
     ``refused`` and not in the stack. Others go on from their checkpoints. At most ``width`` rows
     are trained at once; a group that measures fills in ``speeds`` and ``width`` in its first epoch.
+    Of several ``devices`` each has the same stack, and a part of what it is fed.
     """
 
     def __init__(
-        self, group: TrialGroup, data: DeviceData, kept: KeptCheckpoints | None = None
+        self,
+        group: TrialGroup,
+        data: DeviceData,
+        kept: KeptCheckpoints | None = None,
+        devices: Devices = ALONE,
     ) -> None:
-        self.data, self._feed = data, Feed(data, group.order_seed)
+        self.data, self._devices = data, devices
+        self._feed = Feed(data, group.order_seed, devices)
         self._config = group.members[0].config  # for what all members have in common
         self._total_epochs = group.total_epochs
         self.width, self._is_to_measure = group.width, group.measures
         self.speeds: tuple[Speed, ...] = ()
-        self.stack = _new_stack(group, data)
+        self.stack = _new_stack(group, data, devices)
         self.refused: tuple[Refusal, ...] = ()
         if group.start_epoch == 0:
             self.stack.initialize()
@@ -66,7 +74,9 @@ class GroupTraining:
         tally = Tally(scores=self._scores(len(self.stack), detailed=False), seen={})
         if self._is_to_measure:
             tally = self._measure(given, tally)
-        return self._train(given, tally).metrics()
+        tally = self._train(given, tally)
+        tally.scores.add_up(self._devices)
+        return tally.metrics()
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, Tensor]:
@@ -106,17 +116,29 @@ class GroupTraining:
             rows.train(steps)
             ends.append(rows.tally())
         self.stack.updates = block.updates
-        self.speeds, self._is_to_measure = tuple(speeds), False
-        self.width = self.width or widths.chosen(speeds, len(self.stack), most)
+        self.speeds, self._is_to_measure = self._agreed(speeds), False
+        self.width = self.width or widths.chosen(self.speeds, len(self.stack), most)
         return Tally.joined(ends)
+
+    def _agreed(self, speeds: Sequence[Speed]) -> tuple[Speed, ...]:
+        """As device 0 measured them: clocks differ, and all must go on with one width."""
+        if self._devices.num == 1:
+            return tuple(speeds)
+        measured = torch.tensor([[speed.seconds, speed.bytes] for speed in speeds]).double()
+        told = self._devices.agreed(measured.to(self.data.device))
+        return tuple(
+            replace(speed, seconds=seconds, bytes=int(size))
+            for speed, (seconds, size) in zip(speeds, told.tolist(), strict=True)
+        )
 
     def _fitting(self, epoch: Epoch) -> int:
         """The most rows that are measured at once: by shapes, and what memory the stack leaves."""
         stack, num_train = self.stack, self.data.num_train
         left = self.data.memory_bytes - sum(tensor.nbytes for tensor in stack.rows.values())
         minibatch = self._config.minibatch_size(epoch.number, num_train)
-        examples = min(minibatch, num_train)
-        return widths.fitting(stack.model, examples, stack.dtype.itemsize, left, stack.device)
+        examples = -(-min(minibatch, num_train) // self._devices.num)
+        most = widths.fitting(stack.model, examples, stack.dtype.itemsize, left, stack.device)
+        return int(self._devices.agreed(torch.tensor(most, device=stack.device)))
 
     def _block_epoch(self, block: Block, run: slice, epoch: Epoch, tally: Tally) -> BlockEpoch:
         return BlockEpoch(block, epoch.of(run), self._feed, self._criterion(block), tally.of(run))
@@ -124,7 +146,9 @@ class GroupTraining:
     def _evaluate(self, block: Block) -> dict[str, Tensor]:
         """The scores of one block's rows and the state of their units."""
         scores, criterion = self._scores(len(block), detailed=True), self._criterion(block)
-        units = UnitWatch(ACTIVATIONS[self._config.activation], len(block), block.device)
+        units = UnitWatch(
+            ACTIVATIONS[self._config.activation], len(block), block.device, self._devices
+        )
         weights = block.evaluated()
         for x_mBF, y_mB in self._feed.validation(block.columns, self._chunk(block), block.dtype):
             given = Pass(
@@ -136,6 +160,7 @@ class GroupTraining:
             )
             outputs_MBC = block.forward(given, x_mBF)
             scores.add(outputs_MBC, y_mB, criterion.plain(outputs_MBC, y_mB).sum(1))
+        scores.add_up(self._devices)
         target_scale_M = self.data.target_scale_k[block.columns.folds_M]
         return scores.metrics("val", target_scale_M) | units.metrics()
 
@@ -182,11 +207,11 @@ def _joined(blocks: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
     return {name: torch.cat([block[name] for block in blocks]) for name in blocks[0]}
 
 
-def _new_stack(group: TrialGroup, data: DeviceData) -> Stack:
+def _new_stack(group: TrialGroup, data: DeviceData, devices: Devices) -> Stack:
     """The group's members stacked, all numbers blank."""
     config = group.members[0].config
     model, dtype = build_model(config, data.shape), dtype_of(config.precision)
-    stack = Stack(model, group.members, data.device, dtype, data.num_folds)
+    stack = Stack(model, group.members, data.device, dtype, data.num_folds, devices)
     stack.rows["chance"] = _chances(stack, data)
     if config.sampling == "hard":
         stack.keep_example_losses(data.num_train)

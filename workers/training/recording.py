@@ -58,7 +58,9 @@ def can_record(block: Block) -> bool:
     has_losses = "example_losses" in block.rows
     are_off = all(block.columns.active(name) is None for name in _HOST_NUMBERS)
     is_ours = not isinstance(block.model, OwnModel)  # what a user's does on the host is unknown
-    return block.device.type == "cuda" and is_ours and are_off and not has_losses
+    is_alone = block.devices.num == 1  # what devices say to one another is no step's own
+    is_steady = is_ours and is_alone and are_off and not has_losses
+    return block.device.type == "cuda" and is_steady
 
 
 def are_alike(one: Batch, other: Batch) -> bool:
@@ -84,7 +86,5 @@ def _keeper_and_stream(device: torch.device) -> tuple[torch.cuda.CUDAGraph, torc
     keeps it when the last recording goes."""
     stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # untyped there
     keeper = torch.cuda.CUDAGraph()
-    _capture(
-        keeper, stream, torch.cuda.graph_pool_handle(), lambda: torch.zeros((), device=device)
-    )
+    _capture(keeper, stream, torch.cuda.graph_pool_handle(), lambda: torch.zeros((), device=device))
     return keeper, stream

@@ -35,6 +35,13 @@ class Part:
     def __len__(self) -> int:
         return self.targets_kN.shape[1]
 
+    def every(self, step: int, first: int) -> Part:
+        """Each ``step``-th of each fold, from its example ``first`` on."""
+        if step == 1:
+            return self
+        places_n = torch.arange(first, len(self), step, device=self.targets_kN.device)
+        return self.only(places_n.expand(len(self.targets_kN), -1))
+
     def only(self, places_kN: Tensor) -> Part:
         """Those at these places of each fold; rows stay where they are."""
         rows_kN = places_kN if self.rows_kN is None else self.rows_kN.gather(1, places_kN)
@@ -42,11 +49,19 @@ class Part:
 
     def at(self, index_vB: Tensor, folds_v: Tensor) -> tuple[Tensor, Tensor]:
         """Rows [v, B, F] as stored and targets [v, B] of each view's examples in its fold."""
-        place_vB = index_vB if self.rows_kN is None else folds_v[:, None] * len(self) + index_vB
+        place_vB = self._places(index_vB, folds_v)
         rows_vB = index_vB if self.rows_kN is None else self.rows_kN.take(place_vB)
         # A tenth of the time that ``x_RF[rows_vB]`` takes on a CPU.
-        x_vBF = self.x_RF.index_select(0, rows_vB.flatten()).view(*rows_vB.shape, -1)
-        return x_vBF, self.targets_kN.take(place_vB)
+        x_vBF = self.x_RF.index_select(0, rows_vB.flatten())
+        return x_vBF.view(*rows_vB.shape, self.x_RF.shape[1]), self.targets_kN.take(place_vB)
+
+    def targets_at(self, index_vB: Tensor, folds_v: Tensor) -> Tensor:
+        """The targets alone."""
+        return self.targets_kN.take(self._places(index_vB, folds_v))
+
+    def _places(self, index_vB: Tensor, folds_v: Tensor) -> Tensor:
+        """Where they are in a matrix of all folds."""
+        return index_vB if self.rows_kN is None else folds_v[:, None] * len(self) + index_vB
 
     def between(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
         """The same of the examples from ``start`` up to ``stop`` of all k folds."""

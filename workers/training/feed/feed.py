@@ -5,8 +5,8 @@ Made by the loop once a group; what it hands out depends on keys and on each row
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import torch
@@ -14,10 +14,11 @@ from torch import Tensor
 
 from workers.training.columns import Columns
 from workers.training.feed.augmentation import Augmentation, Draws
-from workers.training.feed.batch import Batch
+from workers.training.feed.batch import Batch, Whole
 from workers.training.feed.device_data import DeviceData
 from workers.training.feed.sampling import ORDERS, hard
 from workers.training.keyed import generator
+from workers.training.parallel import ALONE, Devices, Portion, portion_of
 
 # What minibatches are gathered for in one go: a row alone spends a quarter of its step on gathering
 # one (64 features, 32 examples); near the cache, and little beside what training takes.
@@ -43,11 +44,13 @@ class _Views:
 class Feed:
     """What one group sees of ``data``. All trials with one ``order_seed`` see the same orders.
 
-    Methods take the stack's Columns, whose rows may become fewer between epochs.
+    Methods take the stack's Columns, whose rows may become fewer between epochs. ``devices`` part
+    each minibatch, and the validation part too.
     """
 
-    def __init__(self, data: DeviceData, order_seed: int) -> None:
-        self.data = data
+    def __init__(self, data: DeviceData, order_seed: int, devices: Devices = ALONE) -> None:
+        self.data, self._devices = data, devices
+        self._held_out = data.held_out.every(devices.num, devices.rank)
         self._order_seed = order_seed
         self._draws = Draws(order_seed, data.device)
         self._last: tuple[tuple[str, int], Tensor] | None = None  # the order that was drawn last
@@ -67,6 +70,7 @@ class Feed:
     ) -> Iterator[Batch]:
         """One epoch (from 0) in minibatches, the last one smaller; inputs in ``dtype``.
 
+        Of each the examples that are this device's, which may be none of a small one.
         ``start`` is the step (from 0) to begin with, where others have been taken already.
         ``example_losses_MN`` are read by the sampling ``hard`` alone, when the epoch begins: each
         row's last loss on each of its fold's training examples, 0 where there is none yet.
@@ -82,17 +86,18 @@ class Feed:
         )
         size = self._minibatch_size(columns, epoch)
         if augmentation.is_off:
-            order_vn, at_once = (
-                views.order_vN[:, start * size :],
-                self._gathered(views, size, dtype),
-            )
-            for index_vB in torch.split(order_vn, at_once, dim=1):
-                yield from self._batch(views, index_vB, augmentation, 0, dtype).split(size)
+            at_once = self._gathered(views, size, dtype)
+            for index_vn in torch.split(views.order_vN[:, start * size :], at_once, dim=1):
+                if self._devices.num == 1:
+                    yield from self._batch(views, index_vn, augmentation, 0, dtype).split(size)
+                else:
+                    wholes = torch.split(index_vn, size, dim=1)
+                    yield from self._own_of_plain(views, wholes, augmentation, dtype)
             return
         steps = enumerate(torch.split(views.order_vN, size, dim=1))
         for step, index_vB in islice(steps, start, None):
             batch = self._batch(views, index_vB, augmentation, step, dtype)
-            yield augmentation.mixed(batch, step)
+            yield self._own(augmentation.mixed(batch, step))
 
     def validation(
         self, columns: Columns, chunk: int, dtype: torch.dtype
@@ -102,11 +107,42 @@ class Feed:
         m = 1 without folds; with folds each row has its own fold's.
         """
         data, rows_M = self.data, self._folds_of(columns)
-        for start in range(0, data.num_validation, chunk):
-            x_kBF, y_kB = data.held_out.between(start, start + chunk)
+        for start in range(0, len(self._held_out), chunk):
+            x_kBF, y_kB = self._held_out.between(start, start + chunk)
             x_kBF = data.preprocessed(data.scaled(x_kBF, dtype), data.all_folds_k)
             y_kB = y_kB.to(dtype) if y_kB.is_floating_point() else y_kB
             yield (x_kBF, y_kB) if rows_M is None else (x_kBF[rows_M], y_kB[rows_M])
+
+    def _own(self, batch: Batch) -> Batch:
+        """This device's part of a minibatch. It was augmented whole: what is drawn for its examples
+        is drawn for all of them, and a partner of mixup may be any of them."""
+        if self._devices.num == 1:
+            return batch
+        return batch.part(self._portion(len(batch)))
+
+    def _portion(self, num_examples: int) -> Portion:
+        return portion_of(num_examples, self._devices.rank, self._devices.num)
+
+    def _own_of_plain(
+        self,
+        views: _Views,
+        wholes: Sequence[Tensor],
+        augmentation: Augmentation,
+        dtype: torch.dtype,
+    ) -> Iterator[Batch]:
+        """This device's parts of minibatches that nothing augments: no other example is read."""
+        owns = [self._portion(index_vB.shape[1]) for index_vB in wholes]
+        own_vn = torch.cat([own.of(i, 1) for i, own in zip(wholes, owns, strict=True)], dim=1)
+        batches = self._batch(views, own_vn, augmentation, 0, dtype)
+        parts = batches.split([len(own) for own in owns])
+        for batch, index_vB, own in zip(parts, wholes, owns, strict=True):
+            y_vB = self.data.train.targets_at(index_vB, views.folds_v)
+            whole = Whole(
+                portion=own,
+                y_mN=_targets(views, y_vB, dtype),
+                index_mN=views.of_rows(index_vB),
+            )
+            yield replace(batch, part_of=whole)
 
     def _batch(
         self,
@@ -127,7 +163,7 @@ class Feed:
             x_mBF = views.of_rows(data.preprocessed(x_vBF, folds_v))
         return Batch(
             x_mBF=augmentation.inputs(x_mBF, step),
-            y_mB=views.of_rows(y_vB.to(dtype) if y_vB.is_floating_point() else y_vB),
+            y_mB=_targets(views, y_vB, dtype),
             index_mB=views.of_rows(index_vB),
         )
 
@@ -170,3 +206,8 @@ class Feed:
 
     def _minibatch_size(self, columns: Columns, epoch: int) -> int:
         return columns.configs[0].minibatch_size(epoch, self.data.num_train)
+
+
+def _targets(views: _Views, y_vB: Tensor, dtype: torch.dtype) -> Tensor:
+    """Those of the rows [m, B]: class codes as they are, numbers in ``dtype``."""
+    return views.of_rows(y_vB.to(dtype) if y_vB.is_floating_point() else y_vB)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
+from math import prod
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from workers.config import TrainConfig
 from workers.config.combination import ConfigError, DataShape, of_layers
 from workers.config.domain import Domain
 from workers.config.own import OwnError, arguments, imported, said
+from workers.training.columns import Columns
 from workers.training.models.base import BufferSpec, ParameterSpec, Pass, Pullback
 from workers.training.models.own_dropout import KeyedDropout
 from workers.training.models.own_layers import plain_layers
@@ -30,6 +32,7 @@ from workers.training.models.own_module import (
     stacked,
     trained,
 )
+from workers.training.parallel import Portion
 
 # PyTorch's shortcut for transformers in validation, a kernel that no rows can share.
 torch.backends.mha.set_fastpath_enabled(False)
@@ -48,7 +51,7 @@ class OwnModel:
     def __init__(
         self, make: Callable[[], nn.Module], shape: tuple[int, ...], num_outputs: int
     ) -> None:
-        self._make, self._shape = make, shape
+        self._make, self._shape, self._num_outputs = make, shape, num_outputs
         self._net = built(make, shape)
         self._drops = {
             name: module
@@ -109,6 +112,11 @@ class OwnModel:
         return outputs_MBC
 
     def vjp(self, given: Pass, x_mBF: Tensor) -> tuple[Tensor, Pullback] | None:
+        if not x_mBF.shape[
+            1
+        ]:  # of a small minibatch that other devices have: nothing to call it on
+            outputs_MBC = x_mBF.new_zeros(len(given.columns), 0, self._num_outputs)
+            return outputs_MBC, lambda _: [torch.zeros_like(w) for w in given.weights.values()]
         if self._plain is None:
             return None
         outputs_MCB, pullback = self._plain.vjp(self._as_plain(given), x_mBF.transpose(1, 2))
@@ -127,7 +135,7 @@ class OwnModel:
         for layer, (name, drop) in enumerate(self._drops.items()):
             counters = (*given.moment, layer)
             place = f"{name}.{KeyedDropout.BUFFER}"
-            factors[place] = drop.drawn(given.columns, counters, num_examples)
+            factors[place] = drop.drawn(given.columns, counters, num_examples, given.portion)
         return factors
 
     def _look(self, num_outputs: int) -> None:
@@ -212,6 +220,47 @@ class OwnModel:
         except ConfigError as error:
             return f"model {error}"
         return None
+
+    @cached_property
+    def refuses_parts(self) -> str | None:
+        """Why several devices cannot each take a part of a minibatch; None if they can.
+
+        Tried on three examples: each part must give what the whole gives for it, and leave nothing
+        behind that depends on which part it was.
+        """
+        for name, module in self._net.named_modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                return f"its {name} ({type(module).__name__}) reads the whole minibatch"
+        keyed, whole = torch.Generator(), Portion(0, _TRIED[-1], _TRIED[-1])
+        x = torch.rand(1, len(whole), prod(self._shape), generator=keyed)
+        rows = {name: tensor[None] for name, tensor in self.fresh(keyed).items()}
+        try:
+            expected, after = self._part_of(rows, x, whole)
+            changed = [name for name in after if not torch.equal(after[name], rows[name])]
+            if changed:
+                return f"it changes {changed[0]} as it trains"
+            parts = [Portion(0, 1, len(whole)), Portion(1, len(whole), len(whole))]
+            found = torch.cat([self._part_of(rows, x, part)[0] for part in parts], dim=1)
+            alike = torch.allclose(found, expected, rtol=_CLOSE, atol=_CLOSE, equal_nan=True)
+        except Exception as error:  # whatever it does with one example
+            return f"one alone raises {said(error)}"
+        coupled = "what it gives for an example depends on the others of a minibatch"
+        return None if alike else coupled
+
+    @torch.no_grad()
+    def _part_of(
+        self, rows: Mapping[str, Tensor], x: Tensor, portion: Portion
+    ) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """The outputs of a portion of ``x`` in training, and the buffers afterwards."""
+        columns = Columns([TrainConfig()], [0], [0], x.device, x.dtype)
+        given = Pass(
+            weights={spec.name: rows[spec.name] for spec in self.parameters},
+            buffers={spec.name: rows[spec.name].clone() for spec in self.buffers},
+            columns=columns,
+            training=True,
+            portion=portion,
+        )
+        return self.forward(given, portion.of(x, 1)), given.buffers
 
     def _told(self, where: str, reason: str) -> str:
         if "randomness" in reason:
