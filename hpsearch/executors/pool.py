@@ -52,7 +52,7 @@ def pool(num_cpus: int, num_gpus: int, resources: Resources) -> Pool:
             f"got {gpus:g}: lower it, or say auto"
         )
     devices = resources.devices_per_trial
-    there, what = (num_gpus, "GPUs") if gpus else (num_cpus, "CPU cores, as there is no GPU")
+    there, what = (num_gpus, "GPUs") if gpus else (num_cpus, "CPU cores")
     if devices > there:
         raise HpsearchError(
             f"resources.devices_per_trial must be at most {there}, the {what} that are there, but "
