@@ -89,7 +89,7 @@ class TrainingWorker:
         """Everything that is checked before a search."""
         from workers.training.checks import check
 
-        return list(check(plan, self._data))
+        return list(check(plan, self._data, self._devices.num))
 
     def device_name(self) -> str:
         """What trains here; alike on all workers that train alike fast."""

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from executor_cases import check_plan
 from hypothesis import given
 from hypothesis import strategies as st
 from ranks import Ranks, ranks, trained
@@ -29,6 +30,7 @@ from training_cases import (
 
 from workers.data import Dataset
 from workers.messages import CheckpointSlice, Report, TrialGroup
+from workers.training.checks import check
 from workers.training.columns import Columns
 from workers.training.feed import Batch, Feed
 from workers.training.group_training import GroupTraining
@@ -257,3 +259,13 @@ def test_the_losses_of_parts_and_their_gradients_add_up(loss: str, mixes: bool) 
     parts = [criterion.value_and_grad(p.of(x_MBC, 1), batch.part(p)) for p in portions]
     torch.testing.assert_close(sum(part[0] for part in parts), loss_M)
     torch.testing.assert_close(torch.cat([part[1] for part in parts], 1), gradient_MBC)
+
+
+@pytest.mark.parametrize(("num_devices", "verdicts"), [(1, set()), (2, {"fail"})])
+def test_the_checks_before_a_search_tell_what_several_devices_cannot_train(
+    num_devices: int, verdicts: set[str]
+) -> None:
+    plan = check_plan(model="own_nets:Lazy")
+    found = [r for r in check(plan, device_data(), num_devices) if r.name == "configuration"]
+    assert {result.verdict for result in found} == verdicts
+    assert all("its 1 (BatchNorm1d) reads the whole minibatch" in result.text for result in found)
