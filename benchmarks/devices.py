@@ -1,7 +1,7 @@
 """How long a trial's epoch takes on several devices, by how they part the work, beside one.
 
-Run as ``python benchmarks/devices.py``. A column for GPUs, one for CPU cores as processes that talk by
-gloo, a thread each; what a machine has not, is said and left empty.
+Run as ``python benchmarks/devices.py``. A column for GPUs, one for CPU cores as processes that
+talk by gloo, a thread each; what a machine has not, is said and left empty.
 """
 
 from __future__ import annotations
@@ -64,9 +64,8 @@ def main() -> None:
     print_head("torch", "numpy")
     print_others()
     for kind in KINDS:
-        print(
-            f"{kind.name}, batch {kind.train['batch_size']}: seconds an epoch, times one device's"
-        )
+        batch = kind.train["batch_size"]
+        print(f"{kind.name}, batch {batch}: seconds an epoch, and times those of one device")
         first: dict[str, float] = {}
         for row in ROWS:
             cells = [f"{place} {_cell(kind, row, place, first)}" for place in PLACES]
