@@ -200,7 +200,7 @@ class RayExecutor:
         """
         if self._device is not None:
             return self._device
-        names = [slot.actors[0].device_name.remote() for slot in self._slots]
+        names = [actor.device_name.remote() for slot in self._slots for actor in slot.actors]
         if self._patience_s is None:  # the others come when there is room; it goes on without
             names, _ = ray.wait(names, num_returns=1)
         try:

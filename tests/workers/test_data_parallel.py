@@ -64,6 +64,7 @@ CASES: dict[str, tuple[Dataset, list[Any]]] = {
     "one is left, own": (blobs(num_train=65), [config(model="own_nets:Recurrent")] * 2),
     "own": (blobs(), [config(model="own_nets:Perceptron", arguments=(("dropout", 0.3),))] * 2),
     "own, dropout in many places": (blobs(), [config(model="own_nets:DropsTwice")] * 2),
+    "own, batch norm that is frozen": (blobs(), [config(model="own_nets:FrozenNorm")] * 2),
     "own, one by one": (blobs(), [config(model="own_nets:Recurrent")] * 2),
 }
 
@@ -205,7 +206,7 @@ def test_a_member_that_diverges_ends_on_all_devices(team: Ranks) -> None:
             {"model": "own_nets:Lazy"},
             blobs(),
             "model must treat each example by itself, for several devices have a part of them "
-            "each, but its 1 (BatchNorm1d) reads the whole minibatch; use nn.GroupNorm or "
+            "each, but its 1 (BatchNorm1d) reads whole minibatches; use nn.GroupNorm or "
             "nn.LayerNorm, or one device for a trial",
         ),
         (
@@ -268,4 +269,4 @@ def test_the_checks_before_a_search_tell_what_several_devices_cannot_train(
     plan = check_plan(model="own_nets:Lazy")
     found = [r for r in check(plan, device_data(), num_devices) if r.name == "configuration"]
     assert {result.verdict for result in found} == verdicts
-    assert all("its 1 (BatchNorm1d) reads the whole minibatch" in result.text for result in found)
+    assert all("its 1 (BatchNorm1d) reads whole minibatches" in result.text for result in found)

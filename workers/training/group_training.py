@@ -124,8 +124,9 @@ class GroupTraining:
         """As device 0 measured them: clocks differ, and all must go on with one width."""
         if self._devices.num == 1:
             return tuple(speeds)
-        measured = torch.tensor([[speed.seconds, speed.bytes] for speed in speeds]).double()
-        told = self._devices.agreed(measured.to(self.data.device))
+        table = [[speed.seconds, float(speed.bytes)] for speed in speeds]
+        measured = torch.tensor(table, dtype=torch.float64, device=self.data.device)
+        told = self._devices.agreed(measured)
         return tuple(
             replace(speed, seconds=seconds, bytes=int(size))
             for speed, (seconds, size) in zip(speeds, told.tolist(), strict=True)

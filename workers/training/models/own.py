@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from workers.config import TrainConfig
 from workers.config.combination import ConfigError, DataShape, of_layers
@@ -228,9 +229,14 @@ class OwnModel:
         Tried on three examples: each part must give what the whole gives for it, and leave nothing
         behind that depends on which part it was.
         """
-        for name, module in self._net.named_modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                return f"its {name} ({type(module).__name__}) reads the whole minibatch"
+        reason = self._tried_in_parts()
+        named = self._net.named_modules()
+        norms = (f"{n} ({type(m).__name__})" for n, m in named if isinstance(m, _BatchNorm))
+        norm = next(norms, None)
+        return reason if reason is None or norm is None else f"its {norm} reads whole minibatches"
+
+    def _tried_in_parts(self) -> str | None:
+        """As ``refuses_parts``, by what was seen."""
         keyed, whole = torch.Generator(), Portion(0, _TRIED[-1], _TRIED[-1])
         x = torch.rand(1, len(whole), prod(self._shape), generator=keyed)
         rows = {name: tensor[None] for name, tensor in self.fresh(keyed).items()}
