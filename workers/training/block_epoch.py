@@ -158,9 +158,9 @@ class BlockEpoch:
         outputs_MBC, loss_M, gradients = value_and_grad(
             block.model, given, x_mBF, batch, self._criterion, block.precision
         )
-        block.accumulate(gradients, len(batch.whole))
+        block.accumulate(gradients, batch.num_whole)
         self._remember(batch, outputs_MBC)
-        self._scores.add(outputs_MBC, batch.y_mB, loss_M * len(batch.whole))
+        self._scores.add(outputs_MBC, batch.y_mB, loss_M * batch.num_whole)
 
     def _remember(self, batch: Batch, outputs_MBC: Tensor) -> None:
         """Each example's loss, for the sampling of hard ones."""
@@ -170,7 +170,7 @@ class BlockEpoch:
             if batch.portion is not None:
                 each_MB = self._of_whole(each_MB, batch.portion)
             # An example may come twice, under two masks: which one stays must not be chance.
-            index_MB = batch.whole.index_mN.expand_as(each_MB)
+            index_MB = batch.index_mN.expand_as(each_MB)
             losses_MN.scatter_reduce_(1, index_MB, each_MB, "amax", include_self=False)
 
     def _of_whole(self, each_MB: Tensor, portion: Portion) -> Tensor:

@@ -264,12 +264,11 @@ def _huber(error: Tensor, delta: Tensor) -> Tensor:
 
 def _mixed(batch: Batch, of: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
     """What ``of`` gives for a batch's targets [M, …]; of mixup, for both and each row's share."""
-    whole = batch.whole
-    found = of(batch.y_mB, whole.y_mN)
-    if batch.partner_mB is None or whole.partner_mN is None or batch.share_M is None:
+    found = of(batch.y_mB, batch.y_mN)
+    if batch.partner_mB is None or batch.partner_mN is None or batch.share_M is None:
         return found
     share = batch.share_M.to(found).view(-1, *[1] * (found.dim() - 1))
-    return torch.lerp(of(batch.partner_mB, whole.partner_mN), found, share)
+    return torch.lerp(of(batch.partner_mB, batch.partner_mN), found, share)
 
 
 def _of_targets(weights_MC: Tensor, y_mN: Tensor) -> Tensor:

@@ -22,9 +22,6 @@ class Whole:
     index_mN: Tensor
     partner_mN: Tensor | None = None
 
-    def __len__(self) -> int:
-        return self.y_mN.shape[1]
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Batch:
@@ -48,11 +45,22 @@ class Batch:
         return self.y_mB.shape[1]
 
     @property
-    def whole(self) -> Whole:
-        """The minibatch, with those of its examples that are not here."""
-        if self.part_of is not None:
-            return self.part_of
-        return self._as_whole(Portion(0, len(self), len(self)))
+    def num_whole(self) -> int:
+        """Examples of the minibatch, with those that are not here."""
+        return self.y_mB.shape[1] if self.part_of is None else self.part_of.y_mN.shape[1]
+
+    @property
+    def y_mN(self) -> Tensor:
+        """The targets of the whole minibatch."""
+        return self.y_mB if self.part_of is None else self.part_of.y_mN
+
+    @property
+    def partner_mN(self) -> Tensor | None:
+        return self.partner_mB if self.part_of is None else self.part_of.partner_mN
+
+    @property
+    def index_mN(self) -> Tensor:
+        return self.index_mB if self.part_of is None else self.part_of.index_mN
 
     @property
     def portion(self) -> Portion | None:
@@ -76,10 +84,5 @@ class Batch:
             index_mB=own.of(self.index_mB, 1),
             partner_mB=None if partner is None else own.of(partner, 1),
             share_M=self.share_M,
-            part_of=self._as_whole(own),
-        )
-
-    def _as_whole(self, portion: Portion) -> Whole:
-        return Whole(
-            portion=portion, y_mN=self.y_mB, index_mN=self.index_mB, partner_mN=self.partner_mB
+            part_of=Whole(portion=own, y_mN=self.y_mB, index_mN=self.index_mB, partner_mN=partner),
         )
