@@ -138,11 +138,14 @@ def _refusal(subject: Subject, num_devices: int) -> CheckResult | None:
     try:
         check_precision(config.precision, data.device)
         check_combination(config, data.shape)
+    except ConfigError as error:
+        verdict: Verdict = "fail" if error.key == "precision" else "warn"
+        return subject.result("configuration", verdict, f"{error.key} {error}: such trials fail")
+    try:
         if num_devices > 1:
             check_parts(config, build_model(config, data.shape), data, num_devices)
     except ConfigError as error:
-        verdict: Verdict = "fail" if error.key in ("precision", "model") else "warn"
-        return subject.result("configuration", verdict, f"{error.key} {error}: such trials fail")
+        return subject.result("configuration", "fail", f"{error.key} {error}: such trials fail")
     try:
         refused = Network(subject, subject.config, subject.seeds(1)).refused
     except RuntimeError as error:
