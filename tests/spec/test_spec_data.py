@@ -119,3 +119,34 @@ def test_one_optimizer_with_minibatches_is_enough_to_hold_the_batch_against_the_
 def test_folds_that_leave_too_few_rows_are_told_where_a_spec_has_them() -> None:
     problem = problem_of(data={"source": "digits", "validation": {"folds": 1798}})
     assert problem.key == "data.validation.folds"
+
+
+@pytest.mark.parametrize(
+    ("sections", "key", "value", "rule"),
+    [
+        (
+            {"train": {"batch_size": 3}},
+            "train.batch_size",
+            "3",
+            "must be at least 4, an example for each device of a trial",
+        ),
+        (
+            {"space": {**OPTIMIZER, "batch_size": {"int": [2, 8]}}},
+            "space.batch_size.int[0]",
+            "2",
+            "must be at least 4, an example for each device of a trial",
+        ),
+        (
+            {"data": {**DATA, "validation": 3}},
+            "data.validation",
+            "3",
+            "must leave at least 4 examples, one for each device of a trial",
+        ),
+    ],
+)
+def test_fewer_examples_than_devices_are_told(
+    sections: dict[str, Any], key: str, value: str, rule: str
+) -> None:
+    spec = {"data": DATA, "resources": {"devices_per_trial": 4}, **sections}
+    problem = problem_of(**spec)
+    assert (problem.key, problem.value, problem.rule) == (key, value, rule)
