@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import cached_property, lru_cache, partial
-from math import prod
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
@@ -20,7 +19,6 @@ from workers.config import TrainConfig
 from workers.config.combination import ConfigError, DataShape, of_layers
 from workers.config.domain import Domain
 from workers.config.own import OwnError, arguments, imported, said
-from workers.training.columns import Columns
 from workers.training.models.base import BufferSpec, ParameterSpec, Pass, Pullback
 from workers.training.models.own_dropout import KeyedDropout
 from workers.training.models.own_layers import plain_layers
@@ -33,7 +31,6 @@ from workers.training.models.own_module import (
     stacked,
     trained,
 )
-from workers.training.parallel import Portion
 
 # PyTorch's shortcut for transformers in validation, a kernel that no rows can share.
 torch.backends.mha.set_fastpath_enabled(False)
@@ -222,51 +219,11 @@ class OwnModel:
             return f"model {error}"
         return None
 
-    @cached_property
-    def refuses_parts(self) -> str | None:
-        """Why several devices cannot each take a part of a minibatch; None if they can.
-
-        Tried on three examples: each part must give what the whole gives for it, and leave nothing
-        behind that depends on which part it was.
-        """
-        reason = self._tried_in_parts()
+    def batch_norm(self) -> str | None:
+        """The name and kind of a batch normalization in it; None if it has none."""
         named = self._net.named_modules()
         norms = (f"{n} ({type(m).__name__})" for n, m in named if isinstance(m, _BatchNorm))
-        norm = next(norms, None)
-        return reason if reason is None or norm is None else f"its {norm} reads whole minibatches"
-
-    def _tried_in_parts(self) -> str | None:
-        """As ``refuses_parts``, by what was seen."""
-        keyed, whole = torch.Generator(), Portion(0, _TRIED[-1], _TRIED[-1])
-        x = torch.rand(1, len(whole), prod(self._shape), generator=keyed)
-        rows = {name: tensor[None] for name, tensor in self.fresh(keyed).items()}
-        try:
-            expected, after = self._part_of(rows, x, whole)
-            changed = [name for name in after if not torch.equal(after[name], rows[name])]
-            if changed:
-                return f"it changes {changed[0]} as it trains"
-            parts = [Portion(0, 1, len(whole)), Portion(1, len(whole), len(whole))]
-            found = torch.cat([self._part_of(rows, x, part)[0] for part in parts], dim=1)
-            alike = torch.allclose(found, expected, rtol=_CLOSE, atol=_CLOSE, equal_nan=True)
-        except Exception as error:  # whatever it does with one example
-            return f"one alone raises {said(error)}"
-        coupled = "what it gives for an example depends on the others of a minibatch"
-        return None if alike else coupled
-
-    @torch.no_grad()
-    def _part_of(
-        self, rows: Mapping[str, Tensor], x: Tensor, portion: Portion
-    ) -> tuple[Tensor, Mapping[str, Tensor]]:
-        """The outputs of a portion of ``x`` in training, and the buffers afterwards."""
-        columns = Columns([TrainConfig()], [0], [0], x.device, x.dtype)
-        given = Pass(
-            weights={spec.name: rows[spec.name] for spec in self.parameters},
-            buffers={spec.name: rows[spec.name].clone() for spec in self.buffers},
-            columns=columns,
-            training=True,
-            portion=portion,
-        )
-        return self.forward(given, portion.of(x, 1)), given.buffers
+        return next(norms, None)
 
     def _told(self, where: str, reason: str) -> str:
         if "randomness" in reason:

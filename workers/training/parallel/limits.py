@@ -7,6 +7,7 @@ from workers.config.combination import ConfigError
 from workers.training.feed import DeviceData
 from workers.training.models import Model
 from workers.training.models.own import OwnModel
+from workers.training.parallel.own_parts import refuses_parts
 
 
 def check_parts(config: TrainConfig, model: Model, data: DeviceData, num_devices: int) -> None:
@@ -20,7 +21,8 @@ def check_parts(config: TrainConfig, model: Model, data: DeviceData, num_devices
     if data.num_validation < num_devices:
         rule = f"must have an example for each of the {num_devices} devices of a trial"
         raise ConfigError("data.validation", f"{rule}, but has {data.num_validation}")
-    if isinstance(model, OwnModel) and model.refuses_parts is not None:
+    broken = refuses_parts(model, data.shape.num_features) if isinstance(model, OwnModel) else None
+    if broken is not None:
         rule = "must treat each example by itself, for several devices have a part of them each"
         remedy = "use nn.GroupNorm or nn.LayerNorm, or one device for a trial"
-        raise ConfigError("model", f"{rule}, but {model.refuses_parts}; {remedy}")
+        raise ConfigError("model", f"{rule}, but {broken}; {remedy}")
