@@ -48,6 +48,7 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/layers.py
 	$(BIN)/python benchmarks/own.py
 	$(BIN)/python benchmarks/parts.py
+	$(BIN)/python benchmarks/devices.py
 	$(BIN)/python benchmarks/searches.py $(DATA)
 	$(BIN)/python benchmarks/coordinator.py
 	$(BIN)/python benchmarks/overhead.py

@@ -220,6 +220,17 @@ class Frozen(nn.Module):
         return self.head(self.base(x).relu())
 
 
+class FrozenNorm(nn.Module):
+    """Batch normalization by the statistics of another network, as fine-tuning often has it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.head = nn.BatchNorm1d(12), nn.Linear(12, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.norm.eval()(x))
+
+
 class Centred(nn.Module):
     """Buffers of its own, one set anew and one changed in place in each pass."""
 

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from workers.messages import CheckPlan, CheckResult, Report, TrialGroup
 
 if TYPE_CHECKING:
     from workers.data import Dataset
+    from workers.training.parallel import Devices
 
 
 def import_training() -> None:
@@ -28,37 +30,66 @@ def import_training() -> None:
     gc.enable()
 
 
+@contextmanager
+def ended_with_peers() -> Iterator[None]:
+    """End this process if a device that it trains with is gone: for the executor it is lost too."""
+    from workers.training.parallel import PeersLost
+
+    try:
+        yield
+    except PeersLost as lost:
+        print(f"a device of this worker is gone: {lost}", file=sys.stderr, flush=True)
+        os._exit(1)  # at once, for torch would wait for them as it ends
+
+
 class TrainingWorker:
-    """Holds the data and the last checkpoints on its device; one group trains at a time."""
+    """Holds the data and the last checkpoints on its device; one group trains at a time.
+
+    Of a worker of several devices each has one of these; they train each group together.
+    """
 
     def __init__(self, dataset: Dataset, num_threads: int, name: str, num_sharing: int = 1) -> None:
-        """``num_sharing`` workers share this one's GPU, or its machine where there is none."""
+        """``num_sharing`` devices share this one's GPU, or its machine where there is none."""
         import_training()
         from workers.training import loop
         from workers.training.device import prepared_device
         from workers.training.feed import DeviceData
         from workers.training.kept import KeptCheckpoints
+        from workers.training.parallel import ALONE
 
         self._train = loop.train
         self._name = name
         self._settings = ExitStack()  # never closed: they are those of this process
         device = self._settings.enter_context(prepared_device(num_threads))
         self._data = DeviceData(dataset, device, num_sharing)
-        self._kept = KeptCheckpoints.of_device(device, num_sharing)
+        self._kept: KeptCheckpoints | None = KeptCheckpoints.of_device(device, num_sharing)
+        self._devices: Devices = ALONE
 
     def __repr__(self) -> str:  # what the dashboard and the logs show
         return self._name
 
+    def join(self, meeting: str, rank: int, num: int) -> None:
+        """Become device ``rank`` of the ``num`` that meet at ``meeting``; returns when all have.
+
+        What they keep in memory is not used: that one of them is short of it would part them.
+        """
+        from workers.training.parallel.data_parallel import joined
+
+        with ended_with_peers():
+            self._devices, self._kept = joined(meeting, rank, num, self._data.device), None
+
     def train(self, group: TrialGroup) -> Iterator[Report]:
-        """Train ``group`` and stream its Reports as the epochs end."""
-        for report in self._train(group, self._data, self._kept):  # noqa: UP028 - Ray sends into it
-            yield report
+        """Train ``group`` and stream its Reports as the epochs end, if this is the first device."""
+        with ended_with_peers():
+            for report in self._train(group, self._data, self._kept, self._devices):
+                if self._devices.rank == 0:
+                    yield report
 
     def check(self, plan: CheckPlan) -> list[CheckResult]:
         """Everything that is checked before a search."""
         from workers.training.checks import check
 
-        return list(check(plan, self._data))
+        return list(check(plan, self._data, self._devices.num))
 
     def device_name(self) -> str:
         """What trains here; alike on all workers that train alike fast."""

@@ -15,12 +15,18 @@ Request = TrialGroup | CheckPlan
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Setup:
-    """The first that a worker is sent: what a TrainingWorker is made of."""
+    """The first that a worker is sent: what a TrainingWorker is made of.
+
+    It is device ``rank`` of the ``num_devices`` that meet in the file ``meeting``.
+    """
 
     shared: Shared
     num_threads: int
     name: str
     num_sharing: int
+    rank: int = 0
+    num_devices: int = 1
+    meeting: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

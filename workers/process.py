@@ -53,7 +53,10 @@ def _receive(connection: Connection[Any, Any], requests: SimpleQueue[Any]) -> No
 
 def _made(setup: Setup, data_fd: int) -> TrainingWorker:
     dataset = read(setup.shared, data_fd)
-    return TrainingWorker(dataset, setup.num_threads, setup.name, setup.num_sharing)
+    worker = TrainingWorker(dataset, setup.num_threads, setup.name, setup.num_sharing)
+    if setup.num_devices > 1:
+        worker.join(f"file://{setup.meeting}", setup.rank, setup.num_devices)
+    return worker
 
 
 def _carry_out(request: Request, worker: TrainingWorker, connection: Connection[Any, Any]) -> None:

@@ -58,6 +58,7 @@ def starting(ray: str, search: Search) -> Starting:
             "cluster's HOST:PORT"
         )
     if ray == IN_PROCESS:
+        _check_one_device(search.resources)
         return nullcontext(lambda: Backend(executor=_in_process))
     if ray == PROCESSES:
         return _processes(search.resources)
@@ -83,6 +84,15 @@ def check_address(ray: str) -> None:
         raise HpsearchError(
             f"--ray (or RAY_ADDRESS) must be one of {', '.join(words)}, or the HOST:PORT of a "
             f"cluster, but got {ray!r}{hint}"
+        )
+
+
+def _check_one_device(resources: Resources) -> None:
+    devices = resources.devices_per_trial
+    if devices > 1:
+        raise HpsearchError(
+            "resources.devices_per_trial must be 1 with --ray none, which trains in one process, "
+            f"but got {devices}: use --ray {PROCESSES}, or a cluster"
         )
 
 

@@ -6,6 +6,7 @@ Started by ``backends`` and handed to a ProcessExecutor, which ends it.
 from __future__ import annotations
 
 import os
+import tempfile
 
 from hpsearch.errors import HpsearchError
 from hpsearch.executors.machine import gpus_of, num_cpus, visible_gpus
@@ -16,7 +17,11 @@ from workers.shared_data import open_file
 
 
 class Crew:
-    """Processes that import PyTorch from now on; ``data_file`` is where their data will be."""
+    """Processes that import PyTorch from now on; ``data_file`` is where their data will be.
+
+    Those of a worker of several devices lie together; ``meetings`` is a folder for the files in
+    which they find one another.
+    """
 
     def __init__(self, resources: Resources) -> None:
         """Raises HpsearchError if the machine has not the GPUs that ``resources`` ask for."""
@@ -29,15 +34,16 @@ class Crew:
         self.pool = pool(num_cpus(), len(self._gpus), resources)
         _open_standard_streams()
         self.data_file = open_file()
+        self.meetings = tempfile.TemporaryDirectory(prefix="hpsearch-", ignore_cleanup_errors=True)
         self.processes: list[WorkerProcess] = []
         self._has_ended = False
         try:
-            for place in range(self.pool.num_workers):
+            for place in range(self.pool.num_devices):
                 self.processes.append(self._started(place))
         except OSError as error:
             self.end()
             raise HpsearchError(
-                f"{self.pool.num_workers} worker processes must be started, but the system refused "
+                f"{self.pool.num_devices} worker processes must be started, but the system refused "
                 f"number {len(self.processes) + 1} ({error.strerror}): lower resources.workers, or "
                 "raise what limits it (ulimit -a)"
             ) from error
@@ -60,6 +66,7 @@ class Crew:
         for process in self.processes:
             process.end()
         os.close(self.data_file)
+        self.meetings.cleanup()
 
     def _started(self, place: int) -> WorkerProcess:
         return WorkerProcess(self.data_file, ",".join(gpus_of(place, self.pool, self._gpus)))

@@ -14,22 +14,34 @@ from hpsearch.spec.search import Resources
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pool:
-    """How many workers there are, and what each of them holds."""
+    """How many workers there are, of how many devices each, and what each device holds."""
 
     num_workers: int
     gpus: float
     threads: int
+    devices: int = 1
+
+    @property
+    def num_devices(self) -> int:
+        """Of all workers together: each is a process."""
+        return self.num_workers * self.devices
 
     @property
     def sharing(self) -> int:
-        """How many workers share a GPU, or the machine where there is none."""
-        return max(1, int(1 / self.gpus)) if self.gpus else self.num_workers
+        """How many devices share a GPU, or the machine where there is none."""
+        return max(1, int(1 / self.gpus)) if self.gpus else self.num_devices
+
+    @property
+    def gpus_per_worker(self) -> float:
+        """What all devices of a worker hold."""
+        return self.gpus * self.devices
 
 
 def pool(num_cpus: int, num_gpus: int, resources: Resources) -> Pool:
     """One worker per GPU (or per ``gpus_per_worker`` of one), else one per CPU core.
 
-    Raises HpsearchError if a worker is to have more GPUs than there are.
+    With several devices for a trial a worker has so many GPUs, or cores. Raises HpsearchError if
+    there are fewer than a worker is to have.
     """
     gpus = resources.gpus_per_worker
     if gpus == "auto":
@@ -39,11 +51,18 @@ def pool(num_cpus: int, num_gpus: int, resources: Resources) -> Pool:
             f"resources.gpus_per_worker must be at most {num_gpus}, the GPUs that are there, but "
             f"got {gpus:g}: lower it, or say auto"
         )
-    most = _most(num_gpus, gpus) if gpus else num_cpus
+    devices = resources.devices_per_trial
+    there, what = (num_gpus, "GPUs") if gpus else (num_cpus, "CPU cores")
+    if devices > there:
+        raise HpsearchError(
+            f"resources.devices_per_trial must be at most {there}, the {what} that are there, but "
+            f"got {devices}: lower it"
+        )
+    most = (_most(num_gpus, gpus) if gpus else num_cpus) // devices
     wanted = most if resources.workers == "auto" else resources.workers
     num_workers = max(1, min(wanted, most))
-    threads = max(1, num_cpus // num_workers)
-    return Pool(num_workers=num_workers, gpus=gpus, threads=threads)
+    threads = max(1, num_cpus // (num_workers * devices))
+    return Pool(num_workers=num_workers, gpus=gpus, threads=threads, devices=devices)
 
 
 def _most(num_gpus: int, gpus: float) -> int:

@@ -1,17 +1,21 @@
 """RayExecutor: a pool of Ray actors, one per GPU, or spread over the CPU cores when there is none.
 
-Made by ``backends`` once a search's data are loaded; a worker that dies is replaced.
+Made by ``backends`` once a search's data are loaded; a worker that dies is replaced. One of several
+devices is several actors, placed together.
 """
 
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import click
 import ray
 from ray.exceptions import GetTimeoutError, RayError, RayTaskError
+from ray.util.placement_group import placement_group, remove_placement_group
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from hpsearch.errors import HpsearchError, MayPass
 from hpsearch.executors.backends import START_S
@@ -38,10 +42,14 @@ _REMOTE = ray.remote(max_restarts=0)(RayWorker)  # a worker that died is replace
 
 @dataclass(kw_only=True, slots=True)
 class _Slot(Slot):
-    """An actor, and the stream of the Reports of the group that it is training."""
+    """An actor for each device, and the streams of those that train: the first one's has Reports.
 
-    actor: Any
-    stream: Any = None
+    ``place`` is the placement group of several.
+    """
+
+    actors: list[Any]
+    streams: list[Any] = field(default_factory=list)
+    place: Any = None
 
 
 class RayExecutor:
@@ -85,7 +93,7 @@ class RayExecutor:
 
     @property
     def gpus_per_worker(self) -> float:
-        return self._pool.gpus
+        return self._pool.gpus_per_worker
 
     def resize(self, num_workers: int) -> None:
         if num_workers > self._most_slots and num_workers != self._ordered:
@@ -99,7 +107,8 @@ class RayExecutor:
     def _room(self) -> int:
         """How many there is room for now: machines may have joined, or those with GPUs left."""
         num_cpus, num_gpus = cpus_and_gpus()
-        if self._pool.gpus > num_gpus:
+        there = num_gpus if self._pool.gpus else num_cpus
+        if self._pool.gpus > num_gpus or self._pool.devices > there:
             return 0
         same = self._resources.model_copy(update={"gpus_per_worker": self._pool.gpus})
         return pool(num_cpus, num_gpus, same).num_workers
@@ -108,61 +117,80 @@ class RayExecutor:
         slot = free_slot(self._slots, group)
         slot.number = number
         options = {"name": group.name, "_generator_backpressure_num_objects": MOST_REPORTS}
-        slot.stream = slot.actor.train.options(**options).remote(group)
+        slot.streams = [actor.train.options(**options).remote(group) for actor in slot.actors]
         return slot.name
 
     def wait(self, timeout_s: float) -> list[Update]:
-        busy = {slot.stream: slot for slot in self._slots if slot.number is not None}
+        training = [slot for slot in self._slots if slot.number is not None]
+        busy = {stream: slot for slot in training for stream in slot.streams}
         if not busy:
             return []
         ready, others = ray.wait(list(busy), timeout=timeout_s, fetch_local=False)
         if ready and others:
             ready += ray.wait(others, num_returns=len(others), timeout=0, fetch_local=False)[0]
-        return [self._take(busy[stream]) for stream in ready]
+        return [update for stream in ready for update in self._take(busy[stream], stream)]
 
     def check(self, plan: CheckPlan) -> list[CheckResult]:
         self._await_workers()
         slot = self._slots[0]
         try:
-            found: list[CheckResult] = ray.get(slot.actor.check.remote(plan))
+            found: list[CheckResult] = ray.get(slot.actors[0].check.remote(plan))
         except RayTaskError as error:
             raise ChecksBroken(_last_line(error)) from error
         except RayError as error:  # the actor, or its node, is gone
-            self._slots[0] = self._new_slot()
+            self._replace(slot)
             raise ChecksBroken(_first_line(error)) from error
         return found
 
     def close(self) -> None:
         for slot in self._slots:
             with contextlib.suppress(Exception):  # nor may a dead cluster hide why we close
-                ray.kill(slot.actor)
+                _end(slot)
         self._slots = []
 
-    def _take(self, slot: _Slot) -> Update:
-        """The next thing that the slot's stream says; frees the slot if it is the last."""
+    def _take(self, slot: _Slot, stream: Any) -> Iterator[Update]:
+        """The next thing that a stream of the slot's says, if it is an update.
+
+        Frees the slot if it is the last.
+        """
         number = slot.number
-        assert number is not None
+        if number is None or slot not in self._slots:  # another of its streams has ended it
+            return
         try:
-            report: Report = ray.get(next(slot.stream))
+            report: Report = ray.get(next(stream))
             slot.note(report)
-            return Reported(group=number, report=report)
+            yield Reported(group=number, report=report)
+            return
         except StopIteration:
+            if stream is not slot.streams[0]:
+                slot.streams.remove(stream)
+                return
             update: Update = Ended(group=number)
         except RayTaskError as error:
+            if len(slot.actors) > 1:  # the others may wait for this one for ever
+                self._replace(slot)
             update = Raised(group=number, traceback=click.unstyle(str(error)))
         except RayError as error:  # the actor, its node or what it had to say is gone
-            self._slots[self._slots.index(slot)] = self._new_slot()
-            return Lost(group=number, message=_first_line(error))
-        slot.number = slot.stream = None
+            self._replace(slot)
+            yield Lost(group=number, message=_first_line(error))
+            return
+        slot.number, slot.streams = None, []
         self._let_go()
-        return update
+        yield update
+
+    def _replace(self, slot: _Slot) -> None:
+        """All of its actors: what is left of them can train with none that is new."""
+        place = self._slots.index(slot)
+        with contextlib.suppress(RayError):
+            _end(slot)
+        self._slots[place] = self._new_slot()
 
     def _let_go(self) -> None:
         """End workers that are free and too many, so that others have their place."""
         free = [slot for slot in self._slots if slot.number is None]
         for slot in free[: max(0, len(self._slots) - self._num_slots)]:
             self._slots.remove(slot)
-            ray.kill(slot.actor)
+            _end(slot)
 
     def _await_workers(self) -> str:
         """What they train on, once all have their data there.
@@ -172,11 +200,11 @@ class RayExecutor:
         """
         if self._device is not None:
             return self._device
-        names = [slot.actor.device_name.remote() for slot in self._slots]
+        names = [actor.device_name.remote() for slot in self._slots for actor in slot.actors]
         if self._patience_s is None:  # the others come when there is room; it goes on without
             names, _ = ray.wait(names, num_returns=1)
         try:
-            self._device = together(ray.get(names, timeout=self._patience_s))
+            self._device = together(ray.get(names, timeout=self._patience_s), self._pool.devices)
         except GetTimeoutError:
             raise HpsearchError(
                 f"{len(self._slots)} workers must start within {self._patience_s:g} s, but the "
@@ -189,12 +217,35 @@ class RayExecutor:
 
     def _new_slot(self) -> _Slot:
         self._num_created += 1
-        name = f"{self._title} worker {self._num_created}"
-        options = {"name": name, "num_gpus": self._pool.gpus, "num_cpus": 1}
+        name, num = f"{self._title} worker {self._num_created}", self._pool.devices
+        if num == 1:
+            return _Slot(name=name, actors=[self._new_actor(name)])
+        needs = {"CPU": 1.0} | ({"GPU": self._pool.gpus} if self._pool.gpus else {})
+        place = placement_group([needs] * num, strategy="PACK")  # all of them have room, or none
+        actors = [
+            self._new_actor(
+                f"{name}, device {rank}",
+                scheduling_strategy=PlacementGroupSchedulingStrategy(place, rank),
+            )
+            for rank in range(num)
+        ]
+        meeting = actors[0].meeting.remote()
+        for rank, actor in enumerate(actors):
+            actor.join.remote(meeting, rank, num)  # what they are asked next waits for it
+        return _Slot(name=name, actors=actors, place=place)
+
+    def _new_actor(self, name: str, **options: Any) -> Any:
+        options |= {"name": name, "num_gpus": self._pool.gpus, "num_cpus": 1}
         pool = self._pool
         given = self._dataset, pool.threads, name, pool.sharing, self._title
-        actor = _REMOTE.options(**options).remote(*given)
-        return _Slot(name=name, actor=actor)
+        return _REMOTE.options(**options).remote(*given)
+
+
+def _end(slot: _Slot) -> None:
+    for actor in slot.actors:
+        ray.kill(actor)
+    if slot.place is not None:
+        remove_placement_group(slot.place)
 
 
 def _last_line(error: RayError) -> str:

@@ -5,9 +5,11 @@ Made by ``hpsearch.executors.ray``; Prometheus collects what it tells from the n
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Iterator
 
+import ray
 from ray.util.metrics import Gauge
 
 from workers.actor import TrainingWorker
@@ -29,6 +31,13 @@ class RayWorker(TrainingWorker):
         )
         self._memory.set_default_tags({"search": search})
         self._told_s = -EVERY_S
+
+    def meeting(self) -> str:
+        """Where the devices of this worker meet, if it is the first of them: at a port here."""
+        host = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]  # untyped there
+        with socket.socket() as free:
+            free.bind(("", 0))
+            return f"tcp://{host}:{free.getsockname()[1]}"
 
     def train(self, group: TrialGroup) -> Iterator[Report]:
         for report in super().train(group):

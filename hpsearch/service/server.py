@@ -193,13 +193,15 @@ def _demand(search: Running, capacity: Capacity) -> Demand:
         search_id=search.id,
         priority=search.priority,
         most=wanted.num_workers,
-        each=wanted.gpus if capacity.num_gpus and wanted.gpus else 1.0,
+        each=wanted.gpus_per_worker if capacity.num_gpus and wanted.gpus else wanted.devices,
     )
 
 
 def _that_fit(resources: Resources, capacity: Capacity) -> Resources:
     """What is more than there is, the search's own process refuses, with a sentence."""
-    gpus = resources.gpus_per_worker
-    if gpus == "auto" or gpus <= capacity.num_gpus:
-        return resources
-    return resources.model_copy(update={"gpus_per_worker": "auto"})
+    gpus, devices = resources.gpus_per_worker, resources.devices_per_trial
+    if gpus != "auto" and gpus > capacity.num_gpus:
+        resources = resources.model_copy(update={"gpus_per_worker": "auto"})
+    has_gpus = resources.gpus_per_worker and capacity.num_gpus
+    there = capacity.num_gpus if has_gpus else capacity.num_cpus
+    return resources.model_copy(update={"devices_per_trial": max(1, min(devices, there))})

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from hpsearch.spec.auto import auto_stages, full_epochs
+from hpsearch.spec.devices import DEVICES, Parallel, check_devices
 from hpsearch.spec.document import Source, read_document
 from hpsearch.spec.objective_section import read_our_objective
 from hpsearch.spec.override import apply_overrides
@@ -118,6 +119,8 @@ RESOURCES: dict[str, Rule] = {
     "workers": OrAuto(POSITIVE),
     "gpus_per_worker": OrAuto(Domain(low=0)),
     "width": OrAuto(Domain(low=1, high=1e6, integer=True)),
+    "devices_per_trial": DEVICES,
+    "parallel": Parallel(),
     "checkpoint_every": POSITIVE,
     "keep_checkpoints": COUNT,
 }
@@ -159,6 +162,7 @@ class _Reader:
         resources = self._fields(
             top.get("resources", {}), "resources", RESOURCES, "a key of resources"
         )
+        check_devices(top, resources, self.problems)
         space = self._space(top, train, model)
         defaults = StageDefaults(
             sampler=top.get("sampler"),

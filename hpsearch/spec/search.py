@@ -81,12 +81,16 @@ class Resources(Frozen):
     """What a search may use: how many workers, and how many rows are trained at once.
 
     A trial is a row, or with k folds k rows. With ``width`` auto that is measured. The checkpoints
-    of as many of the best trials as ``keep_checkpoints`` says are kept.
+    of as many of the best trials as ``keep_checkpoints`` says are kept. A worker has
+    ``devices_per_trial`` devices, which part the work on its trials as ``parallel`` says.
     """
 
+    LATER: ClassVar[tuple[str, ...]] = ("devices_per_trial", "parallel")
     workers: int | Literal["auto"] = "auto"
     gpus_per_worker: float | Literal["auto"] = "auto"
     width: int | Literal["auto"] = "auto"
+    devices_per_trial: int = 1
+    parallel: Literal["data"] = "data"
     checkpoint_every: int = 10
     keep_checkpoints: int = 10
 

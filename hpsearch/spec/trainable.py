@@ -159,8 +159,9 @@ def check_trainable(
     for key in ("model", "data", "loss", "metrics"):
         if key in top:
             yield key, "must be left out: a trainable brings its own"
-    if top.get("resources", {}).get("width") is not None:
-        yield "resources.width", "must be left out: each trial is a process of Ray Tune's"
+    for key in ("width", "devices_per_trial"):
+        if top.get("resources", {}).get(key) is not None:
+            yield f"resources.{key}", "must be left out: each trial is a process of Ray Tune's"
     if any(stage.kind == "check" for stage in stages):
         yield "stages", "must have no check stage: checks look into a training of ours"
     if any(stage.pruner is not None for stage in stages):

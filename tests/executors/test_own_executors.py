@@ -138,7 +138,7 @@ def _pid(executor: Executor) -> int:
     import ray
 
     assert isinstance(executor, RayExecutor)
-    pid: int = ray.get(executor._slots[0].actor.pid.remote())
+    pid: int = ray.get(executor._slots[0].actors[0].pid.remote())
     return pid
 
 
@@ -184,7 +184,7 @@ def _await_both(executor: Workers) -> None:
     if isinstance(executor, RayExecutor):
         import ray
 
-        streams = [slot.stream for slot in executor._slots]
+        streams = [slot.streams[0] for slot in executor._slots]
         ray.wait(streams, num_returns=2, fetch_local=False)
         return
     for slot in executor._slots:
@@ -246,9 +246,9 @@ def test_workers_that_train_on_different_devices_are_named_together(make: Make) 
         def device_name(self) -> str:
             return "another"
 
-    name = ray.get(two_workers._slots[1].actor.device_name.remote())
-    ray.kill(two_workers._slots[0].actor)
-    two_workers._slots[0].actor = Elsewhere.remote()
+    name = ray.get(two_workers._slots[1].actors[0].device_name.remote())
+    ray.kill(two_workers._slots[0].actors[0])
+    two_workers._slots[0].actors[0] = Elsewhere.remote()
     assert two_workers.device == f"another and {name}"
 
 

@@ -328,3 +328,13 @@ def test_a_search_that_asks_for_gpus_that_are_not_there_is_left_to_say_so(served
     served.submit(resources=Resources(gpus_per_worker=1.0))
     served.turn()
     assert served.queue.running()[0].workers == 4
+
+
+@pytest.mark.parametrize(("devices", "workers"), [(1, 4), (2, 2), (4, 1), (8, 1)])
+def test_a_worker_of_several_devices_counts_for_as_many(
+    served: Served, devices: int, workers: int
+) -> None:
+    """One of more than there are is left to say so."""
+    served.submit(resources=Resources(devices_per_trial=devices))
+    served.turn()
+    assert served.queue.running()[0].workers == workers

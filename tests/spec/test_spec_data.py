@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from hpsearch.spec import Problem, SpecError, load, load_data
+from workers.data import own
 
 
 def spec(**sections: Any) -> dict[str, Any]:
@@ -119,3 +120,49 @@ def test_one_optimizer_with_minibatches_is_enough_to_hold_the_batch_against_the_
 def test_folds_that_leave_too_few_rows_are_told_where_a_spec_has_them() -> None:
     problem = problem_of(data={"source": "digits", "validation": {"folds": 1798}})
     assert problem.key == "data.validation.folds"
+
+
+@pytest.mark.parametrize(
+    ("sections", "key", "value", "rule"),
+    [
+        (
+            {"train": {"batch_size": 3}},
+            "train.batch_size",
+            "3",
+            "must be at least 4, an example for each device of a trial",
+        ),
+        (
+            {"space": {**OPTIMIZER, "batch_size": {"int": [2, 8]}}},
+            "space.batch_size.int[0]",
+            "2",
+            "must be at least 4, an example for each device of a trial",
+        ),
+        (
+            {"data": {**DATA, "validation": 3}},
+            "data.validation",
+            "3",
+            "must leave at least 4 examples, one for each device of a trial",
+        ),
+    ],
+)
+def test_fewer_examples_than_devices_are_told(
+    sections: dict[str, Any], key: str, value: str, rule: str
+) -> None:
+    spec = {"data": DATA, "resources": {"devices_per_trial": 4}, **sections}
+    problem = problem_of(**spec)
+    assert (problem.key, problem.value, problem.rule) == (key, value, rule)
+
+
+def test_examples_that_do_not_fit_in_memory_take_one_device(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    data, several = {"source": "streamed_data:blobs"}, {"devices_per_trial": 2}
+    load_data(load(spec(data=data, resources=several)))
+    monkeypatch.setattr(own, "free_bytes", lambda: 1)
+    load_data(load(spec(data=data)))
+    problem = problem_of(data=data, resources=several)
+    assert (problem.key, problem.rule) == (
+        "data.stream",
+        "examples cannot be streamed to the 2 devices of a trial; set resources.devices_per_trial "
+        "to 1, or stream to false if they fit in memory",
+    )

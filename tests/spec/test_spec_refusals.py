@@ -53,6 +53,49 @@ def test_the_base_of_these_tests_is_legal() -> None:
 
 # changes, key path, part of the rule
 CASES: dict[str, tuple[dict[str, Any], str, str]] = {
+    # several devices
+    "no devices": ({"resources": {"devices_per_trial": 0}}, "resources.devices_per_trial", "in [1"),
+    "half a device": (
+        {"resources": {"devices_per_trial": 1.5}},
+        "resources.devices_per_trial",
+        "must be an integer",
+    ),
+    "parallel model": (
+        {"resources": {"devices_per_trial": 2, "parallel": "model"}},
+        "resources.parallel",
+        "must be data, by which each device takes a part of each minibatch; splitting layers "
+        "(model, hybrid) is not there",
+    ),
+    "parallel on one device": (
+        {"resources": {"parallel": "data"}},
+        "resources.parallel",
+        "is for trials of several devices; set devices_per_trial, or leave it out",
+    ),
+    "devices that share a GPU": (
+        {"resources": {"devices_per_trial": 2, "gpus_per_worker": 0.5}},
+        "resources.gpus_per_worker",
+        "must be auto, 1, or 0 with devices_per_trial 2",
+    ),
+    "a loss of one's own on several devices": (
+        {"resources": {"devices_per_trial": 2}, "loss": "own_losses:focal"},
+        "loss",
+        "a loss of your own is of whole minibatches, of which each of the 2 devices of a trial has "
+        "a part; leave it out, or set resources.devices_per_trial to 1",
+    ),
+    "metrics of one's own on several devices": (
+        {"resources": {"devices_per_trial": 2}, "metrics": {"level": "own_losses:level"}},
+        "metrics",
+        "metrics of your own are of the whole validation part, of which each of the 2 devices",
+    ),
+    "streamed to several devices": (
+        {
+            "resources": {"devices_per_trial": 2},
+            "data": {"source": "streamed_data:blobs", "stream": True},
+        },
+        "data.stream",
+        "examples cannot be streamed to the 2 devices of a trial; set resources.devices_per_trial "
+        "to 1, or stream to false if they fit in memory",
+    ),
     # names and required keys
     "name of digits alone": ({"name": "12"}, "name", "must be a letter"),
     "name missing": ({"name": None}, "name", "is required"),

@@ -78,6 +78,10 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "a column": ({"space": {"value": {"uniform": [0, 1]}}}, "space.value: is the name of a column"),
     "pruner": ({"pruner": "median", "stages": MANY[:1]}, "pruner: must be none"),
     "width": ({"resources": {"width": 3}}, "resources.width: must be left out"),
+    "devices": (
+        {"resources": {"devices_per_trial": 2}},
+        "resources.devices_per_trial: must be left out: each trial is a process of Ray Tune's",
+    ),
     "scheduler": (
         {"tune": {"scheduler": "ash"}},
         "tune.scheduler: must be one of asha, hyperband, median_stopping, pbt (got 'ash')",

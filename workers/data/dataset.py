@@ -86,6 +86,11 @@ class Dataset:
         return 1 if self.fold_rows is None else len(self.fold_rows)
 
     @property
+    def num_validation(self) -> int:
+        """Examples that a trial, or each fold of it, validates on."""
+        return len(self.x_validation) if self.fold_rows is None else self.fold_rows.shape[1]
+
+    @property
     def num_train(self) -> int:
         """Rows that each fold trains on."""
         held_out = 0 if self.fold_rows is None else self.fold_rows.shape[1]

@@ -17,6 +17,7 @@ from torch import Tensor
 from workers.training.columns import Columns
 from workers.training.models import Model
 from workers.training.models.base import BufferSpec, ParameterSpec, Pass
+from workers.training.parallel import ALONE, Devices
 from workers.training.precision import autocast
 from workers.training.update import Update
 
@@ -30,15 +31,20 @@ class Block:
     """A run of a stack's rows, or all of them; nothing in a step couples one row to another.
 
     ``rows`` holds what belongs to each, [M, ...] by name, and ``columns`` their hyperparameters:
-    see ``Stack``. ``updates`` counts those that the rows have had. ``weights`` are the parameters
-    and ``buffers`` the model's by name, [M, *shape]; these it updates in place. ``recording`` is a
-    step of these rows that was recorded.
+    see ``Stack``. ``updates`` counts those that the rows have had, and ``devices`` train them.
+    ``weights`` are the parameters and ``buffers`` the model's by name, [M, *shape]; these it
+    updates in place. ``recording`` is a step of these rows that was recorded.
     """
 
     def __init__(
-        self, model: Model, rows: dict[str, Tensor], columns: Columns, updates: int = 0
+        self,
+        model: Model,
+        rows: dict[str, Tensor],
+        columns: Columns,
+        updates: int = 0,
+        devices: Devices = ALONE,
     ) -> None:
-        self.model, self.updates = model, updates
+        self.model, self.updates, self.devices = model, updates, devices
         self.parameters, self._buffer_specs = model.parameters, model.buffers  # made on each access
         self.slices = columns_of(self.parameters)
         self._buffer_slices = columns_of(self._buffer_specs)
@@ -116,7 +122,12 @@ class Block:
         """Made when it is asked for: it holds gradients, which a stack in blocks has no use for."""
         if self._update is None:
             self._update = Update(
-                self.rows, self.columns, self.parameters, self.slices, self.rates_M1
+                self.rows,
+                self.columns,
+                self.parameters,
+                self.slices,
+                self.rates_M1,
+                self.devices,
             )
         return self._update
 

@@ -19,6 +19,7 @@ from workers.training.gradients import value_and_grad
 from workers.training.keyed import Counter
 from workers.training.loss import Criterion
 from workers.training.models.base import Pass
+from workers.training.parallel import Portion
 from workers.training.recording import Recording, are_alike, can_record
 from workers.training.scores import Scores
 
@@ -149,21 +150,32 @@ class BlockEpoch:
             columns=columns,
             training=True,
             moment=moment,
-            dropout=hidden_dropout(columns, *moment),
+            dropout=hidden_dropout(columns, *moment, portion=batch.portion),
+            portion=batch.portion,
+            devices=block.devices,
         )
-        x_mBF = drop_inputs(batch.x_mBF, columns, *moment)
+        x_mBF = drop_inputs(batch.x_mBF, columns, *moment, portion=batch.portion)
         outputs_MBC, loss_M, gradients = value_and_grad(
             block.model, given, x_mBF, batch, self._criterion, block.precision
         )
-        block.accumulate(gradients, len(batch))
+        block.accumulate(gradients, batch.num_whole)
         self._remember(batch, outputs_MBC)
-        self._scores.add(outputs_MBC, batch.y_mB, loss_M * len(batch))
+        self._scores.add(outputs_MBC, batch.y_mB, loss_M * batch.num_whole)
 
     def _remember(self, batch: Batch, outputs_MBC: Tensor) -> None:
         """Each example's loss, for the sampling of hard ones."""
         losses_MN = self._block.rows.get("example_losses")
         if losses_MN is not None:
             each_MB = self._criterion.plain(outputs_MBC, batch.y_mB).to(losses_MN)
+            if batch.portion is not None:
+                each_MB = self._of_whole(each_MB, batch.portion)
             # An example may come twice, under two masks: which one stays must not be chance.
-            index_MB = batch.index_mB.expand_as(each_MB)
+            index_MB = batch.index_mN.expand_as(each_MB)
             losses_MN.scatter_reduce_(1, index_MB, each_MB, "amax", include_self=False)
+
+    def _of_whole(self, each_MB: Tensor, portion: Portion) -> Tensor:
+        """Numbers of the whole minibatch's examples, of which each device has its own."""
+        each_MN = each_MB.new_zeros(len(each_MB), portion.num)
+        portion.of(each_MN, 1).copy_(each_MB)
+        self._block.devices.add_up(each_MN)
+        return each_MN

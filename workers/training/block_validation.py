@@ -71,6 +71,7 @@ class BlockValidation:
         while self.see():
             pass
         own = {} if self._kept is None else self._of_all(self._kept)
+        self._scores.add_up(self._block.devices)
         return self._scores.metrics("val", self._target_scale_M) | self._units.metrics() | own
 
     def _of_all(self, kept: list[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:

@@ -26,7 +26,7 @@ def value_and_grad(
     The gradients are [M, *shape] each, in the model's order; no row enters another's. Inputs are
     ``x_mBF``, targets those of ``batch``. Nothing that comes back is in a graph.
     """
-    if precision != "bfloat16":  # whose forward pass is autocast's
+    if precision != "bfloat16" or not len(batch):  # whose forward pass is autocast's
         with torch.inference_mode():
             found = model.vjp(given, x_mBF)
             if found is not None:

@@ -7,6 +7,7 @@ stay on it until the epoch's end.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -26,6 +27,7 @@ from workers.training.models.activations import ACTIVATIONS
 from workers.training.monitoring import UnitWatch, watched_step
 from workers.training.own_loss import own_loss
 from workers.training.own_metrics import OwnMetrics
+from workers.training.parallel import ALONE, Devices
 from workers.training.precision import dtype_of
 from workers.training.schedules import rates
 from workers.training.scores import Scores
@@ -45,19 +47,25 @@ class GroupTraining:
     ``refused`` and not in the stack. Others go on from their checkpoints. At most ``width`` rows
     are trained at once; a group that measures fills in ``speeds`` and ``width`` in its first epoch.
     ``unmeasured`` says, after each validation, for which trials a metric of the user's own failed.
-    Raises ConfigError for a loss or a metric that is none.
+    Of several ``devices`` each has the same stack, and a part of what it is fed. Raises ConfigError
+    for a loss or a metric that is none.
     """
 
     def __init__(
-        self, group: TrialGroup, data: DeviceData, kept: KeptCheckpoints | None = None
+        self,
+        group: TrialGroup,
+        data: DeviceData,
+        kept: KeptCheckpoints | None = None,
+        devices: Devices = ALONE,
     ) -> None:
-        self.data, self._feed = data, Feed(data, group.order_seed)
+        self.data, self._devices = data, devices
+        self._feed = Feed(data, group.order_seed, devices)
         self._config = group.members[0].config  # for what all members have in common
         self._total_epochs = group.total_epochs
         self.width, self._is_to_measure = group.width, group.measures
         self.speeds: tuple[Speed, ...] = ()
         self.unmeasured: dict[int, str] = {}
-        self.stack = _new_stack(group, data)
+        self.stack = _new_stack(group, data, devices)
         self.own_loss = own_loss(self._config, data, self.stack.model)
         self._own_metrics = OwnMetrics(dict(group.own_metrics), data)
         self.refused: tuple[Refusal, ...] = ()
@@ -73,7 +81,9 @@ class GroupTraining:
         tally = Tally(scores=self._scores(len(self.stack), detailed=False), seen={})
         if self._is_to_measure:
             tally = self._measure(given, tally)
-        return self._train(given, tally).metrics()
+        tally = self._train(given, tally)
+        tally.scores.add_up(self._devices)
+        return tally.metrics()
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, Tensor]:
@@ -124,17 +134,30 @@ class GroupTraining:
                 rows = self._block_epoch(self.stack.block(run), run, epoch, tally)
                 ends.append(_trained(rows, steps))
         self.stack.updates = block.updates
-        self.speeds, self._is_to_measure = tuple(speeds), False
-        self.width = self.width or widths.chosen(speeds, len(self.stack), most)
+        self.speeds, self._is_to_measure = self._agreed(speeds), False
+        self.width = self.width or widths.chosen(self.speeds, len(self.stack), most)
         return Tally.joined(ends)
+
+    def _agreed(self, speeds: Sequence[Speed]) -> tuple[Speed, ...]:
+        """As device 0 measured them: clocks differ, and all must go on with one width."""
+        if self._devices.num == 1:
+            return tuple(speeds)
+        table = [[speed.seconds, float(speed.bytes)] for speed in speeds]
+        measured = torch.tensor(table, dtype=torch.float64, device=self.data.device)
+        told = self._devices.agreed(measured)
+        return tuple(
+            replace(speed, seconds=seconds, bytes=int(size))
+            for speed, (seconds, size) in zip(speeds, told.tolist(), strict=True)
+        )
 
     def _fitting(self, epoch: Epoch) -> int:
         """The most rows that are measured at once: by shapes, and what memory the stack leaves."""
         stack, num_train = self.stack, self.data.num_train
         left = self.data.memory_bytes - sum(tensor.nbytes for tensor in stack.rows.values())
         minibatch = self._config.minibatch_size(epoch.number, num_train)
-        examples = min(minibatch, num_train)
-        return widths.fitting(stack.model, examples, stack.dtype.itemsize, left, stack.device)
+        examples = -(-min(minibatch, num_train) // self._devices.num)
+        most = widths.fitting(stack.model, examples, stack.dtype.itemsize, left, stack.device)
+        return int(self._devices.agreed(torch.tensor(most, device=stack.device)))
 
     def _block_epoch(self, block: Block, run: slice, epoch: Epoch, tally: Tally) -> BlockEpoch:
         return BlockEpoch(block, epoch.of(run), self._feed, self._criterion(block), tally.of(run))
@@ -145,7 +168,9 @@ class GroupTraining:
             self._feed.validation(block.columns, chunk, block.dtype),
             self._criterion(block),
             self._scores(len(block), detailed=True),
-            UnitWatch(ACTIVATIONS[self._config.activation], len(block), block.device),
+            UnitWatch(
+                ACTIVATIONS[self._config.activation], len(block), block.device, self._devices
+            ),
             self.data.target_scale_k[block.columns.folds_M],
             self._own_metrics,
         )
@@ -219,11 +244,11 @@ def _joined(blocks: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
     return {name: torch.cat([block[name] for block in blocks]) for name in blocks[0]}
 
 
-def _new_stack(group: TrialGroup, data: DeviceData) -> Stack:
+def _new_stack(group: TrialGroup, data: DeviceData, devices: Devices) -> Stack:
     """The group's members stacked, all numbers blank."""
     config = group.members[0].config
     model, dtype = build_model(config, data.shape), dtype_of(config.precision)
-    stack = Stack(model, group.members, data.device, dtype, data.num_folds)
+    stack = Stack(model, group.members, data.device, dtype, data.num_folds, devices)
     stack.rows["chance"] = _chances(stack, data)
     if config.sampling == "hard":
         stack.keep_example_losses(data.num_train)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -24,6 +25,8 @@ class Loss(Protocol):
     """One loss with each row's own numbers. A target's axis m is M, or 1 where all have the same.
 
     ``prepare(outputs_MBC)`` is what the two targets of a mixup share; the others take its result.
+    ``whole_mN`` are the targets of the minibatch that the outputs are of, or are a part of: what
+    parts have of its mean, and of the mean's gradient, adds up to the whole's.
     """
 
     def prepare(self, outputs_MBC: Tensor) -> Tensor: ...
@@ -32,11 +35,11 @@ class Loss(Protocol):
         """The loss of each example [M, B], without smoothing and weights."""
         ...
 
-    def mean(self, prepared: Tensor, y_mB: Tensor) -> Tensor:
+    def mean(self, prepared: Tensor, y_mB: Tensor, whole_mN: Tensor) -> Tensor:
         """What is minimized, [M]: PyTorch's mean, with the rows' smoothing and class weights."""
         ...
 
-    def gradient(self, prepared: Tensor, y_mB: Tensor) -> Tensor:
+    def gradient(self, prepared: Tensor, y_mB: Tensor, whole_mN: Tensor) -> Tensor:
         """The gradient of ``mean``'s sum by the outputs, [M, B, C]."""
         ...
 
@@ -59,24 +62,26 @@ class CrossEntropy:
     def each(self, log_p_MCB: Tensor, y_mB: Tensor) -> Tensor:
         return -_of_class(log_p_MCB, y_mB).squeeze(1)
 
-    def mean(self, log_p_MCB: Tensor, y_mB: Tensor) -> Tensor:
-        if self._weights_MC is None and self._smoothing_M is None:
-            return -_of_class(log_p_MCB, y_mB).mean((1, 2))  # the step's usual path: fewest kernels
+    def mean(self, log_p_MCB: Tensor, y_mB: Tensor, whole_mN: Tensor) -> Tensor:
+        count = whole_mN.shape[1]
+        if self._weights_MC is None and self._smoothing_M is None:  # the step's usual path
+            return _of_class(log_p_MCB, y_mB).sum((1, 2)).div_(-count)
         each_MB = self.each(log_p_MCB, y_mB)
         if self._weights_MC is None:
-            return self._smoothed(each_MB, log_p_MCB).mean(1)
-        weight_MB = self._weights_MC.gather(1, y_mB.expand_as(each_MB))
-        return self._smoothed(each_MB * weight_MB, log_p_MCB).sum(1) / weight_MB.sum(1)
+            return self._smoothed(each_MB, log_p_MCB).sum(1) / count
+        weight_MB = _of_targets(self._weights_MC, y_mB)
+        sum_M = self._smoothed(each_MB * weight_MB, log_p_MCB).sum(1)
+        return sum_M / _of_targets(self._weights_MC, whole_mN).sum(1)
 
-    def gradient(self, log_p_MCB: Tensor, y_mB: Tensor) -> Tensor:
+    def gradient(self, log_p_MCB: Tensor, y_mB: Tensor, whole_mN: Tensor) -> Tensor:
         """softmax(x)_c sum_k t_k - t_c, where the mean is -sum_k t_k log softmax(x)_k."""
-        t_MCB = self._targets(y_mB, log_p_MCB).expand_as(log_p_MCB)
+        t_MCB = self._targets(y_mB, whole_mN, log_p_MCB).expand_as(log_p_MCB)
         # Autograd's own kernel: exp alone, on some processors, takes longer.
         backward = torch.ops.aten._log_softmax_backward_data
         by_output_MCB: Tensor = backward(-t_MCB, log_p_MCB, 1, log_p_MCB.dtype)
         return by_output_MCB.transpose(1, 2)
 
-    def _targets(self, y_mB: Tensor, log_p_MCB: Tensor) -> Tensor:
+    def _targets(self, y_mB: Tensor, whole_mN: Tensor, log_p_MCB: Tensor) -> Tensor:
         """What multiplies each -log softmax(x) in the mean, [m, C, B]."""
         _, num_classes, num_examples = log_p_MCB.shape
         blank_mCB = log_p_MCB.new_zeros(y_mB.shape[0], num_classes, num_examples)
@@ -85,9 +90,9 @@ class CrossEntropy:
             evenly = t_mCB.new_full((), 1 / num_classes)
             t_mCB = torch.lerp(t_mCB, evenly, self._smoothing_M[:, None, None])
         if self._weights_MC is None:
-            return t_mCB / num_examples
-        weight_MB = self._weights_MC.gather(1, y_mB.expand(len(log_p_MCB), -1))
-        return t_mCB * (self._weights_MC / weight_MB.sum(1, keepdim=True)).unsqueeze(2)
+            return t_mCB / whole_mN.shape[1]
+        weight_MN = _of_targets(self._weights_MC, whole_mN)
+        return t_mCB * (self._weights_MC / weight_MN.sum(1, keepdim=True)).unsqueeze(2)
 
     def _smoothed(self, each_MB: Tensor, log_p_MCB: Tensor) -> Tensor:
         if self._smoothing_M is None:
@@ -113,18 +118,18 @@ class Hinge:
     def each(self, x_MCB: Tensor, y_mB: Tensor) -> Tensor:
         return self._excess(x_MCB, y_mB).mean(1)
 
-    def mean(self, x_MCB: Tensor, y_mB: Tensor) -> Tensor:
+    def mean(self, x_MCB: Tensor, y_mB: Tensor, whole_mN: Tensor) -> Tensor:
         each_MB = self.each(x_MCB, y_mB)
         if self._weights_MC is not None:
-            each_MB = each_MB * self._weights_MC.gather(1, y_mB.expand_as(each_MB))
-        return each_MB.mean(1)
+            each_MB = each_MB * _of_targets(self._weights_MC, y_mB)
+        return each_MB.sum(1) / whole_mN.shape[1]
 
-    def gradient(self, x_MCB: Tensor, y_mB: Tensor) -> Tensor:
-        """1 / C B for each class beyond the margin, and minus their sum for the own one."""
-        by_output_MCB = (self._excess(x_MCB, y_mB) > 0).to(x_MCB) / x_MCB[0].numel()
+    def gradient(self, x_MCB: Tensor, y_mB: Tensor, whole_mN: Tensor) -> Tensor:
+        """1 / C N for each class beyond the margin, and minus their sum for the own one."""
+        count = x_MCB.shape[1] * whole_mN.shape[1]
+        by_output_MCB = (self._excess(x_MCB, y_mB) > 0).to(x_MCB) / count
         if self._weights_MC is not None:
-            index_MB = y_mB.expand(len(x_MCB), -1)
-            by_output_MCB *= self._weights_MC.gather(1, index_MB).unsqueeze(1)
+            by_output_MCB *= _of_targets(self._weights_MC, y_mB).unsqueeze(1)
         own_M1B = -by_output_MCB.sum(1, keepdim=True)
         return by_output_MCB.scatter_(1, _as_index(y_mB, len(x_MCB)), own_M1B).transpose(1, 2)
 
@@ -147,11 +152,11 @@ class SquaredError:
     def each(self, x_MB: Tensor, y_mB: Tensor) -> Tensor:
         return (x_MB - y_mB).square()
 
-    def mean(self, x_MB: Tensor, y_mB: Tensor) -> Tensor:
-        return self.each(x_MB, y_mB).mean(1)
+    def mean(self, x_MB: Tensor, y_mB: Tensor, whole_mN: Tensor) -> Tensor:
+        return self.each(x_MB, y_mB).sum(1) / whole_mN.shape[1]
 
-    def gradient(self, x_MB: Tensor, y_mB: Tensor) -> Tensor:
-        return (2 * (x_MB - y_mB) / x_MB.shape[1]).unsqueeze(2)
+    def gradient(self, x_MB: Tensor, y_mB: Tensor, whole_mN: Tensor) -> Tensor:
+        return (2 * (x_MB - y_mB) / whole_mN.shape[1]).unsqueeze(2)
 
 
 class Huber(SquaredError):
@@ -163,9 +168,9 @@ class Huber(SquaredError):
     def each(self, x_MB: Tensor, y_mB: Tensor) -> Tensor:
         return _huber((x_MB - y_mB).abs(), self._delta_M1)
 
-    def gradient(self, x_MB: Tensor, y_mB: Tensor) -> Tensor:
+    def gradient(self, x_MB: Tensor, y_mB: Tensor, whole_mN: Tensor) -> Tensor:
         clipped_MB = (x_MB - y_mB).clamp(-self._delta_M1, self._delta_M1)
-        return (clipped_MB / x_MB.shape[1]).unsqueeze(2)
+        return (clipped_MB / whole_mN.shape[1]).unsqueeze(2)
 
 
 LOSSES: dict[str, Callable[[Columns, Tensor | None], Loss]] = {
@@ -188,15 +193,18 @@ class Criterion:
         self._loss = LOSSES[loss](columns, class_weights(columns, class_counts_kC))
 
     def training(self, outputs_MBC: Tensor, batch: Batch) -> Tensor:
-        """What is minimized, [M], differentiable; the targets of mixup each with own weights."""
+        """What is minimized, [M], differentiable; of a part of a minibatch, its part of that.
+
+        The targets of mixup each with own weights.
+        """
         prepared = self._loss.prepare(outputs_MBC)
-        return mixed(batch, lambda y_mB: self._loss.mean(prepared, y_mB))
+        return mixed(batch, partial(self._loss.mean, prepared))
 
     def value_and_grad(self, outputs_MBC: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """``training`` [M], and the gradient of its sum by the outputs [M, B, C]; no graph."""
         prepared = self._loss.prepare(outputs_MBC)
-        loss_M = mixed(batch, lambda y_mB: self._loss.mean(prepared, y_mB))
-        return loss_M, mixed(batch, lambda y_mB: self._loss.gradient(prepared, y_mB))
+        loss_M = mixed(batch, partial(self._loss.mean, prepared))
+        return loss_M, mixed(batch, partial(self._loss.gradient, prepared))
 
     def plain(self, outputs_MBC: Tensor, y_mB: Tensor) -> Tensor:
         """The loss of each example [M, B] without smoothing, weights and mixup: trials compare.
@@ -264,16 +272,22 @@ def _huber(error: Tensor, delta: Tensor) -> Tensor:
     return clipped * (error - clipped / 2)
 
 
-def mixed(batch: Batch, of: Callable[[Tensor], Tensor]) -> Tensor:
-    """What ``of`` gives for a batch's targets [M, …]; of mixup, for both and each row's share.
+def mixed(batch: Batch, of: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """What ``of`` gives for a batch's targets [M, …], and the whole minibatch's, of which it may be
+    a part; of mixup, for both targets and each row's share.
 
     Mixup: share L(y) + (1 - share) L(partner) (Zhang et al. 2018).
     """
-    found = of(batch.y_mB)
-    if batch.partner_mB is None or batch.share_M is None:
+    found = of(batch.y_mB, batch.y_mN)
+    if batch.partner_mB is None or batch.partner_mN is None or batch.share_M is None:
         return found
     share = batch.share_M.to(found).view(-1, *[1] * (found.dim() - 1))
-    return torch.lerp(of(batch.partner_mB), found, share)
+    return torch.lerp(of(batch.partner_mB, batch.partner_mN), found, share)
+
+
+def _of_targets(weights_MC: Tensor, y_mN: Tensor) -> Tensor:
+    """The weights of the examples' classes, [M, N]."""
+    return weights_MC.gather(1, y_mN.expand(len(weights_MC), -1))
 
 
 def _of_class(scores_MCB: Tensor, y_mB: Tensor) -> Tensor:

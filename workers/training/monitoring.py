@@ -13,6 +13,7 @@ from torch import Tensor
 
 from workers.training.models.activations import Activation
 from workers.training.models.base import ParameterSpec
+from workers.training.parallel import ALONE, Devices
 
 EXAMPLES = 256  # of the validation part: enough to tell a unit that none of them wakes
 
@@ -48,13 +49,21 @@ def update_ratio(before_MP: Tensor, after_MP: Tensor) -> Tensor:
 class UnitWatch:
     """Counts dead and saturated hidden units over the first EXAMPLES of a validation.
 
+    Of several ``devices`` each validates every ``num``-th example, and sees those of the first.
     A unit is dead if no example wakes it (no gradient reaches its weights); a saturated value lies
     where the activation is nearly flat. Give ``observe`` to the forward passes while it
     ``is_open``: the examples are the same however a validation is cut into chunks.
     """
 
-    def __init__(self, activation: Activation, num_rows: int, device: torch.device) -> None:
-        self._activation = activation
+    def __init__(
+        self,
+        activation: Activation,
+        num_rows: int,
+        device: torch.device,
+        devices: Devices = ALONE,
+    ) -> None:
+        self._activation, self._devices = activation, devices
+        self._most = len(range(devices.rank, EXAMPLES, devices.num))
         self._awake: dict[int, Tensor] = {}  # by layer, [M, U]: units that some example woke
         self._num_seen: dict[int, int] = {}  # by layer
         self._saturated_M = torch.zeros(num_rows, device=device, dtype=torch.float64)
@@ -63,11 +72,11 @@ class UnitWatch:
     @property
     def is_open(self) -> bool:
         """Whether there are examples still to be seen."""
-        return not self._num_seen or min(self._num_seen.values()) < EXAMPLES
+        return not self._num_seen or min(self._num_seen.values()) < self._most
 
     def observe(self, h: Tensor, layer: int) -> None:
         """Take in one layer: [M, units, examples], or [M, examples, channels, height, width]."""
-        left = EXAMPLES - self._num_seen.get(layer, 0)
+        left = self._most - self._num_seen.get(layer, 0)
         if h.dim() == 3:
             units_MUE, num_examples = h[:, :, :left], min(left, h.shape[2])
         else:
@@ -84,9 +93,24 @@ class UnitWatch:
     def metrics(self) -> dict[str, Tensor]:
         """The fraction of dead units and of saturated values [M]; NaN for what cannot be."""
         unknown_M = torch.full_like(self._saturated_M, torch.nan)
-        awake_MU = torch.cat(list(self._awake.values()), dim=1) if self._awake else None
-        has_values = self._activation.saturated is not None and self._num_values
+        awake_MU, num_values = self._of_all_devices()
+        has_values = self._activation.saturated is not None and num_values
         return {
             "dead_fraction": unknown_M if awake_MU is None else 1 - awake_MU.double().mean(1),
-            "saturated_fraction": self._saturated_M / self._num_values if has_values else unknown_M,
+            "saturated_fraction": self._saturated_M / num_values if has_values else unknown_M,
         }
+
+    def _of_all_devices(self) -> tuple[Tensor | None, int]:
+        """Whether some example woke each unit, [M, U], and the number of values; sums become those
+        of all devices."""
+        awake_MU = torch.cat(list(self._awake.values()), dim=1) if self._awake else None
+        if self._devices.num == 1:
+            return awake_MU, self._num_values
+        if awake_MU is not None:
+            num_awake_MU = awake_MU.float()
+            self._devices.add_up(num_awake_MU)
+            awake_MU = num_awake_MU > 0
+        told = torch.cat([self._saturated_M, self._saturated_M.new_full((1,), self._num_values)])
+        self._devices.add_up(told)
+        self._saturated_M = told[:-1]
+        return awake_MU, int(told[-1])

@@ -60,7 +60,7 @@ class OwnLoss:
         # What was made in inference mode takes no gradient; a copy made outside of it does.
         with torch.inference_mode(False), torch.enable_grad():
             leaf_MBC = outputs_MBC.clone().detach().requires_grad_()
-            loss_M = mixed(batch, lambda y_mB: self.mean(leaf_MBC, y_mB))
+            loss_M = mixed(batch, lambda y_mB, _: self.mean(leaf_MBC, y_mB))
             (gradient_MBC,) = torch.autograd.grad(loss_M.sum(), leaf_MBC)
         return loss_M.detach(), gradient_MBC
 
@@ -122,7 +122,7 @@ class OwnCriterion(Criterion):
 
     def training(self, outputs_MBC: Tensor, batch: Batch) -> Tensor:
         """What is minimized, [M], differentiable; of mixup as ``loss.mixed`` says."""
-        return mixed(batch, lambda y_mB: self._own.mean(outputs_MBC, y_mB))
+        return mixed(batch, lambda y_mB, _: self._own.mean(outputs_MBC, y_mB))
 
     def value_and_grad(self, outputs_MBC: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """``training`` [M], and the gradient of its sum by the outputs [M, B, C]; no graph."""

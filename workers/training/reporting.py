@@ -14,6 +14,7 @@ from torch import Tensor
 
 from workers.messages import Metric, Refusal, Report, TrialGroup
 from workers.training import divergence, stopping
+from workers.training.parallel import Devices
 from workers.training.stack import Stack
 
 STATE, STOPS, CHANCE = "state", "stops", "chance"
@@ -33,7 +34,7 @@ def close_epoch(
     ``Report.stopped`` are still there, for the checkpoint of this epoch.
     """
     trials = [member.trial for member in stack.members]
-    told = _read(_on_device(stack, group, metrics))
+    told = _read(_on_device(stack, group, metrics), stack.devices)
     states, stops, chances = (told.pop(name) for name in (STATE, STOPS, CHANCE))
     healthy = [
         place for place, state in enumerate(states) if not state and trials[place] not in unmeasured
@@ -93,10 +94,14 @@ def _by_trial(of_rows: Tensor, folds: int) -> Tensor:
     return of_rows.view(-1, folds, *of_rows.shape[1:])
 
 
-def _read(trials: Mapping[str, Tensor]) -> dict[str, list[Metric]]:
-    """What the device says, a value a trial by name: the epoch's one synchronization."""
+def _read(trials: Mapping[str, Tensor], devices: Devices) -> dict[str, list[Metric]]:
+    """What the device says, a value a trial by name: the epoch's one synchronization.
+
+    All devices take what device 0 has, so that none ends a trial that others go on with.
+    """
     columns = {name: t.unsqueeze(1) if t.dim() == 1 else t for name, t in trials.items()}
-    table_TW = torch.cat([column.double() for column in columns.values()], dim=1).cpu()
+    table_TW = torch.cat([column.double() for column in columns.values()], dim=1)
+    table_TW = devices.agreed(table_TW).cpu()
     parts = torch.split(table_TW, [column.shape[1] for column in columns.values()], dim=1)
     return {
         name: (part.squeeze(1) if trials[name].dim() == 1 else part).tolist()

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from workers.config.combination import DataShape
+from workers.training.parallel import Devices
 
 Sums = dict[str, Tensor]  # [M, ...] each
 
@@ -57,6 +58,18 @@ class Scores:
                 self._sums[name].copy_(sum_M)
         return self
 
+    def add_up(self, devices: Devices) -> None:
+        """Put those of all ``devices`` here, on each of them."""
+        if devices.num > 1:
+            self._kind.rebase(self._sums, self.count, devices)
+            told = [*self._sums.values(), self._sums["loss"].new_full((1,), self.count)]
+            flat = torch.cat([sum_M.double().flatten() for sum_M in told])
+            devices.add_up(flat)
+            *sums, count = torch.split(flat, [sum_M.numel() for sum_M in told])
+            for sum_M, whole in zip(self._sums.values(), sums, strict=True):
+                sum_M.copy_(whole.view_as(sum_M))
+            self.count = int(count)
+
     def add(self, outputs_MBC: Tensor, y_mB: Tensor, loss: Tensor) -> None:
         """Take in B examples: outputs, targets (m is M, or 1), and losses [M, B] or their sum [M].
 
@@ -64,6 +77,8 @@ class Scores:
         training are then lower than on plain examples.
         """
         self._sums["loss"] += loss.sum(1, dtype=torch.float64) if loss.dim() == 2 else loss
+        if not y_mB.shape[1]:  # of a small minibatch, which other devices have
+            return
         self._kind.add(self._sums, outputs_MBC, y_mB, is_first=not self.count)
         self.count += y_mB.shape[1]
 
@@ -110,6 +125,9 @@ class _Classes:
             there_mC = sums["there"].new_zeros(len(y_mB), self._num_classes)
             sums["there"] += there_mC.scatter_add_(1, y_mB, torch.ones_like(y_mB))
 
+    def rebase(self, sums: Sums, count: int, devices: Devices) -> None:
+        pass
+
     def metrics(self, sums: Sums, count: int) -> dict[str, Tensor]:
         accuracy = {"accuracy": sums["correct"].double() / count}
         if not self._detailed:
@@ -149,6 +167,14 @@ class _Numbers:
         away_mB = y_mB - sums["first"][: len(y_mB), None]
         sums["away"] += away_mB.sum(1)
         sums["away_squares"] += away_mB.square().sum(1)
+
+    def rebase(self, sums: Sums, count: int, devices: Devices) -> None:
+        """Distances from the first target of device 0: only then do those of several add up."""
+        first_M = devices.agreed(sums["first"])
+        moved_M = sums["first"] - first_M
+        sums["away_squares"] += moved_M * (2 * sums["away"] + count * moved_M)
+        sums["away"] += count * moved_M
+        sums["first"].copy_(first_M / devices.num)  # so that they add up too
 
     def metrics(self, sums: Sums, count: int) -> dict[str, Tensor]:
         spread_M = sums["away_squares"] - sums["away"].square() / count

@@ -20,6 +20,7 @@ from workers.training.initialization import initialize_row
 from workers.training.keyed import generator
 from workers.training.models import Model
 from workers.training.optimizers import VARIANTS, variant
+from workers.training.parallel import ALONE, Devices
 from workers.training.widths import split
 
 
@@ -41,11 +42,12 @@ class Stack(Block):
         device: torch.device,
         dtype: torch.dtype,
         num_folds: int = 1,
+        devices: Devices = ALONE,
     ) -> None:
         self.num_folds = num_folds
         self.members = sorted(members, key=lambda member: variant(member.config))
         columns = self._columns(device, dtype)
-        super().__init__(model, _blank_rows(model, columns), columns)
+        super().__init__(model, _blank_rows(model, columns), columns, devices=devices)
 
     def initialize(self) -> None:
         """Draw every row's weights from its trial's key, on the CPU so that all devices agree."""
@@ -95,7 +97,7 @@ class Stack(Block):
     def block(self, run: slice) -> Block:
         """These rows alone, with the updates that the stack has had."""
         rows = {name: tensor[run] for name, tensor in self.rows.items()}
-        return Block(self.model, rows, self.columns.of(run), self.updates)
+        return Block(self.model, rows, self.columns.of(run), self.updates, self.devices)
 
     def drop(self, trials: Collection[int]) -> None:
         """Drop the members of these trials: they cost nothing afterwards."""

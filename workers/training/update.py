@@ -18,6 +18,7 @@ from workers.training.columns import Columns
 from workers.training.keyed import normals
 from workers.training.models.base import ParameterSpec
 from workers.training.optimizers import VARIANTS, Hyper, Optimizer, State, variant
+from workers.training.parallel import ALONE, Devices
 
 NOISE_DECAY = 0.55  # Neelakantan et al. 2015
 NOISE = 2**30  # a counter that no layer has, so that the noise is nobody's dropout
@@ -35,7 +36,10 @@ class Part:
 
 
 class Update:
-    """Changes ``rows`` in place. ``rates_M1`` is the stack's own tensor of learning rates."""
+    """Changes ``rows`` in place. ``rates_M1`` is the stack's own tensor of learning rates.
+
+    ``devices`` have each a part of the gradients, which are added up before they are used.
+    """
 
     def __init__(
         self,
@@ -44,8 +48,9 @@ class Update:
         parameters: Sequence[ParameterSpec],
         slices: Sequence[slice],
         rates_M1: Tensor,
+        devices: Devices = ALONE,
     ) -> None:
-        self._columns, self._rates_M1 = columns, rates_M1
+        self._columns, self._rates_M1, self._devices = columns, rates_M1, devices
         self._weights_MP, self._average_MP = rows["weights"], rows.get("average")
         self._gradient_MP = torch.empty_like(self._weights_MP)
         self._num_examples = 0
@@ -57,7 +62,8 @@ class Update:
     def accumulate(self, gradients: Iterable[Tensor], num_examples: int) -> None:
         """Add the gradients of a minibatch's mean loss to those since the last update.
 
-        Each counts by its examples, so that the sum is the gradient of all of them together.
+        Each counts by its examples, so that the sum is the gradient of all of them together; those
+        are the whole minibatch's, also where a part of it is here.
         """
         flat = [gradient.flatten(1) for gradient in gradients]
         if not self._num_examples:
@@ -71,6 +77,7 @@ class Update:
     def apply(self, step: int, *, watched: bool) -> dict[str, Tensor]:
         """Update number ``step`` (from 1); what monitoring sees of it, if it is watched."""
         self._num_examples = 0
+        self._devices.add_up(self._gradient_MP)
         self._freeze()
         seen = monitoring.gradient_norms(self._gradient_MP, self._specs) if watched else {}
         keeps = watched or self._multipliers_MP is not None

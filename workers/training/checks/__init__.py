@@ -26,7 +26,9 @@ from workers.training.checks.regularization import regularized_loss
 from workers.training.checks.signals import signal
 from workers.training.checks.subject import Network, Subject
 from workers.training.feed import DeviceData
+from workers.training.models import build_model
 from workers.training.optimizers import VARIANTS, variant
+from workers.training.parallel.limits import check_parts
 from workers.training.precision import check_precision, matrix_products
 
 __all__ = ["CHECKS", "check"]
@@ -89,15 +91,16 @@ CHECKS: dict[str, Check] = {
 }
 
 
-def check(plan: CheckPlan, data: DeviceData) -> Iterator[CheckResult]:
+def check(plan: CheckPlan, data: DeviceData, num_devices: int = 1) -> Iterator[CheckResult]:
     """All checks of all probes, as they are made; what concerns equal networks is made once.
 
-    Every check is a pure function of ``plan`` and ``data``, but for the seconds of ``cost``.
+    They are made on one device, whatever ``num_devices`` a trial is to have. Every check is a pure
+    function of ``plan`` and ``data``, but for the seconds of ``cost``.
     """
     seen: set[Hashable] = set()
     for probe in plan.probes:
         subject = Subject(probe=probe, plan=plan, data=data)
-        refusal = _refusal(subject)
+        refusal = _refusal(subject, num_devices)
         if refusal is not None:
             yield refusal
             continue
@@ -125,18 +128,24 @@ def _broken(name: str, subject: Subject, error: RuntimeError) -> CheckResult:
     return subject.result(name, "fail", f"PyTorch cannot do it ({said}): such trials fail")
 
 
-def _refusal(subject: Subject) -> CheckResult | None:
+def _refusal(subject: Subject, num_devices: int) -> CheckResult | None:
     """What makes a trial with this configuration fail at once.
 
     A combination that is refused warns: others of the branch may be fine, as the spec was admitted.
-    A warm start fails: nobody looked into its file before.
+    A warm start fails, and a network that several devices cannot train: nobody looked before.
     """
+    config, data = subject.config, subject.data
     try:
-        check_precision(subject.config.precision, subject.data.device)
-        check_combination(subject.config, subject.data.shape)
+        check_precision(config.precision, data.device)
+        check_combination(config, data.shape)
     except ConfigError as error:
         verdict: Verdict = "fail" if error.key == "precision" else "warn"
         return subject.result("configuration", verdict, f"{error.key} {error}: such trials fail")
+    try:
+        if num_devices > 1:
+            check_parts(config, build_model(config, data.shape), data, num_devices)
+    except ConfigError as error:
+        return subject.result("configuration", "fail", f"{error.key} {error}: such trials fail")
     try:
         refused = Network(subject, subject.config, subject.seeds(1)).refused
     except ConfigError as error:  # of what the user has written

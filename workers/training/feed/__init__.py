@@ -3,8 +3,8 @@
 ``DeviceData`` is made once an actor, a ``Feed`` once a group; the loop takes ``Batch``es from it.
 """
 
-from workers.training.feed.batch import Batch
+from workers.training.feed.batch import Batch, Whole
 from workers.training.feed.device_data import DeviceData
 from workers.training.feed.feed import Feed
 
-__all__ = ["Batch", "DeviceData", "Feed"]
+__all__ = ["Batch", "DeviceData", "Feed", "Whole"]

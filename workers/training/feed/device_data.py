@@ -46,11 +46,19 @@ class Part:
 
     def at(self, index_vB: Tensor, folds_v: Tensor) -> tuple[Tensor, Tensor]:
         """Rows [v, B, F] as stored and targets [v, B] of each view's examples in its fold."""
-        place_vB = index_vB if self.rows_kN is None else folds_v[:, None] * len(self) + index_vB
+        place_vB = self._places(index_vB, folds_v)
         rows_vB = index_vB if self.rows_kN is None else self.rows_kN.take(place_vB)
         # A tenth of the time that ``x_RF[rows_vB]`` takes on a CPU.
-        x_vBF = self.x_RF.index_select(0, rows_vB.flatten()).view(*rows_vB.shape, -1)
-        return x_vBF, self.targets_kN.take(place_vB)
+        x_vBF = self.x_RF.index_select(0, rows_vB.flatten())
+        return x_vBF.view(*rows_vB.shape, self.x_RF.shape[1]), self.targets_kN.take(place_vB)
+
+    def targets(self, index_vB: Tensor, folds_v: Tensor) -> Tensor:
+        """The targets alone."""
+        return self.targets_kN.take(self._places(index_vB, folds_v))
+
+    def _places(self, index_vB: Tensor, folds_v: Tensor) -> Tensor:
+        """Where they are in a matrix of all folds."""
+        return index_vB if self.rows_kN is None else folds_v[:, None] * len(self) + index_vB
 
     def between(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
         """The same of the examples from ``start`` up to ``stop`` of all k folds."""

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from workers.training.columns import Columns
 from workers.training.keyed import Counter
+from workers.training.parallel import ALONE, Devices, Portion
 
 ParameterKind = Literal["weight", "bias", "gain", "shift", "slope"]
 
@@ -50,7 +51,8 @@ class Pass:
     ``dropout(h, layer)`` drops units of h, ``observe(h, layer)`` is shown the hidden activations;
     both take them with the row axis first: [M, units, examples] of a linear layer,
     [M, examples, channels, height, width] of a convolution. ``dropout`` multiplies by factors that
-    depend on the layer alone, so that it takes gradients back as it takes units forth.
+    depend on the layer alone, so that it takes gradients back as it takes units forth. ``portion``
+    of the minibatch is here, None: all of it; the ``devices`` have the rest.
     """
 
     weights: Mapping[str, Tensor]
@@ -60,6 +62,8 @@ class Pass:
     moment: tuple[Counter, ...] = (0, 0)
     dropout: Callable[[Tensor, int], Tensor] | None = None
     observe: Callable[[Tensor, int], None] | None = None
+    portion: Portion | None = None
+    devices: Devices = ALONE
 
 
 Pullback = Callable[[Tensor], list[Tensor]]

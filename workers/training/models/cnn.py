@@ -176,4 +176,5 @@ def _image_sizes(
 
 def _by_row(h_BKYX: Tensor, channels: int) -> Tensor:
     """[B, M, C, height, width], a view."""
-    return h_BKYX.view(len(h_BKYX), -1, channels, *h_BKYX.shape[2:])
+    num_rows = h_BKYX.shape[1] // channels
+    return h_BKYX.view(len(h_BKYX), num_rows, channels, *h_BKYX.shape[2:])

@@ -43,7 +43,8 @@ def arranged(x_mBF: Tensor, image: tuple[int, int, int]) -> Tensor:
     x_mBCP = x_mBF.view(*x_mBF.shape[:2], channels, height * width)
     if x_mBF.is_cuda:
         return x_mBCP.transpose(1, 2).reshape(-1, x_mBF.shape[1], height, width).transpose(0, 1)
-    x_BYXK = x_mBCP.permute(1, 3, 0, 2).reshape(x_mBF.shape[1], height, width, -1).contiguous()
+    shape = x_mBF.shape[1], height, width, len(x_mBF) * channels
+    x_BYXK = x_mBCP.permute(1, 3, 0, 2).reshape(shape).contiguous()
     return x_BYXK.permute(0, 3, 1, 2).to(memory_format=torch.channels_last)
 
 

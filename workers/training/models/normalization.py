@@ -7,12 +7,14 @@ its own numbers, each formula to PyTorch's module of the name.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from workers.training.models.base import BufferSpec, ParameterSpec, Pass
+from workers.training.parallel.batch_norm import synchronized
 
 EPS = 1e-5  # PyTorch's, of all of them
 _LEAST_NORM = 1e-12  # of the weights into a unit: those of a dead start are all 0
@@ -63,14 +65,16 @@ class Normalization:
     def of_units(self, h_MHB: Tensor, given: Pass, layer: int) -> Tensor:
         """The outputs of a linear layer, normalized."""
         if self.name == "batch":
-            return _batch(h_MHB.flatten(0, 1).unsqueeze(0), given, layer).view(h_MHB.shape)
+            count = _num_examples(given, h_MHB.shape[2])
+            return _batch(h_MHB.flatten(0, 1)[None], given, layer, count).view(h_MHB.shape)
         groups = {"layer": 1, "group": self.groups}.get(self.name)
         return h_MHB if groups is None else _grouped_units(h_MHB, groups, given, layer)
 
     def of_images(self, h_BKYX: Tensor, given: Pass, layer: int) -> Tensor:
         """The outputs of a convolution, K = M*C, normalized."""
         if self.name == "batch":
-            return _batch(h_BKYX, given, layer)
+            count = _num_examples(given, len(h_BKYX)) * prod(h_BKYX.shape[2:])
+            return _batch(h_BKYX, given, layer, count)
         gain_MC = given.weights.get(f"{layer}.gain")
         if gain_MC is None or self.name == "weight":
             return h_BKYX
@@ -82,27 +86,36 @@ class Normalization:
         )
 
 
-def _batch(h_NKS: Tensor, given: Pass, layer: int) -> Tensor:
-    """Batch normalization of K = M*U units or channels, over all other axes.
+def _batch(h_NKS: Tensor, given: Pass, layer: int, count: int) -> Tensor:
+    """Batch normalization of K = M*U units or channels, over all other axes: ``count`` values.
 
     While training it takes the running statistics along: r <- (1 - momentum) r + momentum s, s the
     minibatch's mean and unbiased variance. A unit with a single value has no variance: it is
-    normalized by the running statistics, which stay.
+    normalized by the running statistics, which stay. Several devices normalize by the statistics of
+    the whole minibatch.
     """
     gain_K, shift_K = (given.weights[f"{layer}.{name}"].flatten() for name in ("gain", "shift"))
     running = [given.buffers[f"{layer}.running_{name}"] for name in ("mean", "var")]
-    if not given.training or h_NKS.numel() == h_NKS.shape[1]:
+    if not given.training or count == 1:
         mean_K, var_K = (statistic_MU.flatten() for statistic_MU in running)
         return F.batch_norm(h_NKS, mean_K, var_K, gain_K, shift_K, training=False, eps=EPS)
-    # With a momentum of 1, what PyTorch keeps are the minibatch's own statistics.
-    mean_K, var_K = (torch.zeros_like(statistic_MU).flatten() for statistic_MU in running)
-    normalized = F.batch_norm(
-        h_NKS, mean_K, var_K, gain_K, shift_K, training=True, momentum=1.0, eps=EPS
-    )
+    if given.devices.num > 1:
+        normalized, mean_K, var_K = synchronized(h_NKS, gain_K, shift_K, count, EPS, given.devices)
+    else:
+        # With a momentum of 1, what PyTorch keeps are the minibatch's own statistics.
+        mean_K, var_K = (torch.zeros_like(statistic_MU).flatten() for statistic_MU in running)
+        normalized = F.batch_norm(
+            h_NKS, mean_K, var_K, gain_K, shift_K, training=True, momentum=1.0, eps=EPS
+        )
     momentum_M1 = given.columns.number("norm_momentum").unsqueeze(1)
     for statistic_MU, new_K in zip(running, (mean_K, var_K), strict=True):
         statistic_MU.lerp_(new_K.view_as(statistic_MU), momentum_M1)
     return normalized
+
+
+def _num_examples(given: Pass, num_here: int) -> int:
+    """Those of the whole minibatch."""
+    return num_here if given.portion is None else given.portion.num
 
 
 def _grouped_units(h_MHB: Tensor, groups: int, given: Pass, layer: int) -> Tensor:

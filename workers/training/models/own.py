@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from workers.config import TrainConfig
 from workers.config.combination import ConfigError, DataShape, of_layers
@@ -48,7 +49,7 @@ class OwnModel:
     def __init__(
         self, make: Callable[[], nn.Module], shape: tuple[int, ...], num_outputs: int
     ) -> None:
-        self._make, self._shape = make, shape
+        self._make, self._shape, self._num_outputs = make, shape, num_outputs
         self._net = built(make, shape)
         self._drops = {
             name: module
@@ -109,6 +110,9 @@ class OwnModel:
         return outputs_MBC
 
     def vjp(self, given: Pass, x_mBF: Tensor) -> tuple[Tensor, Pullback] | None:
+        if not x_mBF.shape[1]:  # all of a small minibatch is on other devices
+            outputs_MBC = x_mBF.new_zeros(len(given.columns), 0, self._num_outputs)
+            return outputs_MBC, lambda _: [torch.zeros_like(w) for w in given.weights.values()]
         if self._plain is None:
             return None
         outputs_MCB, pullback = self._plain.vjp(self._as_plain(given), x_mBF.transpose(1, 2))
@@ -127,7 +131,7 @@ class OwnModel:
         for layer, (name, drop) in enumerate(self._drops.items()):
             counters = (*given.moment, layer)
             place = f"{name}.{KeyedDropout.BUFFER}"
-            factors[place] = drop.drawn(given.columns, counters, num_examples)
+            factors[place] = drop.drawn(given.columns, counters, num_examples, given.portion)
         return factors
 
     def _look(self, num_outputs: int) -> None:
@@ -212,6 +216,12 @@ class OwnModel:
         except ConfigError as error:
             return f"model {error}"
         return None
+
+    def batch_norm(self) -> str | None:
+        """The name and kind of a batch normalization in it; None if it has none."""
+        named = self._net.named_modules()
+        norms = (f"{n} ({type(m).__name__})" for n, m in named if isinstance(m, _BatchNorm))
+        return next(norms, None)
 
     def _told(self, where: str, reason: str) -> str:
         if "randomness" in reason:

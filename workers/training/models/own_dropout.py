@@ -12,6 +12,9 @@ from torch import Tensor, nn
 
 from workers.training.columns import Columns
 from workers.training.keyed import Counter, keep_mask
+from workers.training.parallel import Portion
+
+Call = tuple[torch.Size, list[int]]  # the shape of h, and by how much an example more makes it grow
 
 
 class KeyedDropout(nn.Module):
@@ -37,17 +40,29 @@ class KeyedDropout(nn.Module):
         self._num_used = (start + size) % self.factors.numel()
         return h * self.factors[start : start + size].view(h.shape)
 
-    def drawn(self, columns: Columns, moment: tuple[Counter, ...], num_examples: int) -> Tensor:
-        """Its factors [M, numbers of all calls] for so many examples."""
+    def drawn(
+        self,
+        columns: Columns,
+        moment: tuple[Counter, ...],
+        num_examples: int,
+        portion: Portion | None = None,
+    ) -> Tensor:
+        """Its factors [M, numbers of all calls] for so many examples, a ``portion`` of a minibatch.
+
+        Drawn for the whole of it, as everywhere.
+        """
         self._num_used = 0  # whatever became of the pass before
-        count = sum(shape.numel() for shape in self._shapes(num_examples))
+        calls = self._calls(num_examples if portion is None else portion.num)
+        count = sum(shape.numel() for shape, _ in calls)
         rate_M = torch.full((len(columns),), self.rate, dtype=columns.dtype, device=columns.device)
         if self.rate >= 1:
-            return torch.zeros(len(columns), count, dtype=columns.dtype, device=columns.device)
-        kept = keep_mask(columns.seeds_M, rate_M, count, *moment)
-        return kept.to(columns.dtype) / (1 - self.rate)
+            factors = torch.zeros(len(columns), count, dtype=columns.dtype, device=columns.device)
+        else:
+            kept = keep_mask(columns.seeds_M, rate_M, count, *moment)
+            factors = kept.to(columns.dtype) / (1 - self.rate)
+        return factors if portion is None else _of_portion(factors, calls, portion)
 
-    def _shapes(self, num_examples: int) -> list[torch.Size]:
+    def _calls(self, num_examples: int) -> list[Call]:
         """Of h: axes that grew from one number of examples to the other are theirs."""
         if not self.shapes:
             return []
@@ -57,9 +72,25 @@ class KeyedDropout(nn.Module):
             for one, other in zip(small, large, strict=True)
         ]
         return [
-            torch.Size(a + g * (num_examples - few) for a, g in zip(one, growth, strict=True))
+            (
+                torch.Size(a + g * (num_examples - few) for a, g in zip(one, growth, strict=True)),
+                growth,
+            )
             for one, growth in zip(small, slopes, strict=True)
         ]
+
+
+def _of_portion(factors: Tensor, calls: list[Call], portion: Portion) -> Tensor:
+    """The factors of these examples alone, which lie along the axes that grow with them."""
+    each = torch.split(factors, [shape.numel() for shape, _ in calls], dim=1)
+    parts = []
+    for call, (shape, growth) in zip(each, calls, strict=True):
+        part = call.view(-1, *shape)
+        for axis, by in enumerate(growth, 1):
+            if by:
+                part = part.narrow(axis, by * portion.start, by * len(portion))
+        parts.append(part.flatten(1))
+    return torch.cat(parts, dim=1) if parts else factors
 
 
 def keyed(net: nn.Module) -> nn.Module:
