@@ -73,6 +73,11 @@ def _zipped(name: str, folders: list[Path]) -> bytes:
         with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as package:
             for inside, path in files.items():
                 package.writestr(_entry(inside), path.read_bytes())
+    except UnicodeEncodeError as error:
+        raise HpsearchError(
+            f"the files beside the code that search {name} names must have names in UTF-8, but "
+            f"{error.object!r} is none: rename it, or move it elsewhere"
+        ) from error
     except OSError as error:
         raise HpsearchError(
             f"the code that search {name} names must be readable, but {error.filename} is not "

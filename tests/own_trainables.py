@@ -114,3 +114,20 @@ def dying(config: Config) -> None:
 
 def of_two(config: Config, data: Any) -> None:
     """Cannot be called with a config alone."""
+
+
+def huge(config: Config) -> None:
+    """Reports what no float holds."""
+    tune.report({"loss": 10**400})
+
+
+def counting(config: Config) -> None:
+    """Reports a name of Ray Tune's own."""
+    tune.report({"loss": 1.0, "training_iteration": 77})
+
+
+class Unset(Trained):
+    """Cannot be set up."""
+
+    def setup(self, config: Config) -> None:
+        raise ValueError("no data")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import subprocess
 import zipfile
 from pathlib import Path
@@ -87,6 +88,12 @@ def test_where_git_fails_nothing_is_sent_that_it_may_ignore(folder: Path) -> Non
     test_what_git_ignores_stays(folder)
     (folder / ".git/HEAD").write_text("no reference")
     with pytest.raises(HpsearchError, match=r"git must say which files of .* does not \(fatal"):
+        packed(_search())
+
+
+def test_a_file_whose_name_is_no_text_is_told_of(folder: Path) -> None:
+    (folder / os.fsdecode(b"caf\xe9.txt")).write_text("")
+    with pytest.raises(HpsearchError, match="must have names in UTF-8"):
         packed(_search())
 
 

@@ -106,7 +106,8 @@ def _refusal(one: Any) -> str | None:
 
 def read_constants(section: Mapping[Any, Any], problems: Problems) -> dict[str, Any]:
     """What is fixed under ``train``: any names, but that of the seed."""
-    table: dict[str, Rule] = {name: ANYTHING for name in section if name not in NO_CONSTANTS}
+    names = [name for name in section if isinstance(name, str) and name not in NO_CONSTANTS]
+    table: dict[str, Rule] = dict.fromkeys(names, ANYTHING)
     what = "a constant: config has one of its own in each trial"
     return read_fields(section, "train", {**table, "epochs": EPOCHS}, problems, what=what)
 

@@ -159,6 +159,8 @@ SENTENCES = {
     "silent": "trainable must report loss by ray.tune.report, but ended without; add that",
     "misspelt": "trainable must report loss each time, as objective.metric says, but reported los; "
     "did you mean los?",
+    "huge": "trainable must report loss as a number, but reported a number that no float holds",
+    "counting": "trainable must not report training_iteration, Ray Tune's count",
     "wordy": "trainable must report loss as a number, but reported 'low'",
 }
 
@@ -167,6 +169,13 @@ SENTENCES = {
 def test_what_a_bad_trainable_does_wrong_is_told(tmp_path: Path, name: str) -> None:
     trials = _run(tmp_path, name, stages=[{"name": "a", "trials": 3, "epochs": 2}]).trials()
     assert trials["failure_message"].tolist() == [SENTENCES[name]] * 3
+
+
+def test_a_class_that_cannot_be_set_up_raises(tmp_path: Path) -> None:
+    with pytest.raises(hpsearch.errors.HpsearchError, match="ValueError: no data"):
+        _run(tmp_path, "Unset", stages=[{"name": "a", "trials": 2, "epochs": 2}], max_failures=1)
+    trials = hpsearch.connect(f"sqlite:///{tmp_path}/t.db").trials("Unset")
+    assert "error" in set(trials["failure_kind"])
 
 
 def test_a_search_all_of_whose_trials_raise_ends(tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ class OwnMetrics:
             if isinstance(value, Tensor | str):
                 raise TypeError
             return float(value)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             shape = list(value.shape) if isinstance(value, Tensor) else type(value).__name__
             raise OwnError(f"{what} must give a number, but gives {shape}") from error
 

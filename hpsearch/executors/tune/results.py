@@ -33,7 +33,7 @@ def number(value: Any) -> float | None:
     """A metric as a number; tensors of one number are, text and truth values are not."""
     if isinstance(value, str | bool | None):
         return None
-    with suppress(TypeError, ValueError, RuntimeError):
+    with suppress(Exception):  # whatever a user's object does; 10**400 overflows
         return float(value)
     return None
 
@@ -42,7 +42,9 @@ def refusal(result: Mapping[str, Any], metric: str) -> str:
     """Why a result without the objective, or with none that is a number, cannot count."""
     flattened = flatten_dict(dict(result))
     if metric in flattened:
-        return f"trainable must report {metric} as a number, but reported {flattened[metric]!r}"
+        found = flattened[metric]
+        said = "a number that no float holds" if isinstance(found, int) else f"{found!r:.100}"
+        return f"trainable must report {metric} as a number, but reported {said}"
     names = sorted(n for n in flattened if n not in OWN and not n.startswith("config/"))
     near = closest(metric, names)
     hint = f"; did you mean {near}?" if near else ""

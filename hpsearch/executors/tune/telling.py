@@ -24,6 +24,7 @@ from hpsearch.spec.search import Objective
 from workers.messages import Divergence, Metric, Refusal, Report, TrialGroup
 
 DIED = "The actor died"  # what Ray says of a process that is gone
+BEGAN_BADLY = "raised in its creation task"  # nor is it gone then: a class's setup raised
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -47,6 +48,14 @@ class Told:
         """The id of the group's one member."""
         return self.group.members[0].trial
 
+    def is_ahead(self, result: Mapping[str, Any]) -> bool:
+        """Whether it says that it is further than Tune, which counts results, could have counted.
+
+        One that is tried again is behind.
+        """
+        counted = result.get(EPOCH)
+        return not isinstance(counted, int) or counted > max(self.epoch, self.group.start_epoch) + 1
+
 
 class Ending(Stopper):
     """Ends trials whose results cannot count, and all of them once ``close`` was called."""
@@ -60,9 +69,10 @@ class Ending(Stopper):
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Before anybody else has the result: ``done`` in it is the trial's own word."""
-        self._told[trial_id].ends_itself = bool(result.get(DONE))
+        told = self._told[trial_id]
+        told.ends_itself = bool(result.get(DONE))
         value = known_metrics(result, self._metric).get(self._metric)
-        return value is None or not math.isfinite(value)
+        return value is None or not math.isfinite(value) or told.is_ahead(result)
 
     def stop_all(self) -> bool:
         return self._closed
@@ -114,6 +124,11 @@ class Telling(Callback):
         """Tell of an epoch; after its checkpoint, if one is on the way."""
         told = self._told[trial.trial_id]
         self._release(told)
+        if told.is_ahead(result):
+            self._report(
+                told, _refused(told, f"trainable must not report {EPOCH}, Ray Tune's count")
+            )
+            return
         told.epoch = int(result[EPOCH])
         report = self._of_result(told, result)
         is_last = bool(result.get(DONE))
@@ -179,8 +194,7 @@ class Telling(Callback):
         is_last = bool(result.get(DONE)) and told.epoch < told.group.end_epoch
         told.settled = is_last or value is None or not math.isfinite(value)
         if value is None:
-            why = refusal(result, self._metric)
-            return replace(empty, refused=(Refusal(trial=told.trial, message=why),))
+            return _refused(told, refusal(result, self._metric))
         if not math.isfinite(value):
             return replace(empty, diverged=(_diverged(told, self._metric, value, metrics),))
         columns: dict[str, list[Metric]] = {name: [number] for name, number in metrics.items()}
@@ -192,7 +206,7 @@ class Telling(Callback):
         report = Report(epoch=told.epoch, trials=(), metrics={}, seconds=0.0)
         if not told.epoch:
             why = f"must report {self._metric} by ray.tune.report, but ended without; add that"
-            return replace(report, refused=(Refusal(trial=told.trial, message=f"trainable {why}"),))
+            return _refused(told, f"trainable {why}")
         return _last(report, told)
 
     def _release(self, told: Told) -> None:
@@ -207,7 +221,14 @@ class Telling(Callback):
 def _error(trial: Trial) -> tuple[str, bool]:
     """What it raised, with its traceback; and whether its process died."""
     said = Path(trial.error_file).read_text() if trial.error_file else "Error: nothing is known"
-    return COLOURS.sub("", said), DIED in said
+    return COLOURS.sub("", said), DIED in said and BEGAN_BADLY not in said
+
+
+def _refused(told: Told, why: str) -> Report:
+    """It cannot go on, for that reason."""
+    told.settled = True
+    refused = (Refusal(trial=told.trial, message=why),)
+    return Report(epoch=told.epoch, trials=(), metrics={}, seconds=0.0, refused=refused)
 
 
 def _last(report: Report, told: Told) -> Report:
