@@ -30,15 +30,17 @@ COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 @dataclass(kw_only=True, slots=True)
 class Told:
-    """How far a trial is. ``held`` is a Report whose checkpoint is still being written.
+    """How far a trial is; it was last started from the checkpoint of epoch ``begun``.
 
-    ``settled``: it has said all that counts. ``ends_itself``: its last result was its last word.
+    ``held`` is a Report whose checkpoint is still being written. ``settled``: it has said all that
+    counts. ``ends_itself``: its last result was its last word.
     """
 
     number: int
     group: TrialGroup
     config: Mapping[str, Any] = field(default_factory=dict)
     epoch: int = 0
+    begun: int = 0
     held: Report | None = None
     settled: bool = False
     ends_itself: bool = False
@@ -54,7 +56,7 @@ class Told:
         One that is tried again is behind.
         """
         counted = result.get(EPOCH)
-        return not isinstance(counted, int) or counted > max(self.epoch, self.group.start_epoch) + 1
+        return not isinstance(counted, int) or counted > max(self.epoch, self.begun) + 1
 
 
 class Ending(Stopper):
@@ -104,6 +106,8 @@ class Telling(Callback):
     ) -> None:
         """Tell of a config that population based training has changed."""
         told = self._told[trial.trial_id]
+        found = trial.latest_checkpoint_result  # its own, or the one that it takes over
+        told.begun = int((found.metrics or {}).get(EPOCH) or 0) if found is not None else 0
         before, told.config = told.config, dict(trial.config)
         changed = {n: v for n, v in told.config.items() if before and before.get(n) != v}
         if changed:
@@ -125,9 +129,8 @@ class Telling(Callback):
         told = self._told[trial.trial_id]
         self._release(told)
         if told.is_ahead(result):
-            self._report(
-                told, _refused(told, f"trainable must not report {EPOCH}, Ray Tune's count")
-            )
+            why = f"trainable must not report {EPOCH}, Ray Tune's count"
+            self._report(told, _refused(told, why))
             return
         told.epoch = int(result[EPOCH])
         report = self._of_result(told, result)
