@@ -131,15 +131,14 @@ def run(
 
     ``ray`` is "processes" for worker processes of this machine without Ray, "local" to start Ray
     here, the address of a cluster, or "none" for this process; None is the first of these, or, of a
-    trainable, the second. A search of the same name and spec
-    that is in the database is gone on with, or, if it is complete, only read; with ``anew`` it is
-    searched again.
-    With ``force`` it goes on where a check failed. Raises SpecError for a spec or data that cannot
-    be, ChecksFailed, LeaseHeld if another process carries the search out, HpsearchError if that is
-    left to the service, and Stopped on Ctrl-C; all results are stored by then.
+    trainable, the second. A search of the same name and spec that is in the database is gone on
+    with, or, if it is complete, only read; with ``anew`` it is searched again. With ``force`` it
+    goes on where a check failed. Raises SpecError for a spec or data that cannot be, ChecksFailed,
+    LeaseHeld if another process carries the search out, HpsearchError if that is left to the
+    service, and Stopped on Ctrl-C; all results are stored by then.
     """
     search = spec if isinstance(spec, Search) else load(spec, overrides)
-    ray = ray or default_ray(search)
+    ray = default_ray(search) if ray is None else ray
     check_address(ray)  # also where nothing is left to run
     _check_own(search, ray)
     watch = Watch(on_start=on_start, observer=observer, force=force)
@@ -203,7 +202,7 @@ def resume(
         return _read_only(repository, record, watch)
     check_is_trained_here(record)
     _check_is_ours(record, db)
-    with starting(ray or default_ray(record.spec), record.spec) as ready:
+    with starting(default_ray(record.spec) if ray is None else ray, record.spec) as ready:
         dataset = load_data(record.spec)
         _import_ahead(record.spec)
         backend = ready()

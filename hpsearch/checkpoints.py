@@ -42,7 +42,11 @@ def weights(search: str | int, number: int, *, fold: int = 0, db: str | None = N
             f"weights are of networks that are trained here, but search {record.name} has the "
             f"trainable {record.spec.trainable}: have what it wrote by {export}"
         )
-    source = checkpoint_of(repository, record, number, db)
+    return weights_in(checkpoint_of(repository, record, number, db), fold)
+
+
+def weights_in(source: CheckpointSlice, fold: int = 0) -> Weights:
+    """As :func:`weights`, of a trial that lies there."""
     try:
         return dict(_tensors(source, fold))
     except (OSError, SafetensorError) as error:

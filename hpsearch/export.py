@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from safetensors.numpy import save
 
-from hpsearch.checkpoints import checkpoint_of, weights
+from hpsearch.checkpoints import checkpoint_of, weights_in
 from hpsearch.coordinator.packing import train_config
 from hpsearch.errors import HpsearchError
 from hpsearch.settings import command
@@ -49,7 +49,7 @@ def export(
     text = yaml.safe_dump(_configuration(record, trial), sort_keys=False, allow_unicode=True)
     files = {CONFIG_FILE: text.encode()}
     if record.spec.trainable is None:
-        files[WEIGHTS_FILE] = save(weights(record.id, number, db=db))
+        files[WEIGHTS_FILE] = save(weights_in(source))
     with _writing(folder):
         for name, content in files.items():
             (folder / name).write_bytes(content)

@@ -144,7 +144,7 @@ def _with_progress(
     with ExitStack() as told:
         with ExitStack() as afterwards, Progress() as progress:
             result = carry_out(
-                ray=os.environ.get("RAY_ADDRESS") or None if ray is None else ray,
+                ray=(os.environ.get("RAY_ADDRESS") or None) if ray is None else ray,
                 on_start=partial(_on_start, afterwards, lambda id: told.callback(tell, id), db),
                 observer=progress.observe,
             )

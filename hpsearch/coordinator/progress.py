@@ -22,7 +22,7 @@ from hpsearch.storage.records import (
 )
 from hpsearch.storage.reports import METRIC_COLUMNS, OTHERS
 from workers.messages import Divergence, Metric, Refusal, Report
-from workers.metrics import VALUE
+from workers.metrics import column_of
 
 SPREAD = "spread"  # the metric: the standard deviation of the objective over the folds
 
@@ -35,7 +35,7 @@ def advance(
     return [
         *_advanced(trials, report, objective, share_s),
         *(
-            _ended(trials[id], report)
+            trials[id].changed(_standing(trials[id], report))
             for id in (*report.stopped, *report.pruned)
             if id not in report.trials and trials[id].state not in FINISHED
         ),
@@ -78,10 +78,10 @@ def commit(
 def _stored(metrics: Mapping[str, Sequence[Any]], search: Search) -> dict[str, Sequence[Any]]:
     """The values of each trial by the column that the database has for them."""
     columns = {name: values for name, values in metrics.items() if name in METRIC_COLUMNS}
-    own = {name: metrics[name] for name in search.metrics if name in metrics}
-    objective = own.pop(search.objective.metric, None)
-    if objective is not None:
-        columns[VALUE] = objective
+    objective = search.objective.metric
+    if objective in metrics:
+        columns[column_of(objective)] = metrics[objective]
+    own = {n: metrics[n] for n in search.metrics if n in metrics and n != objective}
     if own:
         rows = zip(*own.values(), strict=True)
         columns[OTHERS] = [dict(zip(own, row, strict=True)) for row in rows]
@@ -115,12 +115,11 @@ def _advanced(
             changes |= {
                 "epochs": report.epoch,
                 "seconds": trial.seconds + share_s,
-                "state": _state(trial, report),
-                "stopped_early": id in report.stopped,
+                **_standing(trial, report),
                 **_best(trial, report.epoch, values[row], spreads[row], objective.mode),
             }
         elif id in report.stopped or id in report.pruned:  # in an epoch that it trained again
-            changes |= {"state": _state(trial, report), "stopped_early": id in report.stopped}
+            changes |= _standing(trial, report)
         if report.checkpoint is not None and report.epoch > trial.checkpoint_epoch:
             changes |= {
                 "checkpoint_file": report.checkpoint,
@@ -131,9 +130,9 @@ def _advanced(
             yield trial.changed(changes)
 
 
-def _ended(trial: TrialRecord, report: Report) -> TrialRecord:
-    """It has no epoch more than it had."""
-    return replace(trial, state=_state(trial, report), stopped_early=trial.id in report.stopped)
+def _standing(trial: TrialRecord, report: Report) -> dict[str, Any]:
+    """What becomes of it in ``report``."""
+    return {"state": _state(trial, report), "stopped_early": trial.id in report.stopped}
 
 
 def _state(trial: TrialRecord, report: Report) -> TrialState:

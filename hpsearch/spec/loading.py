@@ -12,10 +12,10 @@ from typing import Any
 from hpsearch.spec.auto import auto_stages, full_epochs
 from hpsearch.spec.devices import DEVICES, Parallel, check_devices
 from hpsearch.spec.document import Source, read_document
-from hpsearch.spec.objective_section import read_our_objective
+from hpsearch.spec.objective_section import read_our_objective, read_reported_objective
 from hpsearch.spec.override import apply_overrides
-from hpsearch.spec.own_model import ModelKeys, OwnName, read_model
-from hpsearch.spec.own_pairs import OwnPairs, check_loss, read_metrics
+from hpsearch.spec.own_model import MODEL, ModelKeys, read_model
+from hpsearch.spec.own_pairs import PAIR, check_loss, read_metrics
 from hpsearch.spec.problem import Problems, shown
 from hpsearch.spec.pruner_section import NONE, PrunerRule, read_pruner
 from hpsearch.spec.rules import (
@@ -58,10 +58,9 @@ from hpsearch.spec.stages_section import (
     with_pruner,
 )
 from hpsearch.spec.trainable import (
-    TrainableName,
+    TRAINABLE,
     check_trainable,
     read_constants,
-    read_objective,
     read_trainable,
     read_tune,
 )
@@ -75,10 +74,10 @@ TOP: dict[str, Rule] = {
     "name": Name(),
     "objective": Section(),
     "data": Section(),
-    "model": OwnName(),
-    "loss": OwnPairs(),
+    "model": MODEL,
+    "loss": PAIR,
     "metrics": Section(),
-    "trainable": TrainableName(),
+    "trainable": TRAINABLE,
     "tune": Section(),
     "train": Section(),
     "space": Section(),
@@ -272,7 +271,7 @@ class _Reader:
         self, section: Mapping[Any, Any], data: Data | None, own: Collection[str]
     ) -> Objective:
         if self._is_by_tune:
-            return read_objective(section, self.problems)
+            return read_reported_objective(section, self.problems)
         return read_our_objective(section, None if data is None else data.task, own, self.problems)
 
     def _data(self, section: Mapping[Any, Any]) -> Data | None:

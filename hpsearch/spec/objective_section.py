@@ -1,6 +1,6 @@
 """The ``objective:`` section: a metric of ours or of the user's own, and its good direction.
 
-Called by ``hpsearch.spec.loading`` for a training of ours; a trainable's is read in ``trainable``.
+Called by ``hpsearch.spec.loading``, for a training of ours or for a trainable of the user's own.
 """
 
 from __future__ import annotations
@@ -8,13 +8,18 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from hpsearch.spec.own_pairs import OURS
 from hpsearch.spec.problem import Problems, shown
-from hpsearch.spec.rules import Rule, read_fields
+from hpsearch.spec.rules import Rule, Text, read_fields
 from hpsearch.spec.search import Objective
 from workers.config.domain import Domain
 from workers.metrics import CLASS_OBJECTIVES, OBJECTIVES, REGRESSION_OBJECTIVES
 
 MODE: Rule = Domain(names=("max", "min"))
+REPORTED: dict[str, Rule] = {
+    "metric": Text("the name of a metric that the trainable reports"),
+    "mode": MODE,
+}
 
 
 def read_our_objective(
@@ -41,3 +46,22 @@ def read_our_objective(
         rule = f"must be {good} for {metric}; correct it or leave it out"
         problems.add("objective.mode", rule, fields["mode"])
     return Objective(metric=metric, mode=good)
+
+
+def read_reported_objective(section: Mapping[Any, Any], problems: Problems) -> Objective:
+    """Any metric that a trainable reports, and which way is good where we do not know."""
+    fields = read_fields(
+        section, "objective", REPORTED, problems, what="a key of objective", required=("metric",)
+    )
+    metric = fields.get("metric", "")
+    if metric in OURS - OBJECTIVES.keys():
+        problems.add(
+            "objective.metric", "is the name of a column of the results; rename it", metric
+        )
+    mode = fields.get("mode", OBJECTIVES.get(metric))
+    if mode is None and metric:
+        problems.add("objective.mode", f"is required for {metric}: min or max")
+    good = OBJECTIVES.get(metric, mode)
+    if mode != good:
+        problems.add("objective.mode", f"must be {good} for {metric}; rename the metric", mode)
+    return Objective(metric=metric, mode=mode or "min")

@@ -9,19 +9,12 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from hpsearch.spec.problem import Problems, shown
+from hpsearch.spec.rules import PythonName, Rule
 from workers.config import DOMAINS
 from workers.config.domain import Domain
-from workers.config.own import LEFT_TO_MODELS, OwnError, arguments, is_own
+from workers.config.own import LEFT_TO_MODELS, OwnError, arguments
 
-
-class OwnName:
-    """A class or function that Python can import."""
-
-    def rule(self) -> str:
-        return "MODULE:NAME, a class or function that returns a torch.nn.Module"
-
-    def admits(self, value: object) -> bool:
-        return isinstance(value, str) and is_own(value)
+MODEL: Rule = PythonName("a class or function that returns a torch.nn.Module")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,22 +10,12 @@ from typing import Any
 
 from hpsearch.spec.problem import Problems, shown
 from hpsearch.spec.reserved import RESERVED
-from hpsearch.spec.rules import Rule, obeys
-from workers.config.own import OwnError, is_own
+from hpsearch.spec.rules import PythonName, Rule, obeys
+from workers.config.own import OwnError
 from workers.config.own_pairs import check_pairs
 from workers.metrics import OBJECTIVES, PER_FOLD, PER_LAYER, WATCHED
 
 OURS = {*OBJECTIVES, *WATCHED, *PER_LAYER, *PER_FOLD, *RESERVED, "others"}
-
-
-class OwnPairs:
-    """A function of (outputs, targets) that Python can import, or what makes one."""
-
-    def rule(self) -> str:
-        return "MODULE:NAME, a function of (outputs, targets), or a class or function that gives it"
-
-    def admits(self, value: object) -> bool:
-        return isinstance(value, str) and is_own(value)
 
 
 class MetricName:
@@ -38,7 +28,7 @@ class MetricName:
         return isinstance(value, str) and value.isidentifier() and value[0] != "_"
 
 
-PAIR: Rule = OwnPairs()
+PAIR: Rule = PythonName("a function of (outputs, targets), or a class or function that gives it")
 METRIC_NAME: Rule = MetricName()
 
 

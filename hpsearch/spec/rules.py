@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from hpsearch.spec.problem import Problems, closest, shown
 from workers.config.domain import Domain
+from workers.config.own import is_own
 
 UNITS_S = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 LONGEST_D = 3650
@@ -51,6 +52,19 @@ class Name:
 
     def admits(self, value: object) -> bool:
         return isinstance(value, str) and bool(re.fullmatch(r"[^\W\d_][\w.-]{0,99}", value))
+
+
+@dataclass(frozen=True, slots=True)
+class PythonName:
+    """A class or function that Python can import; ``what`` says what it is to be."""
+
+    what: str
+
+    def rule(self) -> str:
+        return f"MODULE:NAME, {self.what}"
+
+    def admits(self, value: object) -> bool:
+        return isinstance(value, str) and is_own(value)
 
 
 class SearchRef:

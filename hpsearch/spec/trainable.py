@@ -10,15 +10,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from hpsearch.spec.own_model import ModelKeys
-from hpsearch.spec.own_pairs import OURS
 from hpsearch.spec.problem import Problems, closest, shown
-from hpsearch.spec.rules import COUNT, EPOCHS, POSITIVE, OrAuto, Rule, Text, read_fields
-from hpsearch.spec.search import POPULATIONS, SCHEDULERS, Objective, Scheduler, Stage, Tune
+from hpsearch.spec.rules import COUNT, EPOCHS, POSITIVE, OrAuto, PythonName, Rule, read_fields
+from hpsearch.spec.search import POPULATIONS, SCHEDULERS, Scheduler, Stage, Tune
 from hpsearch.spec.space import Choice, Range, Space
 from workers.config.domain import Domain
-from workers.config.own import OwnError, imported, is_own
-from workers.metrics import OBJECTIVES
+from workers.config.own import OwnError, imported
 
+TRAINABLE: Rule = PythonName("a function of config that reports to Ray Tune, or a tune.Trainable")
 NO_CONSTANTS = ("seed", "trainable")
 ANYTHING = Domain(anything=True, optional=True)
 _SHARE = Domain(low=0, high=1)
@@ -33,16 +32,6 @@ OPTIONS: dict[str, dict[str, Rule]] = {
         "resample_probability": _SHARE,
     },
 }
-
-
-class TrainableName:
-    """The MODULE:NAME of a function of config, or of a Trainable of Ray Tune."""
-
-    def rule(self) -> str:
-        return "MODULE:NAME, a function of config that reports to Ray Tune, or a tune.Trainable"
-
-    def admits(self, value: object) -> bool:
-        return isinstance(value, str) and is_own(value)
 
 
 class SchedulerRule:
@@ -63,12 +52,6 @@ TUNE: dict[str, Rule] = {
 }
 
 
-OBJECTIVE: dict[str, Rule] = {
-    "metric": Text("the name of a metric that the trainable reports"),
-    "mode": Domain(names=("max", "min")),
-}
-
-
 class AnyName(dict[str, Domain]):
     """A table of keys in which every name is, but that of the key beside which they stand."""
 
@@ -81,19 +64,18 @@ class AnyName(dict[str, Domain]):
 
 def read_trainable(name: str | None, problems: Problems) -> ModelKeys:
     """The keys that go with the trainable ``name``: any. None: what it is called is wrong."""
-    if name is None:
-        return ModelKeys(domains=AnyName())
-    try:
-        rule = _refusal(imported(name))
-    except OwnError as error:
-        rule = str(error)
+    rule = None if name is None else _refusal(name)
     if rule is not None:
         problems.add("trainable", rule, shown(name))
     return ModelKeys(domains=AnyName())
 
 
-def _refusal(one: Any) -> str | None:
+def _refusal(name: str) -> str | None:
     """Why it cannot be trained, if it cannot."""
+    try:
+        one = imported(name)
+    except OwnError as error:
+        return str(error)
     if inspect.isclass(one):
         is_trainable = any(base.__module__.startswith("ray.tune.") for base in one.__mro__)
         return None if is_trainable else "must be a subclass of ray.tune.Trainable, or a function"
@@ -110,25 +92,6 @@ def read_constants(section: Mapping[Any, Any], problems: Problems) -> dict[str, 
     table: dict[str, Rule] = dict.fromkeys(names, ANYTHING)
     what = "a constant: config has one of its own in each trial"
     return read_fields(section, "train", {**table, "epochs": EPOCHS}, problems, what=what)
-
-
-def read_objective(section: Mapping[Any, Any], problems: Problems) -> Objective:
-    """Any metric that the trainable reports, and which way is good where we do not know."""
-    fields = read_fields(
-        section, "objective", OBJECTIVE, problems, what="a key of objective", required=("metric",)
-    )
-    metric = fields.get("metric", "")
-    if metric in OURS - OBJECTIVES.keys():
-        problems.add(
-            "objective.metric", "is the name of a column of the results; rename it", metric
-        )
-    mode = fields.get("mode", OBJECTIVES.get(metric))
-    if mode is None and metric:
-        problems.add("objective.mode", f"is required for {metric}: min or max")
-    good = OBJECTIVES.get(metric, mode)
-    if mode != good:
-        problems.add("objective.mode", f"must be {good} for {metric}; rename the metric", mode)
-    return Objective(metric=metric, mode=mode or "min")
 
 
 def read_tune(section: Mapping[Any, Any], problems: Problems) -> Tune:

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from hpsearch.spec import SpecError, load
 from hpsearch.spec.loading import DATA, RESOURCES, TOP
+from hpsearch.spec.objective_section import REPORTED as OBJECTIVE
 from hpsearch.spec.parameters import KINDS
 from hpsearch.spec.problem import Problems
 from hpsearch.spec.search import Search
 from hpsearch.spec.space import Choice, Space, is_active
 from hpsearch.spec.space_section import read_space
 from hpsearch.spec.stages_section import CONFIRM_KEYS, SEARCH_KEYS
-from hpsearch.spec.trainable import OBJECTIVE
 
 RANGES: dict[str, dict[str, Any]] = {
     "learning_rate": {"log_uniform": [1e-5, 1]},

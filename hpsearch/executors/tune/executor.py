@@ -33,7 +33,7 @@ class TuneExecutor:
         Raises HpsearchError if there is not room for one then.
         """
         assert search.tune is not None
-        self._search, self._folder = search, folder
+        self._search, self._tune, self._folder = search, search.tune, folder
         scheduler = search.tune.scheduler
         self._is_population = scheduler is not None and scheduler.name in POPULATIONS
         self.gpus_per_worker = _gpus(search, cluster.num_gpus)
@@ -97,9 +97,8 @@ class TuneExecutor:
 
     def _run_for(self, group: TrialGroup) -> TuneRun:
         """The one of the group's stage; without a scheduler, any."""
-        run, tuned = self._run, self._search.tune
-        assert tuned is not None
-        if run is not None and tuned.scheduler and run.stage != group.stage:
+        run = self._run
+        if run is not None and self._tune.scheduler and run.stage != group.stage:
             run.close()
             run = None
         if run is None:
@@ -116,8 +115,7 @@ class TuneExecutor:
 
     def _per_trial(self) -> dict[str, float]:
         """What each takes of the cluster; nothing where the trainable itself is to say it."""
-        assert self._search.tune is not None
-        cpus, gpus = self._search.tune.cpus_per_trial, self.gpus_per_worker
+        cpus, gpus = self._tune.cpus_per_trial, self.gpus_per_worker
         if cpus is None and not gpus:
             return {}
         return {"cpu": 1.0 if cpus is None else cpus, "gpu": gpus}

@@ -13,7 +13,7 @@ from ray.tune.result import AUTO_RESULT_KEYS, DEBUG_METRICS, DONE, SHOULD_CHECKP
 from ray.tune.utils import flatten_dict
 
 from hpsearch.spec.problem import closest
-from workers.metrics import OBJECTIVES, column_of
+from workers.metrics import OBJECTIVES
 
 # What Tune calls the epoch, from 1, and its seconds.
 EPOCH, SECONDS = "training_iteration", "time_this_iter_s"
@@ -21,11 +21,10 @@ OWN = {*AUTO_RESULT_KEYS, *DEBUG_METRICS, DONE, SHOULD_CHECKPOINT}
 
 
 def known_metrics(result: Mapping[str, Any], metric: str) -> dict[str, float]:
-    """The objective under its name and that of its column, and what else we have columns for."""
+    """The objective, and what else we have columns for, as far as they are numbers."""
     flattened = flatten_dict(dict(result))
-    found = {n: number(flattened[n]) for n in (*OBJECTIVES, "learning_rate") if n in flattened}
-    value = number(flattened.get(metric))
-    found |= {metric: value, column_of(metric): value}
+    names = (*OBJECTIVES, "learning_rate", metric)
+    found = {name: number(flattened[name]) for name in names if name in flattened}
     return {name: value for name, value in found.items() if value is not None}
 
 

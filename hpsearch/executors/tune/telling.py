@@ -32,8 +32,9 @@ COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 class Told:
     """How far a trial is; it was last started from the checkpoint of epoch ``begun``.
 
-    ``held`` is a Report whose checkpoint is still being written. ``settled``: it has said all that
-    counts. ``ends_itself``: its last result was its last word.
+    ``metrics`` are those of its last result, ``held`` is a Report whose checkpoint is still being
+    written. ``settled``: it has said all that counts. ``ends_itself``: its last result was its last
+    word.
     """
 
     number: int
@@ -41,6 +42,7 @@ class Told:
     config: Mapping[str, Any] = field(default_factory=dict)
     epoch: int = 0
     begun: int = 0
+    metrics: Mapping[str, float] = field(default_factory=dict)
     held: Report | None = None
     settled: bool = False
     ends_itself: bool = False
@@ -73,7 +75,8 @@ class Ending(Stopper):
         """Before anybody else has the result: ``done`` in it is the trial's own word."""
         told = self._told[trial_id]
         told.ends_itself = bool(result.get(DONE))
-        value = known_metrics(result, self._metric).get(self._metric)
+        told.metrics = known_metrics(result, self._metric)
+        value = told.metrics.get(self._metric)
         return value is None or not math.isfinite(value) or told.is_ahead(result)
 
     def stop_all(self) -> bool:
@@ -192,15 +195,14 @@ class Telling(Callback):
     def _of_result(self, told: Told, result: Mapping[str, Any]) -> Report:
         seconds = float(result.get(SECONDS) or 0.0)
         empty = Report(epoch=told.epoch, trials=(), metrics={}, seconds=seconds)
-        metrics = known_metrics(result, self._metric)
-        value = metrics.get(self._metric)
+        value = told.metrics.get(self._metric)
         is_last = bool(result.get(DONE)) and told.epoch < told.group.end_epoch
         told.settled = is_last or value is None or not math.isfinite(value)
         if value is None:
             return _refused(told, refusal(result, self._metric))
         if not math.isfinite(value):
-            return replace(empty, diverged=(_diverged(told, self._metric, value, metrics),))
-        columns: dict[str, list[Metric]] = {name: [number] for name, number in metrics.items()}
+            return replace(empty, diverged=(_diverged(told, self._metric, value),))
+        columns: dict[str, list[Metric]] = {name: [number] for name, number in told.metrics.items()}
         report = replace(empty, trials=(told.trial,), metrics=columns)
         return _last(report, told) if is_last else report
 
@@ -240,9 +242,10 @@ def _last(report: Report, told: Told) -> Report:
     return replace(report, stopped=ended) if told.ends_itself else replace(report, pruned=ended)
 
 
-def _diverged(told: Told, metric: str, value: float, metrics: Mapping[str, Metric]) -> Divergence:
+def _diverged(told: Told, metric: str, value: float) -> Divergence:
     message = f"{metric} is {value}, which is not finite"
-    return Divergence(trial=told.trial, epoch=told.epoch, message=message, metrics=dict(metrics))
+    metrics: dict[str, Metric] = dict(told.metrics)
+    return Divergence(trial=told.trial, epoch=told.epoch, message=message, metrics=metrics)
 
 
 def linked(checkpoint: Path, place: Path) -> Path:
