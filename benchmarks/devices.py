@@ -24,7 +24,6 @@ from workers.messages import Member, TrialGroup
 
 EPOCHS = 6  # the first one does not count
 PLACES = {"GPUs": {}, "CPU cores": {"gpus_per_worker": 0}}
-NOT_THERE = "not there: layers are not split over devices"
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,6 @@ def main() -> None:
     """Print a table a kind of network: a line for each number and form of devices."""
     print_head("torch", "numpy")
     print_others()
-    print(f"model and hybrid are {NOT_THERE}")
     for kind in KINDS:
         batch = kind.train["batch_size"]
         print(f"{kind.name}, batch {batch}: seconds an epoch, and times those of one device")
@@ -75,19 +73,20 @@ def main() -> None:
 
 def _cell(kind: Kind, row: Row, place: str, first: dict[str, float]) -> str:
     """What is measured, or - for what is not; ``first`` has what one device took by place."""
-    if row.form != "data":
-        return "-"
     there = len(visible_gpus()) if place == "GPUs" else num_cpus()
     if there < row.devices:
         return f"- (there are {there})"
-    seconds = _seconds(kind, row.devices, place)
+    seconds = _seconds(kind, row, place)
     first.setdefault(place, seconds)
     return f"{seconds:.3f} s, {seconds / first[place]:.2f}"
 
 
-def _seconds(kind: Kind, devices: int, place: str) -> float:
+def _seconds(kind: Kind, row: Row, place: str) -> float:
     """An epoch of one trial, validation included: the median of those after the first."""
-    crew = Crew(Resources(workers=1, devices_per_trial=devices, **PLACES[place]))
+    resources = Resources(
+        workers=1, devices_per_trial=row.devices, parallel=row.form, **PLACES[place]
+    )
+    crew = Crew(resources)
     crew.pool = replace(crew.pool, threads=1)  # so that a device is as much in each line
     with closing(ProcessExecutor(crew, random_dataset(kind), "devices")) as executor:
         assert executor.device

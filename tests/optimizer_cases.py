@@ -14,6 +14,7 @@ from torch import Tensor
 from workers.config import TrainConfig
 from workers.training.columns import Columns
 from workers.training.optimizers import VARIANTS, Hyper, variant
+from workers.training.shares import Shares
 
 CPU = torch.device("cpu")
 # One configuration for every variant, by the variant's name.
@@ -84,7 +85,7 @@ def updated(
     )
     rows = slice(1, None)
     rates_M1 = columns.number("learning_rate")[:, None].clone()
-    hyper = Hyper.of(columns, rows, optimizer, rates_M1)
+    hyper = Hyper.of(columns, rows, optimizer, rates_M1, Shares(()).sums)
     column = {"dtype": torch.float64, "device": w.device}
     state = {key: torch.zeros_like(w) for key in optimizer.state}
     state |= {key: torch.zeros(len(w), 1, **column) for key in optimizer.scalars}

@@ -305,3 +305,27 @@ class Exits(Perceptron):
 class Rounded(Perceptron):
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x).long()
+
+
+class PastTheCall(nn.Module):
+    """Reads the weights of its layers past their calls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.head = nn.Linear(12, 9), nn.Linear(9, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = nn.functional.linear(x, self.layer.weight, self.layer.bias).relu()
+        return h @ self.head.weight.T + self.head.bias
+
+
+class Tied(nn.Module):
+    """Two layers with one weight, as a language model ties what it reads and writes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.enter, self.leave = nn.Linear(4, 4), nn.Linear(4, 4)
+        self.leave.weight = self.enter.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.leave(self.enter(x).relu())

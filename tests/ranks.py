@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from math import prod
 from multiprocessing.connection import Connection, Pipe, wait
 from pathlib import Path
 from typing import Any
@@ -39,9 +40,16 @@ class Ranks:
             self._ends.append(ours)
 
     def call(self, num: int, function: Callable[..., Any], *given: Any) -> list[Any]:
-        """What ``function(devices, *given)`` gives on each of ``num`` devices."""
+        """What ``function(mesh, *given)`` gives on each of ``num`` devices, which part data."""
+        return self.call_grid((num, 1), function, *given)
+
+    def call_grid(
+        self, grid: tuple[int, int], function: Callable[..., Any], *given: Any
+    ) -> list[Any]:
+        """The same of devices that part data and layers, in so many parts each."""
+        num = grid[0] * grid[1]
         for end in self._ends:
-            end.send_bytes(pickle.dumps((num, function, given)))
+            end.send_bytes(pickle.dumps((grid, function, given)))
         answers: dict[Any, Any] = {}
         while len(answers) < NUM:
             ready = wait([end for end in self._ends if end not in answers], MOST_S)
@@ -68,7 +76,7 @@ def ranks(folder: Path) -> Iterator[Ranks]:
         made.end()
 
 
-def trained(devices: Any, group: TrialGroup, dataset: Any) -> list[Report]:
+def trained(mesh: Any, group: TrialGroup, dataset: Any) -> list[Report]:
     """The Reports of a group."""
     import torch
 
@@ -76,26 +84,31 @@ def trained(devices: Any, group: TrialGroup, dataset: Any) -> list[Report]:
     from workers.training.loop import train
 
     data = DeviceData(dataset, torch.device("cpu"))
-    return list(train(group, data, None, devices))
+    return list(train(group, data, None, mesh))
 
 
 def main(meeting: str, rank: int, num: int, connection_fd: int) -> None:
     import torch
     import torch.distributed as dist
 
-    from workers.training.parallel.data_parallel import DataParallel, joined
+    from workers.training.parallel import Mesh
+    from workers.training.parallel.joined import Joined, joined
 
     torch.set_num_threads(1)
-    joined(meeting, rank, num, torch.device("cpu"))
-    teams = {size: dist.new_group(list(range(size))) for size in range(2, num + 1)}
+    whole = joined(meeting, rank, num, "hybrid", torch.device("cpu"))
+    teams = {size: Joined(dist.new_group(list(range(size)))) for size in range(2, num + 1)}
+    meshes = {(num // 2, 2): whole}
+    for size, team in teams.items():
+        meshes |= {(size, 1): Mesh(whole=team, data=team), (1, size): Mesh(whole=team, model=team)}
     connection: Connection[Any, Any] = Connection(connection_fd)
     while True:
         try:
-            size, function, given = pickle.loads(connection.recv_bytes())
+            grid, function, given = pickle.loads(connection.recv_bytes())
         except EOFError:
             return
         try:
-            answer = function(DataParallel(teams[size]), *given) if rank < size else None
+            mesh = meshes[grid]
+            answer = function(mesh, *given) if rank < prod(grid) else None
         except Exception as error:
             answer = RuntimeError(f"on rank {rank}: {type(error).__name__}: {error}")
         connection.send_bytes(pickle.dumps(answer))  # send would share tensors' memory

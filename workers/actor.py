@@ -17,7 +17,7 @@ from workers.messages import CheckPlan, CheckResult, Report, TrialGroup
 
 if TYPE_CHECKING:
     from workers.data import Dataset
-    from workers.training.parallel import Devices
+    from workers.training.parallel import Mesh
 
 
 def import_training() -> None:
@@ -55,7 +55,7 @@ class TrainingWorker:
         from workers.training.device import prepared_device
         from workers.training.feed import DeviceData
         from workers.training.kept import KeptCheckpoints
-        from workers.training.parallel import ALONE
+        from workers.training.parallel import ONE
 
         self._train = loop.train
         self._name = name
@@ -63,33 +63,35 @@ class TrainingWorker:
         device = self._settings.enter_context(prepared_device(num_threads))
         self._data = DeviceData(dataset, device, num_sharing)
         self._kept: KeptCheckpoints | None = KeptCheckpoints.of_device(device, num_sharing)
-        self._devices: Devices = ALONE
+        self._mesh: Mesh = ONE
 
     def __repr__(self) -> str:  # what the dashboard and the logs show
         return self._name
 
-    def join(self, meeting: str, rank: int, num: int) -> None:
+    def join(self, meeting: str, rank: int, num: int, form: str) -> None:
         """Become device ``rank`` of the ``num`` that meet at ``meeting``; returns when all have.
+
+        ``form`` is how they part the work, see ``workers.config.parallel``.
 
         What they keep in memory is not used: that one of them is short of it would part them.
         """
-        from workers.training.parallel.data_parallel import joined
+        from workers.training.parallel.joined import joined
 
         with ended_with_peers():
-            self._devices, self._kept = joined(meeting, rank, num, self._data.device), None
+            self._mesh, self._kept = joined(meeting, rank, num, form, self._data.device), None
 
     def train(self, group: TrialGroup) -> Iterator[Report]:
         """Train ``group`` and stream its Reports as the epochs end, if this is the first device."""
         with ended_with_peers():
-            for report in self._train(group, self._data, self._kept, self._devices):
-                if self._devices.rank == 0:
+            for report in self._train(group, self._data, self._kept, self._mesh):
+                if self._mesh.whole.rank == 0:
                     yield report
 
     def check(self, plan: CheckPlan) -> list[CheckResult]:
         """Everything that is checked before a search."""
         from workers.training.checks import check
 
-        return list(check(plan, self._data, self._devices.num))
+        return list(check(plan, self._data, self._mesh))
 
     def device_name(self) -> str:
         """What trains here; alike on all workers that train alike fast."""

@@ -17,7 +17,8 @@ Request = TrialGroup | CheckPlan
 class Setup:
     """The first that a worker is sent: what a TrainingWorker is made of.
 
-    It is device ``rank`` of the ``num_devices`` that meet in the file ``meeting``.
+    It is device ``rank`` of the ``num_devices`` that meet in the file ``meeting``, and part the
+    work as ``form`` says.
     """
 
     shared: Shared
@@ -26,6 +27,7 @@ class Setup:
     num_sharing: int
     rank: int = 0
     num_devices: int = 1
+    form: str = "data"
     meeting: str = ""
 
 

@@ -55,7 +55,7 @@ def _made(setup: Setup, data_fd: int) -> TrainingWorker:
     dataset = read(setup.shared, data_fd)
     worker = TrainingWorker(dataset, setup.num_threads, setup.name, setup.num_sharing)
     if setup.num_devices > 1:
-        worker.join(f"file://{setup.meeting}", setup.rank, setup.num_devices)
+        worker.join(f"file://{setup.meeting}", setup.rank, setup.num_devices, setup.form)
     return worker
 
 

@@ -14,12 +14,16 @@ from hpsearch.spec.search import Resources
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pool:
-    """How many workers there are, of how many devices each, and what each device holds."""
+    """How many workers there are, of how many devices each, and what each device holds.
+
+    The devices of a worker part its work as ``form`` says, see ``workers.config.parallel``.
+    """
 
     num_workers: int
     gpus: float
     threads: int
     devices: int = 1
+    form: str = "data"
 
     @property
     def num_devices(self) -> int:
@@ -62,7 +66,13 @@ def pool(num_cpus: int, num_gpus: int, resources: Resources) -> Pool:
     wanted = most if resources.workers == "auto" else resources.workers
     num_workers = max(1, min(wanted, most))
     threads = max(1, num_cpus // (num_workers * devices))
-    return Pool(num_workers=num_workers, gpus=gpus, threads=threads, devices=devices)
+    return Pool(
+        num_workers=num_workers,
+        gpus=gpus,
+        threads=threads,
+        devices=devices,
+        form=resources.parallel,
+    )
 
 
 def _most(num_gpus: int, gpus: float) -> int:

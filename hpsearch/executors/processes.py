@@ -148,8 +148,9 @@ class ProcessExecutor:
         """
         if self._device is None:
             end_s = time.monotonic() + START_S
+            pool = self._crew.pool
             devices = [self._awaited(slot, end_s) for slot in list(self._slots)]
-            self._device = together(devices, self._crew.pool.devices)
+            self._device = together(devices, pool.devices, pool.form)
         return self._device
 
     def _awaited(self, slot: _Slot, end_s: float) -> str:
@@ -177,6 +178,7 @@ class ProcessExecutor:
                     num_sharing=pool.sharing,
                     rank=rank,
                     num_devices=pool.devices,
+                    form=pool.form,
                     meeting=os.path.join(self._crew.meetings.name, str(self._num_created)),
                 )
             )

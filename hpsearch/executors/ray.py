@@ -204,7 +204,8 @@ class RayExecutor:
         if self._patience_s is None:  # the others come when there is room; it goes on without
             names, _ = ray.wait(names, num_returns=1)
         try:
-            self._device = together(ray.get(names, timeout=self._patience_s), self._pool.devices)
+            told = ray.get(names, timeout=self._patience_s)
+            self._device = together(told, self._pool.devices, self._pool.form)
         except GetTimeoutError:
             raise HpsearchError(
                 f"{len(self._slots)} workers must start within {self._patience_s:g} s, but the "
@@ -231,7 +232,9 @@ class RayExecutor:
         ]
         meeting = actors[0].meeting.remote()
         for rank, actor in enumerate(actors):
-            actor.join.remote(meeting, rank, num)  # what they are asked next waits for it
+            actor.join.remote(
+                meeting, rank, num, self._pool.form
+            )  # what they are asked next waits for it
         return _Slot(name=name, actors=actors, place=place)
 
     def _new_actor(self, name: str, **options: Any) -> Any:

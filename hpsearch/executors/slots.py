@@ -42,10 +42,11 @@ def free_slot(slots: Sequence[AnySlot], group: TrialGroup) -> AnySlot:
     return max(free, key=lambda slot: sum(wanted[file] for file in set(slot.files)))
 
 
-def together(devices: Iterable[str], num: int = 1) -> str:
-    """What workers of ``num`` devices train on, in words.
+def together(devices: Iterable[str], num: int = 1, form: str = "data") -> str:
+    """What workers of ``num`` devices, which part the work by ``form``, train on, in words.
 
     Where they differ it is all of their names: what is measured is stored under no one's.
     """
     named = " and ".join(sorted(set(devices)))
-    return named if num == 1 else f"{num} x {named}"
+    several = f"{num} x {named}" if form == "data" else f"{num} x {named}, {form}"
+    return named if num == 1 else several

@@ -40,24 +40,24 @@ def load_data(search: Search) -> Dataset | None:
 def check_data(search: Search, dataset: Dataset) -> None:
     """Raises SpecError for what the data make impossible, each with its key.
 
-    A minibatch cannot have more examples than a trial has training rows, nor fewer than it has
-    devices, of which several take no streamed examples; and no value may be left with which every
+    A minibatch cannot have more examples than a trial has training rows, nor fewer than devices
+    that part it, which take no streamed examples; and no value may be left with which every
     trial breaks a rule of ``workers.config.combination``: a kernel larger than all images, groups
     that divide no layer.
     """
     problems = Problems(file=search.name)
-    num_rows, devices = dataset.num_train, search.resources.devices_per_trial
+    num_rows, num_parts = dataset.num_train, search.resources.num_minibatch_parts
     for key, batch_size in _batch_sizes(search):
         if batch_size > num_rows:
             rule = f"must be at most {num_rows}, the number of training rows"
             problems.add(key, rule, shown(batch_size))
-        if batch_size < devices:
-            rule = f"must be at least {devices}, an example for each device of a trial"
+        if batch_size < num_parts:
+            rule = f"must be at least {num_parts}, an example for each device that has a part of it"
             problems.add(key, rule, shown(batch_size))
-    if dataset.num_validation < devices:
-        rule = f"must leave at least {devices} examples, one for each device of a trial"
+    if dataset.num_validation < num_parts:
+        rule = f"must leave at least {num_parts} examples, one for each device that has a part"
         problems.add("data.validation", rule, shown(dataset.num_validation))
-    check_in_memory(dataset.is_streamed, devices, problems)
+    check_in_memory(dataset.is_streamed, num_parts, problems)
     for key, rule in refused_values(search, dataset.shape()):
         problems.add(key, rule)
     problems.raise_if_any()

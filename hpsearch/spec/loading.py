@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from hpsearch.spec.auto import auto_stages, full_epochs
-from hpsearch.spec.devices import DEVICES, Parallel, check_devices
+from hpsearch.spec.devices import DEVICES, PARALLEL, check_devices
 from hpsearch.spec.document import Source, read_document
 from hpsearch.spec.objective_section import read_our_objective, read_reported_objective
 from hpsearch.spec.override import apply_overrides
@@ -119,7 +119,7 @@ RESOURCES: dict[str, Rule] = {
     "gpus_per_worker": OrAuto(Domain(low=0)),
     "width": OrAuto(Domain(low=1, high=1e6, integer=True)),
     "devices_per_trial": DEVICES,
-    "parallel": Parallel(),
+    "parallel": PARALLEL,
     "checkpoint_every": POSITIVE,
     "keep_checkpoints": COUNT,
 }

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from hpsearch.spec.space import Choice, Frozen, Space, Value
 from workers.config.own import is_own
+from workers.config.parallel import grid
 
 SamplerName = Literal["random", "qmc", "grid", "tpe", "gp", "cmaes"]
 PrunerName = Literal[
@@ -90,9 +91,14 @@ class Resources(Frozen):
     gpus_per_worker: float | Literal["auto"] = "auto"
     width: int | Literal["auto"] = "auto"
     devices_per_trial: int = 1
-    parallel: Literal["data"] = "data"
+    parallel: Literal["data", "model", "hybrid"] = "data"
     checkpoint_every: int = 10
     keep_checkpoints: int = 10
+
+    @property
+    def num_minibatch_parts(self) -> int:
+        """In how many parts the devices of a trial take each minibatch."""
+        return grid(self.devices_per_trial, self.parallel)[0]
 
 
 class Data(Frozen):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -46,10 +47,14 @@ SPEC: dict[str, Any] = {
 }
 
 
-@pytest.fixture(scope="module", params=["processes", "ray"])
+@pytest.fixture(
+    scope="module", params=[("processes", "data"), ("processes", "model"), ("ray", "model")]
+)
 def executor(request: pytest.FixtureRequest) -> Iterator[Executor]:
     """One of each kind for all tests here: its workers take seconds to start."""
-    with closing(made_executor(request.param, "two", request, devices_per_trial=2)) as made:
+    kind, form = request.param
+    resources = {"devices_per_trial": 2, "parallel": form}
+    with closing(made_executor(kind, "two", request, **resources)) as made:
         yield made
 
 
@@ -73,7 +78,7 @@ def test_two_devices_report_once_what_one_would(executor: Executor) -> None:
 
 
 def test_a_worker_is_as_many_devices_and_named_after_them(executor: Executor) -> None:
-    assert executor.device.startswith("2 x ")
+    assert re.fullmatch("2 x [^,]+, 1 thread(, model)?", executor.device)
     assert executor.num_slots == executor.most_slots == num_cpus() // 2
 
 
@@ -156,10 +161,12 @@ def test_one_process_cannot_be_several_devices() -> None:
     )
 
 
+@pytest.mark.parametrize("form", ["data", "model"])
 def test_a_search_that_lost_a_device_has_the_table_of_one_that_did_not(
-    tmp_path: Path,
+    tmp_path: Path, form: str
 ) -> None:
-    (tmp_path / "spec.yaml").write_text(yaml.safe_dump(SPEC))
+    spec = {**SPEC, "resources": {**SPEC["resources"], "parallel": form}}
+    (tmp_path / "spec.yaml").write_text(yaml.safe_dump(spec))
     tables = []
     for name in ("undisturbed", "killed"):
         url = f"sqlite:///{tmp_path / name}.db"

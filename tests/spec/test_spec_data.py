@@ -129,19 +129,19 @@ def test_folds_that_leave_too_few_rows_are_told_where_a_spec_has_them() -> None:
             {"train": {"batch_size": 3}},
             "train.batch_size",
             "3",
-            "must be at least 4, an example for each device of a trial",
+            "must be at least 4, an example for each device that has a part of it",
         ),
         (
             {"space": {**OPTIMIZER, "batch_size": {"int": [2, 8]}}},
             "space.batch_size.int[0]",
             "2",
-            "must be at least 4, an example for each device of a trial",
+            "must be at least 4, an example for each device that has a part of it",
         ),
         (
             {"data": {**DATA, "validation": 3}},
             "data.validation",
             "3",
-            "must leave at least 4 examples, one for each device of a trial",
+            "must leave at least 4 examples, one for each device that has a part",
         ),
     ],
 )
@@ -163,6 +163,8 @@ def test_examples_that_do_not_fit_in_memory_take_one_device(
     problem = problem_of(data=data, resources=several)
     assert (problem.key, problem.rule) == (
         "data.stream",
-        "examples cannot be streamed to the 2 devices of a trial; set resources.devices_per_trial "
-        "to 1, or stream to false if they fit in memory",
+        "examples cannot be streamed to devices that part each minibatch in 2; set "
+        "resources.parallel to model, or devices_per_trial to 1, or stream to false if they fit in "
+        "memory",
     )
+    load_data(load(spec(data=data, resources={**several, "parallel": "model"})))

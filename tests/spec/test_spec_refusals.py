@@ -60,11 +60,16 @@ CASES: dict[str, tuple[dict[str, Any], str, str]] = {
         "resources.devices_per_trial",
         "must be an integer",
     ),
-    "parallel model": (
-        {"resources": {"devices_per_trial": 2, "parallel": "model"}},
+    "no such form": (
+        {"resources": {"devices_per_trial": 2, "parallel": "pipeline"}},
         "resources.parallel",
-        "must be data, by which each device takes a part of each minibatch; splitting layers "
-        "(model, hybrid) is not there",
+        "must be one of data, model, hybrid",
+    ),
+    "a grid of three": (
+        {"resources": {"devices_per_trial": 3, "parallel": "hybrid"}},
+        "resources.devices_per_trial",
+        "must be a product with parallel hybrid, as 4 = 2 x 2: parts of minibatches by parts of "
+        "layers; change it, or say data or model",
     ),
     "parallel on one device": (
         {"resources": {"parallel": "data"}},
@@ -79,13 +84,13 @@ CASES: dict[str, tuple[dict[str, Any], str, str]] = {
     "a loss of one's own on several devices": (
         {"resources": {"devices_per_trial": 2}, "loss": "own_losses:focal"},
         "loss",
-        "a loss of your own is of whole minibatches, of which each of the 2 devices of a trial has "
-        "a part; leave it out, or set resources.devices_per_trial to 1",
+        "a loss of your own is of whole minibatches, which the devices of a trial part in 2; leave "
+        "it out, or set resources.parallel to model, or devices_per_trial to 1",
     ),
     "metrics of one's own on several devices": (
         {"resources": {"devices_per_trial": 2}, "metrics": {"level": "own_losses:level"}},
         "metrics",
-        "metrics of your own are of the whole validation part, of which each of the 2 devices",
+        "metrics of your own are of the whole validation part, which the devices of a trial part",
     ),
     "streamed to several devices": (
         {
@@ -93,8 +98,8 @@ CASES: dict[str, tuple[dict[str, Any], str, str]] = {
             "data": {"source": "streamed_data:blobs", "stream": True},
         },
         "data.stream",
-        "examples cannot be streamed to the 2 devices of a trial; set resources.devices_per_trial "
-        "to 1, or stream to false if they fit in memory",
+        "examples cannot be streamed to devices that part each minibatch in 2; set "
+        "resources.parallel to model, or devices_per_trial to 1, or stream to false",
     ),
     # names and required keys
     "name of digits alone": ({"name": "12"}, "name", "must be a letter"),

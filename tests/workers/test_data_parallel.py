@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,18 +12,15 @@ import torch
 from executor_cases import check_plan
 from hypothesis import given
 from hypothesis import strategies as st
+from parallel_cases import CASES, alone, assert_alike
 from ranks import Ranks, ranks, trained
 from torch import Tensor, nn
 from training_cases import (
     CPU,
-    MIXES,
     blobs,
     config,
     device_data,
-    folded,
     group,
-    images,
-    line,
     mixed,
 )
 
@@ -35,38 +31,8 @@ from workers.training.columns import Columns
 from workers.training.feed import Batch, Feed
 from workers.training.group_training import GroupTraining
 from workers.training.loss import Criterion
-from workers.training.parallel import ALONE, Devices, portion_of
-from workers.training.parallel.data_parallel import DataParallel
-
-# 70 examples in minibatches of 16: of 3 devices 5, 5 and 6 each, and 2 of the last one.
-CASES: dict[str, tuple[Dataset, list[Any]]] = {
-    **{name: (blobs(), mixed(name)) for name in MIXES},
-    "images": (
-        images(),
-        [
-            config(model="cnn", channels=(3,), flip=0.5, rotation=10.0, cutout=0.3, dropout=0.3)
-            for _ in range(2)
-        ],
-    ),
-    "images, batch norm": (
-        images(),
-        [config(model="cnn", channels=(3, 4), normalization="batch", dropout=0.2)] * 2,
-    ),
-    "regression": (line(), [config(loss="huber"), config(loss="huber", huber_delta=0.3)]),
-    "folds": (folded(), [config(), config(learning_rate=0.03, optimizer="adam")]),
-    "accumulation": (blobs(), [config(accumulation_steps=2)] * 2),
-    "one example is left": (blobs(num_train=65), [config(dropout=0.3)] * 2),
-    "one is left, batch norm": (blobs(num_train=65), mixed("batch norm")),
-    "one image is left": (
-        images(num_train=49),
-        [config(model="cnn", channels=(3,), normalization="batch", dropout=0.2)] * 2,
-    ),
-    "one is left, own": (blobs(num_train=65), [config(model="own_nets:Recurrent")] * 2),
-    "own": (blobs(), [config(model="own_nets:Perceptron", arguments=(("dropout", 0.3),))] * 2),
-    "own, dropout in many places": (blobs(), [config(model="own_nets:DropsTwice")] * 2),
-    "own, batch norm that is frozen": (blobs(), [config(model="own_nets:FrozenNorm")] * 2),
-    "own, one by one": (blobs(), [config(model="own_nets:Recurrent")] * 2),
-}
+from workers.training.parallel import Alone, Mesh, portion_of
+from workers.training.parallel.joined import Joined
 
 
 @pytest.fixture(scope="module")
@@ -75,35 +41,15 @@ def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ranks]:
         yield made
 
 
-def _alone(one: TrialGroup, dataset: Dataset) -> list[Report]:
-    return trained(ALONE, one, dataset)
-
-
-def _assert_alike(found: list[Report], expected: list[Report], tolerance: float = 1e-8) -> None:
-    assert [report.epoch for report in found] == [report.epoch for report in expected]
-    for mine, theirs in zip(found, expected, strict=True):
-        assert (mine.trials, mine.stopped) == (theirs.trials, theirs.stopped)
-        assert mine.metrics.keys() == theirs.metrics.keys()
-        for name, values in theirs.metrics.items():
-            torch.testing.assert_close(
-                torch.tensor(mine.metrics[name]).double(),
-                torch.tensor(values).double(),
-                rtol=tolerance,
-                atol=tolerance,
-                equal_nan=True,
-                msg=lambda text, name=name: f"{name}: {text}",
-            )
-
-
 @pytest.mark.parametrize("num", [2, 3])
 @pytest.mark.parametrize("case", CASES)
 def test_several_devices_report_what_one_does(team: Ranks, case: str, num: int) -> None:
     dataset, configs = CASES[case]
     one = group(*configs, epochs=3)
-    expected = _alone(one, dataset)
+    expected = alone(one, dataset)
     assert not expected[0].refused
     for found in team.call(num, trained, one, dataset):
-        _assert_alike(found, expected)
+        assert_alike(found, expected)
 
 
 @pytest.mark.parametrize("num", [2, 4])
@@ -114,8 +60,8 @@ def test_all_devices_hold_the_same_rows(team: Ranks, part: str, num: int) -> Non
         assert all(torch.equal(other[name], first[name]) for name in first)
 
 
-def _rows_after(devices: Devices, one: TrialGroup, dataset: Dataset) -> dict[str, Tensor]:
-    training = GroupTraining(one, device_data(dataset), None, devices)
+def _rows_after(mesh: Mesh, one: TrialGroup, dataset: Dataset) -> dict[str, Tensor]:
+    training = GroupTraining(one, device_data(dataset), None, mesh)
     training.train_epoch(0)
     return training.stack.rows
 
@@ -130,17 +76,18 @@ def test_one_network_learns_as_distributed_data_parallel_has_it(team: Ranks, num
         torch.testing.assert_close(rows["weights"][0], theirs, rtol=1e-10, atol=1e-12)
 
 
-def _by_torch(devices: DataParallel, one: TrialGroup, dataset: Dataset) -> Tensor:
+def _by_torch(mesh: Mesh, one: TrialGroup, dataset: Dataset) -> Tensor:
     """The weights [P] after an epoch of DistributedDataParallel and torch.optim."""
     data, c = device_data(dataset), one.members[0].config
     net = nn.Sequential(nn.Linear(12, 9), nn.LayerNorm(9), nn.ReLU(), nn.Linear(9, 4)).double()
     start = GroupTraining(one, data).stack
     for mine, theirs in zip(start.weights.values(), net.parameters(), strict=True):
         theirs.data.copy_(mine[0])
-    parted = nn.parallel.DistributedDataParallel(net, process_group=devices.process_group)
+    assert isinstance(mesh.data, Joined)
+    parted = nn.parallel.DistributedDataParallel(net, process_group=mesh.data.process_group)
     optimizer = torch.optim.SGD(net.parameters(), c.learning_rate, momentum=c.momentum)
     for batch in Feed(data, one.order_seed).minibatches(start.columns, 0, torch.float64):
-        own = portion_of(len(batch), devices.rank, devices.num).slice
+        own = portion_of(len(batch), mesh.data.rank, mesh.data.num).slice
         optimizer.zero_grad()
         outputs_BC = parted(batch.x_mBF[0, own])
         nn.functional.cross_entropy(outputs_BC, batch.y_mB[0, own]).backward()
@@ -154,7 +101,7 @@ def test_a_group_goes_on_from_its_checkpoint_on_any_number_of_devices(
     team: Ranks, tmp_path: Path, first: int, then: int
 ) -> None:
     whole = group(*mixed("batch norm"), epochs=4, checkpoint_stem=str(tmp_path / "g"))
-    expected = _alone(replace(whole, checkpoint_stem=None), blobs())
+    expected = alone(replace(whole, checkpoint_stem=None), blobs())
     begun = replace(whole, end_epoch=2, budgets=(4,))
     reports = _on(team, first, begun)
     assert [path.name for path in tmp_path.iterdir()] == ["g-2.safetensors"]
@@ -163,11 +110,11 @@ def test_a_group_goes_on_from_its_checkpoint_on_any_number_of_devices(
         for row, member in enumerate(whole.members)
     )
     reports += _on(team, then, replace(whole, members=members, start_epoch=2))
-    _assert_alike([replace(report, checkpoint=None) for report in reports], expected)
+    assert_alike([replace(report, checkpoint=None) for report in reports], expected)
 
 
 def _on(team: Ranks, num: int, one: TrialGroup) -> list[Report]:
-    return _alone(one, blobs()) if num == 1 else team.call(num, trained, one, blobs())[0]
+    return alone(one, blobs()) if num == 1 else team.call(num, trained, one, blobs())[0]
 
 
 def test_devices_that_measure_go_on_with_the_width_of_the_first(team: Ranks) -> None:
@@ -177,7 +124,7 @@ def test_devices_that_measure_go_on_with_the_width_of_the_first(team: Ranks) -> 
     for reports in found:
         assert reports[0].speeds == found[0][0].speeds
         assert reports[0].width == found[0][0].width
-        _assert_alike(reports, _alone(replace(one, measures=False), blobs(num_train=640)))
+        assert_alike(reports, alone(replace(one, measures=False), blobs(num_train=640)))
     assert [speed.width for speed in found[0][0].speeds] == [1, 4, 25]
 
 
@@ -194,13 +141,14 @@ def test_a_member_that_diverges_ends_on_all_devices(team: Ranks) -> None:
         (
             {"batch_size": 2},
             blobs(),
-            "batch_size must have an example for each of the 3 devices of a trial, but got 2; "
+            "batch_size must have an example for each of the 3 devices that part it, but got 2; "
             "raise it, or use fewer devices",
         ),
         (
             {},
             replace(blobs(), x_validation=blobs().x_validation[:2], y_validation=np.array([0, 1])),
-            "data.validation must have an example for each of the 3 devices of a trial, but has 2",
+            "data.validation must have an example for each of the 3 devices that part it, but "
+            "has 2",
         ),
         (
             {"model": "own_nets:Lazy"},
@@ -219,8 +167,8 @@ def test_a_member_that_diverges_ends_on_all_devices(team: Ranks) -> None:
         (
             {},
             load(DataConfig(source="streamed_data:blobs", stream=True), seed=0),
-            "data.stream examples must fit on each of the 3 devices of a trial, but do not; use "
-            "one device, to which they are streamed",
+            "data.stream examples must fit on each of the devices that part them in 3, but do not; "
+            "use one device, to which they are streamed, or part layers (parallel: model)",
         ),
     ],
     ids=["batch_size", "validation", "batch norm", "buffers", "streamed"],
@@ -228,7 +176,7 @@ def test_a_member_that_diverges_ends_on_all_devices(team: Ranks) -> None:
 def test_what_several_devices_cannot_train_is_refused_in_a_sentence(
     team: Ranks, fields: dict[str, object], dataset: Dataset, message: str
 ) -> None:
-    good = _alone(group(config(**fields), epochs=1), dataset)
+    good = alone(group(config(**fields), epochs=1), dataset)
     assert not good[0].refused
     for reports in team.call(3, trained, group(config(**fields), epochs=1), dataset):
         assert [r.message for report in reports for r in report.refused] == [message]
@@ -272,7 +220,11 @@ def test_the_losses_of_parts_and_their_gradients_add_up(loss: str, mixes: bool) 
 def test_the_checks_before_a_search_tell_what_several_devices_cannot_train(
     num_devices: int, verdicts: set[str]
 ) -> None:
-    plan = check_plan(model="own_nets:Lazy")
-    found = [r for r in check(plan, device_data(), num_devices) if r.name == "configuration"]
+    plan, devices = check_plan(model="own_nets:Lazy"), Alone(num=num_devices)
+    found = [
+        r
+        for r in check(plan, device_data(), Mesh(whole=devices, data=devices))
+        if r.name == "configuration"
+    ]
     assert {result.verdict for result in found} == verdicts
     assert all("its 1 (BatchNorm1d) reads whole minibatches" in result.text for result in found)

@@ -17,6 +17,7 @@ from workers.messages import Member
 from workers.training.columns import Columns
 from workers.training.models import build_model
 from workers.training.optimizers import OPTIMIZERS, VARIANTS, Hyper, variant
+from workers.training.shares import Shares
 from workers.training.stack import Stack
 
 # Where the curvatures of a parabola are between 0.1 and 1.
@@ -202,6 +203,6 @@ def test_a_centred_rmsprop_stays_finite_where_rounding_makes_the_variance_negati
 def test_the_rate_is_a_view_that_the_caller_changes() -> None:
     columns = Columns([TrainConfig()] * 3, range(3), [0] * 3, CPU, torch.float32)
     rates_M1 = torch.ones(3, 1)
-    hyper = Hyper.of(columns, slice(1, 3), OPTIMIZERS["sgd"], rates_M1)
+    hyper = Hyper.of(columns, slice(1, 3), OPTIMIZERS["sgd"], rates_M1, Shares(()).sums)
     rates_M1.fill_(0.25)
     assert hyper.lr.tolist() == [[0.25], [0.25]]

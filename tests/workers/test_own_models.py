@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import own_nets
 import pytest
 import torch
-from own_nets import Residual
+from own_nets import Residual, Shared, Tied
+from torch import nn
 from torch.nn import functional as F
 from training_cases import CPU, blobs, config, group, images
 
@@ -32,6 +34,8 @@ NETS: dict[str, Dataset] = {
     "Lazy": blobs(),
     "Frozen": blobs(),
     "Centred": blobs(),
+    "Shared": blobs(num_features=4),
+    "Tied": blobs(num_features=4),
 }
 
 
@@ -55,12 +59,15 @@ def test_a_member_trains_in_company_as_alone(name: str) -> None:
                 assert report.metrics[metric][row] == pytest.approx(expected, rel=1e-9), metric
 
 
-def test_a_group_trains_as_a_plain_loop_does() -> None:
+@pytest.mark.parametrize("make", [Residual, Shared, Tied])
+def test_a_group_trains_as_a_plain_loop_does(make: Callable[[], nn.Module]) -> None:
     """With batch normalization's running statistics, by torch.optim, on the same minibatches."""
-    data, learned = DeviceData(images(), CPU), own("Residual", learning_rate=0.1, optimizer="sgd")
+    dataset = NETS[make.__name__]
+    data, shape = DeviceData(dataset, CPU), dataset.x_train.shape[1:]
+    learned = own(make.__name__, learning_rate=0.1, optimizer="sgd")
     stacked = GroupTraining(group(learned, learned), data)
     batches = list(stacked._feed.minibatches(stacked.stack.columns, 0, torch.float64))
-    net = Residual().double()
+    net = make().double()
     with torch.no_grad():
         for name, parameter in net.named_parameters():
             parameter.copy_(stacked.stack.weights[name][1])
@@ -68,7 +75,7 @@ def test_a_group_trains_as_a_plain_loop_does() -> None:
     stacked.train_epoch(0)
     for batch in batches:
         optimizer.zero_grad()
-        F.cross_entropy(net(batch.x_mBF[0].view(-1, 2, 8, 8)), batch.y_mB[0]).backward()
+        F.cross_entropy(net(batch.x_mBF[0].view(-1, *shape)), batch.y_mB[0]).backward()
         optimizer.step()
     for name, tensor in net.named_parameters():
         assert torch.allclose(stacked.stack.weights[name][1], tensor, rtol=1e-8, atol=1e-10), name

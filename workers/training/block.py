@@ -7,8 +7,6 @@ block after the other.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import accumulate, pairwise
-from math import prod
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,8 +15,9 @@ from torch import Tensor
 from workers.training.columns import Columns
 from workers.training.models import Model
 from workers.training.models.base import BufferSpec, ParameterSpec, Pass
-from workers.training.parallel import ALONE, Devices
+from workers.training.parallel import ONE, Mesh
 from workers.training.precision import autocast
+from workers.training.shares import Shares, columns_of
 from workers.training.update import Update
 
 if TYPE_CHECKING:
@@ -31,9 +30,10 @@ class Block:
     """A run of a stack's rows, or all of them; nothing in a step couples one row to another.
 
     ``rows`` holds what belongs to each, [M, ...] by name, and ``columns`` their hyperparameters:
-    see ``Stack``. ``updates`` counts those that the rows have had, and ``devices`` train them.
-    ``weights`` are the parameters and ``buffers`` the model's by name, [M, *shape]; these it
-    updates in place. ``recording`` is a step of these rows that was recorded.
+    see ``Stack``. ``updates`` counts those that the rows have had, and the devices of ``mesh``
+    train them, each with its ``shares`` of a row. ``weights`` are the parameters and ``buffers``
+    the model's by name, [M, *shape]; these it updates in place. ``recording`` is a step of these
+    rows that was recorded.
     """
 
     def __init__(
@@ -42,16 +42,26 @@ class Block:
         rows: dict[str, Tensor],
         columns: Columns,
         updates: int = 0,
-        devices: Devices = ALONE,
+        mesh: Mesh = ONE,
     ) -> None:
-        self.model, self.updates, self.devices = model, updates, devices
-        self.parameters, self._buffer_specs = model.parameters, model.buffers  # made on each access
-        self.slices = columns_of(self.parameters)
+        self.model, self.updates, self.mesh = model, updates, mesh
+        self.shares = Shares(model.parameters, mesh.model)
+        self._buffer_specs = model.buffers  # made on each access
         self._buffer_slices = columns_of(self._buffer_specs)
         self._arrange(rows, columns)
 
     def __len__(self) -> int:
         return len(self.columns)
+
+    @property
+    def parameters(self) -> tuple[ParameterSpec, ...]:
+        """As they are on this device."""
+        return self.shares.parameters
+
+    @property
+    def slices(self) -> list[slice]:
+        """The columns of each of them."""
+        return self.shares.slices
 
     @property
     def device(self) -> torch.device:
@@ -122,20 +132,9 @@ class Block:
         """Made when it is asked for: it holds gradients, which a stack in blocks has no use for."""
         if self._update is None:
             self._update = Update(
-                self.rows,
-                self.columns,
-                self.parameters,
-                self.slices,
-                self.rates_M1,
-                self.devices,
+                self.rows, self.columns, self.shares, self.rates_M1, self.mesh.data
             )
         return self._update
-
-
-def columns_of(specs: Sequence[Spec]) -> list[slice]:
-    """The columns of each tensor in a row that holds them one after the other."""
-    sizes = [prod(spec.shape) for spec in specs]
-    return [slice(a, b) for a, b in pairwise(accumulate(sizes, initial=0))]
 
 
 def _parts(matrix: Tensor, specs: Sequence[Spec], columns: Sequence[slice]) -> dict[str, Tensor]:

@@ -152,7 +152,7 @@ class BlockEpoch:
             moment=moment,
             dropout=hidden_dropout(columns, *moment, portion=batch.portion),
             portion=batch.portion,
-            devices=block.devices,
+            mesh=block.mesh,
         )
         x_mBF = drop_inputs(batch.x_mBF, columns, *moment, portion=batch.portion)
         outputs_MBC, loss_M, gradients = value_and_grad(
@@ -177,5 +177,5 @@ class BlockEpoch:
         """Numbers of the whole minibatch's examples, of which each device has its own."""
         each_MN = each_MB.new_zeros(len(each_MB), portion.num)
         portion.of(each_MN, 1).copy_(each_MB)
-        self._block.devices.add_up(each_MN)
+        self._block.mesh.data.add_up(each_MN)
         return each_MN

@@ -54,6 +54,7 @@ class BlockValidation:
             buffers=self._block.buffers,
             columns=self._block.columns,
             training=False,
+            mesh=self._block.mesh,
             observe=self._units.observe if self._units.is_open else None,
         )
         outputs_MBC = self._block.forward(given, x_mBF)
@@ -71,7 +72,7 @@ class BlockValidation:
         while self.see():
             pass
         own = {} if self._kept is None else self._of_all(self._kept)
-        self._scores.add_up(self._block.devices)
+        self._scores.add_up(self._block.mesh.data)
         return self._scores.metrics("val", self._target_scale_M) | self._units.metrics() | own
 
     def _of_all(self, kept: list[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:

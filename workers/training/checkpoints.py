@@ -33,15 +33,18 @@ class CheckpointNotWritten(RuntimeError):
 def write(stack: Stack, name: str, epoch: int, kept: KeptCheckpoints | None = None) -> None:
     """Write all rows, in the order of ``stack.members``, to a temporary name and rename it.
 
+    Of several devices all call this, for each may have a part of a row; the first writes the whole.
     ``kept`` has a copy of them from then on. Raises CheckpointNotWritten.
     """
-    metadata = _metadata(stack, epoch)
+    rows, metadata = stack.all_rows(), _metadata(stack, epoch)
+    if stack.mesh.whole.rank > 0:
+        return
     try:
-        _write(stack.rows, Path(name), metadata)
+        _write(rows, Path(name), metadata)
     except (OSError, SafetensorError) as error:
         raise CheckpointNotWritten(f"{name} cannot be written: {error}") from error
     if kept is not None:
-        kept.put(name, stack.rows, metadata)
+        kept.put(name, rows, metadata)
 
 
 def _write(rows: Mapping[str, Tensor], file: Path, metadata: dict[str, str]) -> None:
@@ -132,7 +135,7 @@ def _fill(
     first, stop = min(of), max(of) + 1
     for key in stack.rows.keys() & stored.keys():
         rows = stored[key][first:stop][[row - first for row in of]]
-        stack.rows[key][to] = rows.to(stack.rows[key])
+        stack.rows[key][to] = stack.own_columns(key, rows).to(stack.rows[key])
     return int(metadata["step"])
 
 

@@ -26,7 +26,8 @@ def watch(stack: Stack, metrics: Mapping[str, Tensor]) -> Tensor:
     states_M = torch.zeros_like(strikes_M)
     states_M[strikes_M >= PATIENCE] = STUCK
     states_M[~metrics["val_loss"].isfinite()] = BAD_VALIDATION_LOSS
-    states_M[~stack.weights_MP.isfinite().all(1)] = BAD_PARAMETER
+    bad_M = (~stack.weights_MP.isfinite()).any(1).float()
+    states_M[stack.shares.add_up(bad_M) > 0] = BAD_PARAMETER
     states_M[~train_loss_M.isfinite()] = BAD_TRAINING_LOSS
     return states_M
 

@@ -27,7 +27,7 @@ from workers.training.models.activations import ACTIVATIONS
 from workers.training.monitoring import UnitWatch, watched_step
 from workers.training.own_loss import own_loss
 from workers.training.own_metrics import OwnMetrics
-from workers.training.parallel import ALONE, Devices
+from workers.training.parallel import ONE, Mesh
 from workers.training.precision import dtype_of
 from workers.training.schedules import rates
 from workers.training.scores import Scores
@@ -47,8 +47,8 @@ class GroupTraining:
     ``refused`` and not in the stack. Others go on from their checkpoints. At most ``width`` rows
     are trained at once; a group that measures fills in ``speeds`` and ``width`` in its first epoch.
     ``unmeasured`` says, after each validation, for which trials a metric of the user's own failed.
-    Of several ``devices`` each has the same stack, and a part of what it is fed. Raises ConfigError
-    for a loss or a metric that is none.
+    Each device of ``mesh`` has its part of the stack and of what it is fed. Raises ConfigError for
+    a loss or a metric that is none.
     """
 
     def __init__(
@@ -56,16 +56,16 @@ class GroupTraining:
         group: TrialGroup,
         data: DeviceData,
         kept: KeptCheckpoints | None = None,
-        devices: Devices = ALONE,
+        mesh: Mesh = ONE,
     ) -> None:
-        self.data, self._devices = data, devices
-        self._feed = Feed(data, group.order_seed, devices)
+        self.data, self._mesh = data, mesh
+        self._feed = Feed(data, group.order_seed, mesh.data)
         self._config = group.members[0].config  # for what all members have in common
         self._total_epochs = group.total_epochs
         self.width, self._is_to_measure = group.width, group.measures
         self.speeds: tuple[Speed, ...] = ()
         self.unmeasured: dict[int, str] = {}
-        self.stack = _new_stack(group, data, devices)
+        self.stack = _new_stack(group, data, mesh)
         self.own_loss = own_loss(self._config, data, self.stack.model)
         self._own_metrics = OwnMetrics(dict(group.own_metrics), data)
         self.refused: tuple[Refusal, ...] = ()
@@ -82,7 +82,7 @@ class GroupTraining:
         if self._is_to_measure:
             tally = self._measure(given, tally)
         tally = self._train(given, tally)
-        tally.scores.add_up(self._devices)
+        tally.scores.add_up(self._mesh.data)
         return tally.metrics()
 
     @torch.no_grad()
@@ -140,11 +140,11 @@ class GroupTraining:
 
     def _agreed(self, speeds: Sequence[Speed]) -> tuple[Speed, ...]:
         """As device 0 measured them: clocks differ, and all must go on with one width."""
-        if self._devices.num == 1:
+        if self._mesh.whole.num == 1:
             return tuple(speeds)
         table = [[speed.seconds, float(speed.bytes)] for speed in speeds]
         measured = torch.tensor(table, dtype=torch.float64, device=self.data.device)
-        told = self._devices.agreed(measured)
+        told = self._mesh.whole.agreed(measured)
         return tuple(
             replace(speed, seconds=seconds, bytes=int(size))
             for speed, (seconds, size) in zip(speeds, told.tolist(), strict=True)
@@ -155,9 +155,9 @@ class GroupTraining:
         stack, num_train = self.stack, self.data.num_train
         left = self.data.memory_bytes - sum(tensor.nbytes for tensor in stack.rows.values())
         minibatch = self._config.minibatch_size(epoch.number, num_train)
-        examples = -(-min(minibatch, num_train) // self._devices.num)
+        examples = -(-min(minibatch, num_train) // self._mesh.data.num)
         most = widths.fitting(stack.model, examples, stack.dtype.itemsize, left, stack.device)
-        return int(self._devices.agreed(torch.tensor(most, device=stack.device)))
+        return int(self._mesh.whole.agreed(torch.tensor(most, device=stack.device)))
 
     def _block_epoch(self, block: Block, run: slice, epoch: Epoch, tally: Tally) -> BlockEpoch:
         return BlockEpoch(block, epoch.of(run), self._feed, self._criterion(block), tally.of(run))
@@ -169,7 +169,7 @@ class GroupTraining:
             self._criterion(block),
             self._scores(len(block), detailed=True),
             UnitWatch(
-                ACTIVATIONS[self._config.activation], len(block), block.device, self._devices
+                ACTIVATIONS[self._config.activation], len(block), block.device, self._mesh.data
             ),
             self.data.target_scale_k[block.columns.folds_M],
             self._own_metrics,
@@ -244,11 +244,11 @@ def _joined(blocks: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
     return {name: torch.cat([block[name] for block in blocks]) for name in blocks[0]}
 
 
-def _new_stack(group: TrialGroup, data: DeviceData, devices: Devices) -> Stack:
+def _new_stack(group: TrialGroup, data: DeviceData, mesh: Mesh) -> Stack:
     """The group's members stacked, all numbers blank."""
     config = group.members[0].config
     model, dtype = build_model(config, data.shape), dtype_of(config.precision)
-    stack = Stack(model, group.members, data.device, dtype, data.num_folds, devices)
+    stack = Stack(model, group.members, data.device, dtype, data.num_folds, mesh)
     stack.rows["chance"] = _chances(stack, data)
     if config.sampling == "hard":
         stack.keep_example_losses(data.num_train)

@@ -20,7 +20,7 @@ from workers.training.feed import DeviceData
 from workers.training.group_training import GroupTraining
 from workers.training.kept import KeptCheckpoints
 from workers.training.models import build_model
-from workers.training.parallel import ALONE, Devices
+from workers.training.parallel import ONE, Mesh
 from workers.training.parallel.limits import check_parts
 from workers.training.precision import check_precision, matrix_products
 from workers.training.reporting import close_epoch
@@ -30,29 +30,29 @@ def train(
     group: TrialGroup,
     data: DeviceData,
     kept: KeptCheckpoints | None = None,
-    devices: Devices = ALONE,
+    mesh: Mesh = ONE,
 ) -> Iterator[Report]:
     """Train ``group`` on ``data`` and yield a Report after every epoch.
 
     ``kept`` are the checkpoints that this worker has in memory: those that it writes are put there.
-    Of several ``devices`` each calls this, with a ``kept`` of None; number 0 writes checkpoints.
+    Of several devices each calls this, with a ``kept`` of None; number 0 writes checkpoints.
     Members that cannot be trained as they are configured are refused in a Report of their own.
     Ends early when no member is left. Raises whatever a member's configuration makes PyTorch or the
     checkpoint raise: the coordinator then parts the group until the member is found.
     """
-    able, refused = part_refused(group.members, data, devices.num)
+    able, refused = part_refused(group.members, data, mesh)
     if refused:
         yield _told(group, refused)
     if able:
         with matrix_products(able[0].config.precision):
-            yield from _begun(replace(group, members=able), data, kept, devices)
+            yield from _begun(replace(group, members=able), data, kept, mesh)
 
 
 def _begun(
-    group: TrialGroup, data: DeviceData, kept: KeptCheckpoints | None, devices: Devices
+    group: TrialGroup, data: DeviceData, kept: KeptCheckpoints | None, mesh: Mesh
 ) -> Iterator[Report]:
     """As ``_train``; begun anew without what is kept if that leaves too little memory at first."""
-    reports = _train(group, data, kept, devices)
+    reports = _train(group, data, kept, mesh)
     try:
         first = list(islice(reports, 1))
     except torch.OutOfMemoryError:
@@ -61,16 +61,16 @@ def _begun(
         kept.clear()
         first, reports = [], iter(())
     if not first:  # past the except clause, whose error held on to the first attempt's memory
-        reports = _train(group, data, kept, devices)
+        reports = _train(group, data, kept, mesh)
     yield from first
     yield from reports
 
 
 def _train(
-    group: TrialGroup, data: DeviceData, kept: KeptCheckpoints | None, devices: Devices
+    group: TrialGroup, data: DeviceData, kept: KeptCheckpoints | None, mesh: Mesh
 ) -> Iterator[Report]:
     try:
-        training = GroupTraining(group, data, kept, devices)
+        training = GroupTraining(group, data, kept, mesh)
     except ConfigError as error:  # of what all members have in common
         yield _told(group, tuple(_refusal(member, error) for member in group.members))
         return
@@ -89,8 +89,7 @@ def _train(
             report = replace(report, note=note)
         file = group.due_checkpoint(epoch + 1, ends_early=bool(report.stopped))
         if file is not None and stack.members:
-            if devices.rank == 0:
-                checkpoints.write(stack, file, epoch + 1, kept)
+            checkpoints.write(stack, file, epoch + 1, kept)
             report = replace(report, checkpoint=file)
         stack.drop(report.stopped)
         yield replace(report, seconds=time.perf_counter() - started)
@@ -115,16 +114,16 @@ def _told(group: TrialGroup, refused: tuple[Refusal, ...]) -> Report:
 
 
 def part_refused(
-    members: tuple[Member, ...], data: DeviceData, num_devices: int = 1
+    members: tuple[Member, ...], data: DeviceData, mesh: Mesh = ONE
 ) -> tuple[tuple[Member, ...], tuple[Refusal, ...]]:
     """Those whose configuration can be trained on this data and devices, and the others."""
     able, refused = [], []
     for member in members:
         try:
             check_combination(member.config, data.shape)
-            if is_own(member.config.model) or num_devices > 1:
+            if is_own(member.config.model) or mesh.whole.num > 1:
                 model = build_model(member.config, data.shape)
-                check_parts(member.config, model, data, num_devices)
+                check_parts(member.config, model, data, mesh)
             check_precision(member.config.precision, data.device)
             able.append(member)
         except ConfigError as error:

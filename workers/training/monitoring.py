@@ -6,14 +6,12 @@ next to nothing; all of it stays on the device until the epoch ends.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
 from workers.training.models.activations import Activation
-from workers.training.models.base import ParameterSpec
 from workers.training.parallel import ALONE, Devices
+from workers.training.shares import Shares
 
 EXAMPLES = 256  # of the validation part: enough to tell a unit that none of them wakes
 
@@ -25,24 +23,24 @@ def watched_step(num_train: int, minibatch: int, accumulation: int) -> int:
     return full_updates * accumulation - 1 if full_updates else num_steps - 1
 
 
-def gradient_norms(
-    gradient_MP: Tensor, specs: Sequence[tuple[ParameterSpec, slice]]
-) -> dict[str, Tensor]:
+def gradient_norms(gradient_MP: Tensor, shares: Shares) -> dict[str, Tensor]:
     """The norm of the whole gradient [M], and of each layer's, first to last [M, L]."""
-    num_layers = 1 + max(spec.layer for spec, _ in specs)
+    num_layers = 1 + max(spec.layer for spec in shares.parameters)
     squares_ML = gradient_MP.new_zeros(len(gradient_MP), num_layers)
-    for spec, place in specs:
-        squares_ML[:, spec.layer] += gradient_MP[:, place].square().sum(1)
+    for spec, place, counts in zip(shares.parameters, shares.slices, shares.counts, strict=True):
+        if counts:
+            squares_ML[:, spec.layer] += gradient_MP[:, place].square().sum(1)
+    shares.add_up(squares_ML)
     return {
         "gradient_norm": squares_ML.sum(1).sqrt(),
         "layer_gradient_norms": squares_ML.sqrt(),
     }
 
 
-def update_ratio(before_MP: Tensor, after_MP: Tensor) -> Tensor:
+def update_ratio(before_MP: Tensor, after_MP: Tensor, shares: Shares) -> Tensor:
     """|w' - w| / |w| of one update, [M]; NaN where all weights are 0. About 1e-3 is healthy."""
-    size_M = before_MP.norm(dim=1)
-    ratio_M = (after_MP - before_MP).norm(dim=1) / size_M
+    size_M = shares.norms(before_MP)
+    ratio_M = shares.norms(after_MP - before_MP) / size_M
     return torch.where(size_M > 0, ratio_M, torch.nan)
 
 

@@ -62,7 +62,7 @@ def can_record(block: Block) -> bool:
     is_ours = not isinstance(block.model, OwnModel) and not is_own(
         block.columns.configs[0].loss or ""
     )
-    is_alone = block.devices.num == 1  # what devices say to one another is no step's own
+    is_alone = block.mesh.whole.num == 1  # what devices say to one another is no step's own
     is_steady = is_ours and is_alone and are_off and not has_losses
     return block.device.type == "cuda" and is_steady
 

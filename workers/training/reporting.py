@@ -34,7 +34,7 @@ def close_epoch(
     ``Report.stopped`` are still there, for the checkpoint of this epoch.
     """
     trials = [member.trial for member in stack.members]
-    told = _read(_on_device(stack, group, metrics), stack.devices)
+    told = _read(_on_device(stack, group, metrics), stack.mesh.whole)
     states, stops, chances = (told.pop(name) for name in (STATE, STOPS, CHANCE))
     healthy = [
         place for place, state in enumerate(states) if not state and trials[place] not in unmeasured

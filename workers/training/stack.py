@@ -14,13 +14,14 @@ from torch import Tensor
 
 from workers.messages import Member
 from workers.training import stopping
-from workers.training.block import Block, columns_of
+from workers.training.block import Block
 from workers.training.columns import Columns
 from workers.training.initialization import initialize_row
 from workers.training.keyed import generator
 from workers.training.models import Model
 from workers.training.optimizers import VARIANTS, variant
-from workers.training.parallel import ALONE, Devices
+from workers.training.parallel import ONE, Mesh
+from workers.training.shares import Shares, columns_of
 from workers.training.widths import split
 
 
@@ -42,12 +43,13 @@ class Stack(Block):
         device: torch.device,
         dtype: torch.dtype,
         num_folds: int = 1,
-        devices: Devices = ALONE,
+        mesh: Mesh = ONE,
     ) -> None:
         self.num_folds = num_folds
         self.members = sorted(members, key=lambda member: variant(member.config))
         columns = self._columns(device, dtype)
-        super().__init__(model, _blank_rows(model, columns), columns, devices=devices)
+        num_parameters = Shares(model.parameters, mesh.model).slices[-1].stop
+        super().__init__(model, _blank_rows(model, columns, num_parameters), columns, mesh=mesh)
 
     def initialize(self) -> None:
         """Draw every row's weights from its trial's key, on the CPU so that all devices agree."""
@@ -57,12 +59,12 @@ class Stack(Block):
             keyed, rows = generator(member.seed, "initialization"), self.rows_of(place)
             fresh = self.model.fresh(keyed)
             if fresh is None:
-                drawn = initialize_row(self.parameters, member.config, keyed, self.dtype)
+                drawn = initialize_row(self.model.parameters, member.config, keyed, self.dtype)
             else:
                 drawn = [fresh[spec.name] for spec in self.parameters]
                 for spec in self._buffer_specs:
                     self.buffers[spec.name][rows] = fresh[spec.name].to(self.buffers[spec.name])
-            flat = torch.cat([tensor.flatten() for tensor in drawn])
+            flat = torch.cat([tensor.flatten() for tensor in self.shares.own(drawn)])
             self.weights_MP[rows] = flat.to(self.weights_MP)
 
     def rows_of(self, place: int) -> slice:
@@ -97,7 +99,23 @@ class Stack(Block):
     def block(self, run: slice) -> Block:
         """These rows alone, with the updates that the stack has had."""
         rows = {name: tensor[run] for name, tensor in self.rows.items()}
-        return Block(self.model, rows, self.columns.of(run), self.updates, self.devices)
+        return Block(self.model, rows, self.columns.of(run), self.updates, self.mesh)
+
+    def all_rows(self) -> dict[str, Tensor]:
+        """The rows by name, with the columns that other devices have of them."""
+        is_parted = self._has_columns
+        return {
+            name: self.shares.all_columns(tensor) if is_parted(name) else tensor
+            for name, tensor in self.rows.items()
+        }
+
+    def own_columns(self, name: str, whole: Tensor) -> Tensor:
+        """What this device has of rows ``name``, of which ``whole`` has all columns."""
+        return self.shares.own_columns(whole) if self._has_columns(name) else whole
+
+    def _has_columns(self, name: str) -> bool:
+        """Whether the rows ``name`` have a number for each parameter."""
+        return name in ("weights", "average") or name.startswith("slot.")
 
     def drop(self, trials: Collection[int]) -> None:
         """Drop the members of these trials: they cost nothing afterwards."""
@@ -124,8 +142,8 @@ class Stack(Block):
         return Columns(configs, seeds, folds, device, dtype)
 
 
-def _blank_rows(model: Model, columns: Columns) -> dict[str, Tensor]:
-    num_parameters, buffer_slices = columns_of(model.parameters)[-1].stop, columns_of(model.buffers)
+def _blank_rows(model: Model, columns: Columns, num_parameters: int) -> dict[str, Tensor]:
+    buffer_slices = columns_of(model.buffers)
     rules = [VARIANTS[name] for name in sorted({variant(config) for config in columns.configs})]
     matrices = ["weights", *(f"slot.{i}" for i in range(max(len(r.state) for r in rules)))]
     if columns.active("ema_decay") is not None:

@@ -19,6 +19,7 @@ from workers.training.keyed import normals
 from workers.training.models.base import ParameterSpec
 from workers.training.optimizers import VARIANTS, Hyper, Optimizer, State, variant
 from workers.training.parallel import ALONE, Devices
+from workers.training.shares import Shares
 
 NOISE_DECAY = 0.55  # Neelakantan et al. 2015
 NOISE = 2**30  # a counter that no layer has, so that the noise is nobody's dropout
@@ -38,23 +39,24 @@ class Part:
 class Update:
     """Changes ``rows`` in place. ``rates_M1`` is the stack's own tensor of learning rates.
 
-    ``devices`` have each a part of the gradients, which are added up before they are used.
+    ``shares`` says what of a row is here. ``devices`` have the same, and each a part of the
+    gradients, which are added up before they are used.
     """
 
     def __init__(
         self,
         rows: dict[str, Tensor],
         columns: Columns,
-        parameters: Sequence[ParameterSpec],
-        slices: Sequence[slice],
+        shares: Shares,
         rates_M1: Tensor,
         devices: Devices = ALONE,
     ) -> None:
-        self._columns, self._rates_M1, self._devices = columns, rates_M1, devices
+        self._columns, self._rates_M1 = columns, rates_M1
+        self._shares, self._devices = shares, devices
         self._weights_MP, self._average_MP = rows["weights"], rows.get("average")
         self._gradient_MP = torch.empty_like(self._weights_MP)
         self._num_examples = 0
-        self._specs = list(zip(parameters, slices, strict=True))
+        self._specs = list(zip(shares.parameters, shares.slices, strict=True))
         self._parts = [self._part(rows, name, part) for name, part in _runs(columns)]
         self._read_numbers()
 
@@ -79,7 +81,7 @@ class Update:
         self._num_examples = 0
         self._devices.add_up(self._gradient_MP)
         self._freeze()
-        seen = monitoring.gradient_norms(self._gradient_MP, self._specs) if watched else {}
+        seen = monitoring.gradient_norms(self._gradient_MP, self._shares) if watched else {}
         keeps = watched or self._multipliers_MP is not None
         before_MP = self._weights_MP.clone() if keeps else None
         self._clip()
@@ -94,7 +96,9 @@ class Update:
             torch.where(self._trained_MP, self._weights_MP, before_MP, out=self._weights_MP)
         self._average(step)
         if watched and before_MP is not None:
-            seen["update_ratio"] = monitoring.update_ratio(before_MP, self._weights_MP)
+            seen["update_ratio"] = monitoring.update_ratio(
+                before_MP, self._weights_MP, self._shares
+            )
         return seen
 
     def _freeze(self) -> None:
@@ -107,7 +111,7 @@ class Update:
         if self._clip_value_M1 is not None:
             self._gradient_MP.clamp_(-self._clip_value_M1, self._clip_value_M1)
         if self._clip_norm_M1 is not None:
-            norm_M1 = self._gradient_MP.norm(dim=1, keepdim=True)
+            norm_M1 = self._shares.norms(self._gradient_MP).unsqueeze(1)
             self._gradient_MP.mul_((self._clip_norm_M1 / (norm_M1 + 1e-6)).clamp(max=1))
 
     def _add_noise(self, step: int) -> None:
@@ -117,7 +121,8 @@ class Update:
         """
         if self._noise_M1 is None:
             return
-        noise_MP = normals(self._columns.seeds_M, self._gradient_MP.shape[1], step, NOISE)
+        all_MP = normals(self._columns.seeds_M, self._shares.num_columns, step, NOISE)
+        noise_MP = self._shares.own_columns(all_MP)
         deviation_M1 = (self._noise_M1 / step**NOISE_DECAY).sqrt()
         self._gradient_MP.addcmul_(noise_MP.to(self._gradient_MP), deviation_M1)
 
@@ -175,7 +180,7 @@ class Update:
             weights=self._weights_MP[part],
             gradient=self._gradient_MP[part],
             state=state,
-            hyper=Hyper.of(self._columns, part, optimizer, self._rates_M1),
+            hyper=Hyper.of(self._columns, part, optimizer, self._rates_M1, self._shares.sums),
         )
 
 

@@ -38,22 +38,24 @@ def warm_start(stack: Stack) -> tuple[Refusal, ...]:
 def _start(stack: Stack, member: Member, source: CheckpointSlice, rows: slice) -> None:
     """Copy what is wanted; ConfigError if the file's layers are others than the model's."""
     views = stack.views("weights") | stack.buffers
+    shapes = {spec.name: spec.shape for spec in stack.model.parameters}
+    shapes |= {spec.name: spec.shape for spec in stack.model.buffers}
     found = _tensors(source, stack.num_folds)
     head = max(spec.layer for spec in stack.parameters)
     takes_head = member.config.warm_start_layers == "all"
     heads = {_owner(spec.name) for spec in stack.parameters if spec.layer == head}
     wanted = [name for name in views if takes_head or _owner(name) not in heads]
-    lacking = [name for name in wanted if not _fits(views[name], found.get(name))]
+    lacking = [name for name in wanted if not _fits(shapes[name], found.get(name))]
     # A gain, a slope or running statistics that the model has no place for: not the same function.
     spare = [n for n in found if n not in views and 0 <= _layer(n) < head + takes_head]
     if lacking or spare:
-        raise ConfigError("warm_start", _mismatch(views, found, (*lacking, *spare), source, heads))
+        raise ConfigError("warm_start", _mismatch(shapes, found, (*lacking, *spare), source, heads))
     for name in wanted:
-        views[name][rows].copy_(found[name])
+        views[name][rows].copy_(stack.shares.own_tensor(name, found[name]))
 
 
-def _fits(view: Tensor, tensor: Tensor | None) -> bool:
-    return tensor is not None and tensor.shape[1:] == view.shape[1:]
+def _fits(shape: tuple[int, ...], tensor: Tensor | None) -> bool:
+    return tensor is not None and tensor.shape[1:] == shape
 
 
 def _owner(name: str) -> str:
@@ -68,15 +70,16 @@ def _layer(name: str) -> int:
 
 
 def _mismatch(
-    views: Mapping[str, Tensor],
+    shapes: Mapping[str, tuple[int, ...]],
     found: Mapping[str, Tensor],
     names: Sequence[str],
     source: CheckpointSlice,
     heads: Collection[str],
 ) -> str:
+    there = {name: tensor.shape[1:] for name, tensor in found.items()}
     model, file = (
-        f"as {list(tensors[names[0]].shape[1:])}" if names[0] in tensors else "not at all"
-        for tensors in (views, found)
+        f"as {list(known[names[0]])}" if names[0] in known else "not at all"
+        for known in (shapes, there)
     )
     only_head = all(_owner(name) in heads for name in names)
     remedy = ", or take over all_but_head" if only_head else ""

@@ -28,6 +28,7 @@ from workers.training.checks.subject import Network, Subject
 from workers.training.feed import DeviceData
 from workers.training.models import build_model
 from workers.training.optimizers import VARIANTS, variant
+from workers.training.parallel import ONE, Mesh
 from workers.training.parallel.limits import check_parts
 from workers.training.precision import check_precision, matrix_products
 
@@ -91,16 +92,16 @@ CHECKS: dict[str, Check] = {
 }
 
 
-def check(plan: CheckPlan, data: DeviceData, num_devices: int = 1) -> Iterator[CheckResult]:
+def check(plan: CheckPlan, data: DeviceData, mesh: Mesh = ONE) -> Iterator[CheckResult]:
     """All checks of all probes, as they are made; what concerns equal networks is made once.
 
-    They are made on one device, whatever ``num_devices`` a trial is to have. Every check is a pure
+    They are made on one device, whatever ``mesh`` a trial is to have. Every check is a pure
     function of ``plan`` and ``data``, but for the seconds of ``cost``.
     """
     seen: set[Hashable] = set()
     for probe in plan.probes:
         subject = Subject(probe=probe, plan=plan, data=data)
-        refusal = _refusal(subject, num_devices)
+        refusal = _refusal(subject, mesh)
         if refusal is not None:
             yield refusal
             continue
@@ -128,7 +129,7 @@ def _broken(name: str, subject: Subject, error: RuntimeError) -> CheckResult:
     return subject.result(name, "fail", f"PyTorch cannot do it ({said}): such trials fail")
 
 
-def _refusal(subject: Subject, num_devices: int) -> CheckResult | None:
+def _refusal(subject: Subject, mesh: Mesh) -> CheckResult | None:
     """What makes a trial with this configuration fail at once.
 
     A combination that is refused warns: others of the branch may be fine, as the spec was admitted.
@@ -142,8 +143,8 @@ def _refusal(subject: Subject, num_devices: int) -> CheckResult | None:
         verdict: Verdict = "fail" if error.key == "precision" else "warn"
         return subject.result("configuration", verdict, f"{error.key} {error}: such trials fail")
     try:
-        if num_devices > 1:
-            check_parts(config, build_model(config, data.shape), data, num_devices)
+        if mesh.whole.num > 1:
+            check_parts(config, build_model(config, data.shape), data, mesh)
     except ConfigError as error:
         return subject.result("configuration", "fail", f"{error.key} {error}: such trials fail")
     try:

@@ -66,11 +66,11 @@ def _seen(subject: Subject) -> dict[str, list[float]]:
     loss = network.criterion().training(outputs_MBC, batch).sum()
     found = torch.autograd.grad(loss, [*leaves.values(), *hidden], materialize_grads=True)
     flat_MP = torch.cat([gradient.flatten(1) for gradient in found[: len(leaves)]], dim=1)
-    specs = list(zip(network.stack.model.parameters, network.stack.slices, strict=True))
+    norms = gradient_norms(flat_MP, network.stack.shares)
     return {
         "deviations": [_deviation(h.detach().double()) for h in hidden],
         "gradients": [_norm(gradient.double()) for gradient in found[len(leaves) :]],
-        "weight_gradients": gradient_norms(flat_MP, specs)["layer_gradient_norms"][0].tolist(),
+        "weight_gradients": norms["layer_gradient_norms"][0].tolist(),
     }
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from workers.training.columns import Columns
 from workers.training.keyed import Counter
-from workers.training.parallel import ALONE, Devices, Portion
+from workers.training.parallel import ONE, Mesh, Portion
 
 ParameterKind = Literal["weight", "bias", "gain", "shift", "slope"]
 
@@ -25,12 +25,15 @@ class ParameterSpec:
 
     A ``weight`` is [out, in] or [out, in, k, k]; ``gain`` and ``shift`` are a normalization's,
     ``slope`` is prelu's. Only weights are regularized, unless ``decay_biases`` asks for all.
+    ``by_unit``: its first axis are the units of a layer, which devices may part; a pass is given
+    those of its device then.
     """
 
     name: str
     shape: tuple[int, ...]
     layer: int
     kind: ParameterKind
+    by_unit: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,7 +55,8 @@ class Pass:
     both take them with the row axis first: [M, units, examples] of a linear layer,
     [M, examples, channels, height, width] of a convolution. ``dropout`` multiplies by factors that
     depend on the layer alone, so that it takes gradients back as it takes units forth. ``portion``
-    of the minibatch is here, None: all of it; the ``devices`` have the rest.
+    of the minibatch is here, None: all of it; the devices of ``mesh`` have the rest, and the units
+    of a layer whose weights are not here.
     """
 
     weights: Mapping[str, Tensor]
@@ -63,7 +67,7 @@ class Pass:
     dropout: Callable[[Tensor, int], Tensor] | None = None
     observe: Callable[[Tensor, int], None] | None = None
     portion: Portion | None = None
-    devices: Devices = ALONE
+    mesh: Mesh = ONE
 
 
 Pullback = Callable[[Tensor], list[Tensor]]

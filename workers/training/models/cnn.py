@@ -18,6 +18,7 @@ from workers.training.models.activations import ACTIVATIONS, slope_parameters, s
 from workers.training.models.base import BufferSpec, ParameterSpec, Pass, Pullback
 from workers.training.models.linear import LinearLayers, affine_parameters
 from workers.training.models.normalization import Normalization
+from workers.training.parallel.layers import entered
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,8 +47,10 @@ class Convolution:
 
     def forward(self, given: Pass, h_BKYX: Tensor) -> Tensor:
         """[B, M*C, height, width] from m*C channels in."""
-        weight_MOIkk = self.normalization.weight(given, self.layer)
+        weight_MOIkk, devices = self.normalization.weight(given, self.layer), given.mesh.model
+        h_BKYX = entered(h_BKYX, self.channels[1], devices)
         h_BKYX = images.convolved(h_BKYX, weight_MOIkk, given.weights[f"{self.layer}.bias"])
+        h_BKYX = images.left(h_BKYX, self.channels[1], devices)
         h_BKYX = self.normalization.of_images(h_BKYX, given, self.layer)
         return self._activate(h_BKYX, given)
 

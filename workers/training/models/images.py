@@ -26,6 +26,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from workers.training.models.products import affine
+from workers.training.parallel import Devices, layers
 
 POOLINGS: dict[str, Callable[[Tensor, int], Tensor]] = {
     "max": F.max_pool2d,
@@ -59,6 +60,16 @@ def convolved(h_BKYX: Tensor, weight_MOIkk: Tensor, bias_MO: Tensor) -> Tensor:
         padding=weight_MOIkk.shape[-1] // 2,
         groups=h_BKYX.shape[1] // weight_MOIkk.shape[2],  # one where all rows see the same images
     )
+
+
+def left(h_BKYX: Tensor, channels: int, devices: Devices) -> Tensor:
+    """All ``channels`` of each row, of which ``h`` has the device's."""
+    if not layers.is_parted(channels, devices):
+        return h_BKYX
+    own = len(layers.own_units(channels, devices))
+    h_BMCYX = layers.left(torch.unflatten(h_BKYX, 1, (-1, own)), -3, channels, devices)
+    whole_BKYX = h_BMCYX.flatten(1, 2)
+    return whole_BKYX if h_BKYX.is_cuda else whole_BKYX.to(memory_format=torch.channels_last)
 
 
 def numbers(device: torch.device, channels: tuple[int, int], size: int) -> int:

@@ -14,6 +14,7 @@ from workers.training.models.activations import ACTIVATIONS, slope_parameters, s
 from workers.training.models.base import BufferSpec, ParameterSpec, Pass, Pullback
 from workers.training.models.normalization import Normalization
 from workers.training.models.products import affine, products
+from workers.training.parallel.layers import added_up, entered, is_parted, left, own_part
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,10 +57,10 @@ class LinearLayers:
         axis is several times faster that way (benchmarks/layers.py)."""
         h_MHB = h_mFB
         for layer in range(self.first, self.head):
-            h_MHB = _affine(h_MHB, self.normalization.weight(given, layer), given, layer)
+            h_MHB = self._affine(h_MHB, self.normalization.weight(given, layer), given, layer)
             h_MHB = self.normalization.of_units(h_MHB, given, layer)
             h_MHB = self._activate(h_MHB, given, layer)
-        return _affine(h_MHB, given.weights[f"{self.head}.weight"], given, self.head)
+        return self._affine(h_MHB, given.weights[f"{self.head}.weight"], given, self.head)
 
     # Written out for the layers of most searches: an epoch of 64 networks 64-50-10 in minibatches
     # of 32 takes 1.4 times as long by autograd, of 8 1.5 times, of one alone 1.8 times. Autograd's
@@ -75,29 +76,45 @@ class LinearLayers:
         """As the model's, with outputs [M, C, B]."""
         inputs, activated = {self.first: h_mFB}, {}
         for layer in range(self.first, self.head):
-            h_MHB = _affine(inputs[layer], given.weights[f"{layer}.weight"], given, layer)
+            h_MHB = self._affine(inputs[layer], given.weights[f"{layer}.weight"], given, layer)
             activated[layer] = h_MHB = ACTIVATIONS[self.activation].apply(h_MHB, None)
             inputs[layer + 1] = h_MHB if given.dropout is None else given.dropout(h_MHB, layer)
 
         def pullback(g_MHB: Tensor) -> list[Tensor]:
             gradients: list[Tensor] = []
             for layer in range(self.head, self.first - 1, -1):
+                g_MHB = own_part(g_MHB, -2, given.mesh.model)
                 by_weight_MHF = products(g_MHB, inputs[layer].transpose(1, 2))
                 gradients = [by_weight_MHF, g_MHB.sum(2), *gradients]
                 if layer > self.first:
-                    weight_MFH = given.weights[f"{layer}.weight"].transpose(1, 2)
-                    g_MFB = products(weight_MFH, g_MHB)
+                    g_MFB = self._by_inputs(g_MHB, given, layer)
                     g_MHB = self._pulled_back(g_MFB, activated[layer - 1], given, layer - 1)
             return gradients
 
         weight_MCF = given.weights[f"{self.head}.weight"]
-        return _affine(inputs[self.head], weight_MCF, given, self.head), pullback
+        return self._affine(inputs[self.head], weight_MCF, given, self.head), pullback
+
+    def _by_inputs(self, g_MHB: Tensor, given: Pass, layer: int) -> Tensor:
+        """The gradient by what comes into ``layer``, of that by its outputs."""
+        weight_MFH = given.weights[f"{layer}.weight"].transpose(1, 2)
+        g_MFB, devices = products(weight_MFH, g_MHB), given.mesh.model
+        return added_up(g_MFB, devices) if is_parted(self._units(layer), devices) else g_MFB
 
     def _pulled_back(self, g_MHB: Tensor, h_MHB: Tensor, given: Pass, layer: int) -> Tensor:
         """The gradient by what ``layer`` has before its activation, ``h_MHB`` after it."""
         pullback = ACTIVATIONS[self.activation].pullback
         assert pullback is not None, "has_vjp says so"
         return pullback(g_MHB if given.dropout is None else given.dropout(g_MHB, layer), h_MHB)
+
+    def _affine(self, h_mFB: Tensor, weight_MHF: Tensor, given: Pass, layer: int) -> Tensor:
+        """weight @ h + bias, of all units; the weights may be those of the device's."""
+        units, devices = self._units(layer), given.mesh.model
+        h_mFB = entered(h_mFB, units, devices)
+        h_MHB = affine(weight_MHF, h_mFB, given.weights[f"{layer}.bias"])
+        return left(h_MHB, -2, units, devices)
+
+    def _units(self, layer: int) -> int:
+        return self.widths[layer - self.first + 1]
 
     def _activate(self, h_MHB: Tensor, given: Pass, layer: int) -> Tensor:
         slope_M = slopes(self.activation, given, layer)
@@ -117,10 +134,10 @@ class LinearLayers:
 def affine_parameters(layer: int, shape: tuple[int, ...]) -> tuple[ParameterSpec, ParameterSpec]:
     """The weight, of ``shape`` [out, ...], and the bias [out] of a layer."""
     return (
-        ParameterSpec(name=f"{layer}.weight", shape=shape, layer=layer, kind="weight"),
-        ParameterSpec(name=f"{layer}.bias", shape=shape[:1], layer=layer, kind="bias"),
+        ParameterSpec(
+            name=f"{layer}.weight", shape=shape, layer=layer, kind="weight", by_unit=True
+        ),
+        ParameterSpec(
+            name=f"{layer}.bias", shape=shape[:1], layer=layer, kind="bias", by_unit=True
+        ),
     )
-
-
-def _affine(h_mFB: Tensor, weight_MHF: Tensor, given: Pass, layer: int) -> Tensor:
-    return affine(weight_MHF, h_mFB, given.weights[f"{layer}.bias"])

@@ -37,7 +37,13 @@ class Normalization:
 
     def parameters(self, layer: int, units: int) -> tuple[ParameterSpec, ...]:
         """A gain and a shift a unit; only the gain, the norm of its weights, of ``weight``."""
-        gain = ParameterSpec(name=f"{layer}.gain", shape=(units,), layer=layer, kind="gain")
+        gain = ParameterSpec(
+            name=f"{layer}.gain",
+            shape=(units,),
+            layer=layer,
+            kind="gain",
+            by_unit=self.name == "weight",  # as the weights that it is of
+        )
         shift = ParameterSpec(name=f"{layer}.shift", shape=(units,), layer=layer, kind="shift")
         return {"none": (), "weight": (gain,)}.get(self.name, (gain, shift))
 
@@ -99,8 +105,10 @@ def _batch(h_NKS: Tensor, given: Pass, layer: int, count: int) -> Tensor:
     if not given.training or count == 1:
         mean_K, var_K = (statistic_MU.flatten() for statistic_MU in running)
         return F.batch_norm(h_NKS, mean_K, var_K, gain_K, shift_K, training=False, eps=EPS)
-    if given.devices.num > 1:
-        normalized, mean_K, var_K = synchronized(h_NKS, gain_K, shift_K, count, EPS, given.devices)
+    if given.mesh.data.num > 1:
+        normalized, mean_K, var_K = synchronized(
+            h_NKS, gain_K, shift_K, count, EPS, given.mesh.data
+        )
     else:
         # With a momentum of 1, what PyTorch keeps are the minibatch's own statistics.
         mean_K, var_K = (torch.zeros_like(statistic_MU).flatten() for statistic_MU in running)

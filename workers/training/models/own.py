@@ -31,6 +31,7 @@ from workers.training.models.own_module import (
     stacked,
     trained,
 )
+from workers.training.models.own_units import layers_with_parts, parted
 
 # PyTorch's shortcut for transformers in validation, a kernel that no rows can share.
 torch.backends.mha.set_fastpath_enabled(False)
@@ -59,6 +60,8 @@ class OwnModel:
         self._widest = 1
         self._look(num_outputs)
         self._plain = plain_layers(self._net)
+        tried = torch.rand(_TRIED[-1], *shape, generator=torch.Generator())
+        self._by_unit = layers_with_parts(self._net, tried)
         self.refusal = self._refusal()
         self.refuses_one = self._refuses_one()
 
@@ -72,6 +75,7 @@ class OwnModel:
                 shape=tuple(tensor.shape),
                 layer=owners.index(name.rpartition(".")[0]),
                 kind="weight" if tensor.dim() > 1 else "bias" if "bias" in name else "gain",
+                by_unit=name.rpartition(".")[0] in self._by_unit,
             )
             for name, tensor in named.items()
         )
@@ -103,7 +107,8 @@ class OwnModel:
         if given.training:
             rows |= self._factors(given, x.shape[1])
         together = one_by_one if self.refusal is not None or len(given.columns) == 1 else stacked
-        outputs_MBC, after = together(net, rows, x)
+        with parted(self._by_unit, given.mesh.model):
+            outputs_MBC, after = together(net, rows, x)
         if given.training:
             for name, buffer in given.buffers.items():
                 buffer.copy_(after[name].detach())

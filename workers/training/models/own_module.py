@@ -67,10 +67,11 @@ def kept(net: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 def passed(net: nn.Module, tensors: Mapping[str, Tensor], x: Tensor) -> tuple[Tensor, Tensors]:
     """Outputs [B, C], and the tensors as they are then; a module may leave out a single C."""
-    after = dict(tensors)  # functional_call puts there what the module has set anew
-    found: Tensor = functional_call(net, after, (x,))
+    after = _wherever_named(net, tensors)  # functional_call puts there what the module sets anew
+    found: Tensor = functional_call(net, after, (x,), tie_weights=False)
     if not isinstance(found, Tensor):
         raise TypeError(f"outputs must be a tensor, but are of type {type(found).__name__}")
+    after = {name: after[name] for name in tensors}
     return found.unsqueeze(1) if found.dim() == 1 else found, after
 
 
@@ -89,6 +90,22 @@ def stacked(net: nn.Module, rows: Mapping[str, Tensor], x_mB: Tensor) -> tuple[T
     """As ``one_by_one``, by vmap; all rows see the same examples where m is 1."""
     in_dims, x = ((0, None), x_mB[0]) if x_mB.shape[0] == 1 else ((0, 0), x_mB)
     found: tuple[Tensor, Tensors] = vmap(partial(passed, net), in_dims=in_dims)(dict(rows), x)
+    return found
+
+
+def _wherever_named(net: nn.Module, tensors: Mapping[str, Tensor]) -> Tensors:
+    """The tensors by all names that they have in different modules of ``net``, which share them.
+
+    functional_call would do so too, but takes a module in two places for two, and then leaves it
+    with tensors that are no parameters any more.
+    """
+    first = {id(t): name for name, t in (*net.named_parameters(), *net.named_buffers())}
+    found = dict(tensors)
+    for place, module in net.named_modules():
+        for own, tensor in (*module._parameters.items(), *module._buffers.items()):
+            known = first.get(id(tensor))
+            if known is not None and known in tensors:
+                found[f"{place}.{own}".lstrip(".")] = tensors[known]
     return found
 
 

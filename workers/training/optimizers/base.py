@@ -23,7 +23,8 @@ class Hyper:
     Float64 are ``beta1``, ``beta2`` and ``decay_factor`` (nadam's 0.96^psi), which enter 1 - beta^t
     and would lose its digits in float32, and ``swats_tolerance``, which is compared in float64.
     ``rest_x`` is 1 - x, the share of what is new in a moving average. ``alike`` has the numbers
-    that the optimizer reads, by their fields' names, if they are the same in all rows.
+    that the optimizer reads, by their fields' names, if they are the same in all rows. ``sums`` is
+    the sum over each whole row, [m, 1] in float64, of what is here of it, [m, P].
     """
 
     lr: Tensor
@@ -44,9 +45,17 @@ class Hyper:
     gain_step: Tensor
     swats_tolerance: Tensor
     alike: dict[str, float] | None
+    sums: Callable[[Tensor], Tensor]
 
     @classmethod
-    def of(cls, columns: Columns, rows: slice, optimizer: Optimizer, lr_M1: Tensor) -> Hyper:
+    def of(
+        cls,
+        columns: Columns,
+        rows: slice,
+        optimizer: Optimizer,
+        lr_M1: Tensor,
+        sums: Callable[[Tensor], Tensor],
+    ) -> Hyper:
         """The columns of ``rows``, all of one ``optimizer``; ``lr`` is a view of ``lr_M1``."""
 
         def column(name: str, *, off: float = 0.0) -> Tensor:
@@ -77,6 +86,7 @@ class Hyper:
             gain_step=column("gain_step"),
             swats_tolerance=precise("swats_tolerance"),
             alike=_alike(columns, rows, optimizer),
+            sums=sums,
         )
 
 

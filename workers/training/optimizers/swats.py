@@ -57,8 +57,8 @@ def _watch(
     A row whose step is zero, or across the gradient, keeps its average. Sums are float64: in
     float32 they would be known to 1e-7 at best, and the paper asks 1e-9.
     """
-    descent_m1 = rate_m1 * (direction * g).sum(1, keepdim=True, dtype=torch.float64)
-    square_m1 = rate_m1**2 * direction.square().sum(1, keepdim=True, dtype=torch.float64)
+    descent_m1 = rate_m1 * h.sums(direction * g)
+    square_m1 = rate_m1**2 * h.sums(direction.square())
     counts = (descent_m1 != 0) & ~is_sgd_m1
     average = state["rate_average"]
     gamma = torch.where(counts, square_m1 / descent_m1, average)

@@ -1,7 +1,7 @@
 """Devices: what the training loop asks of those that train a group together.
 
-All of them hold the same rows and call the same methods in the same order. ``Alone`` is one device,
-for which all of this is nothing to do.
+``Alone`` is one device, for which all of this is nothing to do; ``joined`` has several. A ``Mesh``
+is the grid that they are.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ class PeersLost(BaseException):
 
 
 class Devices(Protocol):
-    """``num`` devices, of which this is number ``rank`` (from 0); number 0 reports and writes.
+    """``num`` devices, of which this is number ``rank`` (from 0).
 
-    What they tell one another raises PeersLost if one of them is gone.
+    All of them call the same methods in the same order. What they tell one another raises PeersLost
+    if one of them is gone.
     """
 
     @property
@@ -33,6 +34,10 @@ class Devices(Protocol):
 
     def add_up(self, tensor: Tensor) -> None:
         """Put the sum of all devices' into ``tensor``, in place; it is the same on all of them."""
+        ...
+
+    def collected(self, tensor: Tensor) -> list[Tensor]:
+        """Those of all devices, in their order; they have one shape."""
         ...
 
     def agreed(self, tensor: Tensor) -> Tensor:
@@ -50,8 +55,27 @@ class Alone:
     def add_up(self, tensor: Tensor) -> None:
         pass
 
+    def collected(self, tensor: Tensor) -> list[Tensor]:
+        return [tensor]
+
     def agreed(self, tensor: Tensor) -> Tensor:
         return tensor
 
 
 ALONE = Alone()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Mesh:
+    """The devices of a trial as a grid, seen from one of them.
+
+    Those along ``data`` have each a part of every minibatch, those along ``model`` each a part of
+    every layer's units. ``whole`` are all of them; its number 0 reports and writes.
+    """
+
+    whole: Devices = ALONE
+    data: Devices = ALONE
+    model: Devices = ALONE
+
+
+ONE = Mesh()
