@@ -13,9 +13,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 
+from hpsearch.analysis.observing import observe
 from hpsearch.coordinator.asking import LEARNING, Asker
 from hpsearch.coordinator.drafts import continued, numbered, repeated
-from hpsearch.coordinator.view import SearchView, observe, rank
+from hpsearch.coordinator.view import SearchView, rank
 from hpsearch.sampling.allocation import allocate
 from hpsearch.sampling.border import extend, merge
 from hpsearch.sampling.refiner import Refinement, refine

@@ -9,8 +9,9 @@ from collections import Counter
 from collections.abc import Iterator
 
 from hpsearch.analysis.diagnosis.searching import curve_diagnoses
+from hpsearch.analysis.observing import observe
 from hpsearch.coordinator.planning import explored
-from hpsearch.coordinator.view import SearchView, observe
+from hpsearch.coordinator.view import SearchView
 from hpsearch.sampling.border import still_on_border
 from hpsearch.storage.records import NewDiagnosis, TrialRecord
 from hpsearch.storage.repository import Repository

@@ -125,7 +125,7 @@ def merge(branches: Sequence[Branch], extension: Sequence[Branch]) -> tuple[Bran
         branch.model_copy(
             update={
                 "parameters": {
-                    name: _union(parameter, past[branch.key].parameters[name])
+                    name: united(parameter, past[branch.key].parameters[name])
                     for name, parameter in branch.parameters.items()
                 }
             }
@@ -136,7 +136,8 @@ def merge(branches: Sequence[Branch], extension: Sequence[Branch]) -> tuple[Bran
     )
 
 
-def _union(one: Definition, other: Definition) -> Definition:
+def united(one: Definition, other: Definition) -> Definition:
+    """A range over both; a choice stays as it is."""
     if not (isinstance(one, Range) and isinstance(other, Range)):
         return one
     return one.model_copy(
