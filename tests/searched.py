@@ -6,8 +6,12 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
 from coordinated import a_record
 
+from hpsearch.analysis.diagnosis.curve import Curve
+from hpsearch.analysis.diagnosis.finding import Finding
+from hpsearch.analysis.diagnosis.of_search.picture import Picture
 from hpsearch.spec import load
 from hpsearch.spec.search import Search
 from hpsearch.storage.records import SearchRecord, StageRecord, TrialRecord
@@ -38,6 +42,11 @@ def a_stage_of(spec: Search, id: int = 1, **changes: Any) -> StageRecord:
     return StageRecord(id=id, search_id=1, state="complete", **given)
 
 
+def a_branch_key(params: Mapping[str, Any]) -> str:
+    """The branch of params with an optimizer alone to part them."""
+    return f"optimizer={params['optimizer']}" if "optimizer" in params else "all"
+
+
 def trials_of(
     params: Sequence[Mapping[str, Any]], values: Sequence[float | None], **changes: Any
 ) -> list[TrialRecord]:
@@ -48,7 +57,33 @@ def trials_of(
             **{"id": number + 1, "number": number, "params": dict(one), "value": value},
             **{"state": "failed" if value is None else "complete", "epochs": 10},
             **{"failure_kind": "diverged" if value is None else None, "target_epochs": 10},
-            **changes,
+            **{"branch": a_branch_key(one), **changes},
         )
         for number, (one, value) in enumerate(zip(params, values, strict=True), first)
     ]
+
+
+def a_picture(
+    spec: Search,
+    trials: Sequence[TrialRecord],
+    stages: Sequence[StageRecord] | None = None,
+    curves: Mapping[int, Curve] | None = None,
+    findings: Mapping[int, Sequence[Finding]] | None = None,
+) -> Picture:
+    """The search as the rules see it; without ``stages`` it has one that covers the space."""
+    return Picture(
+        search=a_searched(spec),
+        stages=[a_stage_of(spec)] if stages is None else stages,
+        trials=trials,
+        curves=curves or {},
+        findings=findings or {},
+    )
+
+
+def a_curve(values: Sequence[float], objective: str = "val_accuracy", **more: Any) -> Curve:
+    """Epochs of which the objective, and ``more`` metrics, are known."""
+    mode = more.pop("mode", "max")
+    series = {name: np.asarray(one, dtype=float) for name, one in more.items()}
+    missing = np.full(len(values), np.nan)
+    series = {"train_loss": missing, objective: np.asarray(values, dtype=float), **series}
+    return Curve(series=series, objective=objective, mode=mode)

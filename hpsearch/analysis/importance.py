@@ -6,8 +6,7 @@ Quantifying Hyperparameter Importance in Arbitrary Subspaces", IJCAI 2023, arXiv
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -17,11 +16,10 @@ from optuna.samplers import RandomSampler
 from optuna.trial import FrozenTrial, create_trial
 
 from hpsearch.analysis.columns import to_frame
-from hpsearch.analysis.observing import observe
+from hpsearch.analysis.observing import new_ones, placed_in_stage
 from hpsearch.sampling.border import united
 from hpsearch.sampling.encoding import distribution, encode
-from hpsearch.sampling.observations import Mode, Observation, ranked
-from hpsearch.sampling.statistics import midranks
+from hpsearch.sampling.observations import Observation
 from hpsearch.sampling.studies import new_study, quiet
 from hpsearch.spec.space import Definition, Parameter, Range, Space, Value, active_definitions
 from hpsearch.storage.records import SearchRecord, StageRecord, TrialRecord
@@ -69,7 +67,7 @@ def importances(
     goes on with the params of another, or repeats it, says nothing new and is left out. A parameter
     that is conditional is judged over the trials that have it.
     """
-    placed = list(_placed(search.spec.objective.mode, stages, new_ones(stages, trials)))
+    placed = list(placed_in_stage(search.spec.objective.mode, stages, new_ones(stages, trials)))
     space = search.spec.space
     seen = {name: _seen(name, placed) for name in space.parameters}
     notes = {name: _note(len(placed), values) for name, values in seen.items()}
@@ -80,32 +78,6 @@ def importances(
         for name in space.parameters
     ]
     return sorted(found, key=lambda one: 1.0 if one.share is None else -one.share)
-
-
-def new_ones(stages: Iterable[StageRecord], trials: Sequence[TrialRecord]) -> list[TrialRecord]:
-    """The trials that tried something: no repeats, and none that goes on with the same params."""
-    of_check = {stage.id for stage in stages if stage.kind == "check"}
-    params = {trial.id: trial.params for trial in trials}
-    return [
-        trial
-        for trial in trials
-        if trial.stage_id not in of_check
-        and (trial.parent_id is None or params.get(trial.parent_id) != trial.params)
-    ]
-
-
-def _placed(
-    mode: Mode, stages: Sequence[StageRecord], trials: Sequence[TrialRecord]
-) -> Iterator[tuple[Observation, float]]:
-    """Each judged trial with its place within its stage, from 0 for the best to 1."""
-    planned = {stage.id: stage.planned for stage in stages}
-    by_stage: dict[int, list[TrialRecord]] = defaultdict(list)
-    for trial in trials:
-        by_stage[planned[trial.stage_id]].append(trial)
-    for of_stage in by_stage.values():
-        ordered = ranked(observe(of_stage), mode)
-        ranks = midranks([-one.score(mode) for one in ordered])
-        yield from zip(ordered, (ranks / max(1, len(ordered))).tolist(), strict=True)
 
 
 def _seen(name: str, placed: Iterable[tuple[Observation, float]]) -> list[Value]:
