@@ -18,6 +18,7 @@ from hpsearch.storage.records import CHECK_KIND, NewDiagnosis, StageRecord, Tria
 if TYPE_CHECKING:
     from hpsearch.analysis.frames import Frames, SearchRef
 
+NOTES = ("train_longer", "train_shorter", "trade_off", "no_effect", "known_already")  # no doubts
 PASSED = ("pass", "skip")  # verdicts of checks that nobody need be told
 COLUMNS = ["number", "stage", "kind", "message", "evidence"]
 

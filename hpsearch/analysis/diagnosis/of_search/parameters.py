@@ -14,6 +14,7 @@ from itertools import combinations
 
 import numpy as np
 
+from hpsearch.analysis.diagnosis.curve import Array
 from hpsearch.analysis.diagnosis.of_search.picture import Picture
 from hpsearch.analysis.observing import new_ones, placed_in_stage
 from hpsearch.sampling.observations import Observation
@@ -21,7 +22,7 @@ from hpsearch.sampling.statistics import excess_p, linear_rank_p, midranks
 from hpsearch.spec.space import Choice, Parameter, Value
 from hpsearch.storage.records import NewDiagnosis
 
-LEAST = 60  # trials that have a parameter: of fewer, the best tenth is too small to lie anywhere
+LEAST = 100  # trials that have a parameter: then 4 % of the ranks' variance is two standard errors
 BEST = 0.1
 LEAST_BEST = 10
 NO_SIGN_P = 0.1  # of each test; a parameter that matters a little fails at least one of them
@@ -84,30 +85,46 @@ def _was_moved(picture: Picture, name: str) -> bool:
 
 
 def _least_p(name: str, parameter: Parameter, placed: _Placed) -> float | None:
-    """The most telling test of the best tenth and of the better half; None where none can tell."""
-    values = [one.params[name] for one, _ in placed if name in one.params]
+    """The most telling test of where the best lie, and how all are ranked; None for too few.
+
+    No test's chance is corrected for the others: this errs on the side of a parameter that matters.
+    """
+    having = [(one.params[name], place) for one, place in placed if name in one.params]
+    values, ranks = [value for value, _ in having], midranks([place for _, place in having])
     if len(values) < LEAST or all(value == values[0] for value in values):
         return None
-    sizes = (max(LEAST_BEST, round(BEST * len(values))), len(values) // 2)
     if any(isinstance(one, Choice) for one in parameter.definitions):
-        return min(_choice_p(values, size) for size in sizes)
-    ranks = midranks(values)
-    spreads = (ranks - ranks.mean()) ** 2
-    scores = (ranks.tolist(), spreads.tolist())
-    return min(linear_rank_p(one, range(size)) for one in scores for size in sizes)
+        return min(_choice_p(choice, values, ranks) for choice in _distinct(values))
+    along = midranks(values)
+    spread = (along - along.mean()) ** 2
+    return min(_along_p(scores, ranks) for scores in (along, spread))
 
 
-def _choice_p(values: Sequence[Value], size: int) -> float:
-    """The chance of a choice that is among the first as often or as seldom, of all the choices."""
-    choices = [one for i, one in enumerate(values) if one not in values[:i]]
-    least, total = 1.0, len(values)
-    for choice in choices:
-        count = sum(value == choice for value in values)
-        among = sum(value == choice for value in values[:size])
-        often = excess_p(total, count, size, among)
-        seldom = excess_p(total, total - count, size, size - among)
-        least = min(least, often, seldom)
-    return min(1.0, 2 * len(choices) * least)
+def _along_p(scores: Array, ranks: Array) -> float:
+    """Of scores along a parameter: those of the best, of the better half, and their correlation."""
+    all_p = math.erfc(abs(np.corrcoef(scores, ranks)[0, 1]) * math.sqrt((len(ranks) - 1) / 2))
+    parts = (linear_rank_p(scores.tolist(), range(size)) for size in _sizes(len(ranks)))
+    return min(all_p, *parts)
+
+
+def _choice_p(choice: Value, values: Sequence[Value], ranks: Array) -> float:
+    """Of one choice: how often it is among the best and the better half, and how it is ranked."""
+    there = [i for i, value in enumerate(values) if value == choice]
+    total, chances = len(values), [linear_rank_p(ranks.tolist(), there)]
+    for size in _sizes(total):
+        among = sum(i < size for i in there)
+        often = excess_p(total, len(there), size, among)
+        seldom = excess_p(total, total - len(there), size, size - among)
+        chances.append(min(1.0, 2 * min(often, seldom)))
+    return min(chances)
+
+
+def _sizes(total: int) -> tuple[int, int]:
+    return max(LEAST_BEST, round(BEST * total)), total // 2
+
+
+def _distinct(values: Sequence[Value]) -> list[Value]:
+    return [value for i, value in enumerate(values) if value not in values[:i]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -165,9 +182,7 @@ def _fisher(correlation: float) -> float:
 def _told(pair: _Pair, picture: Picture) -> NewDiagnosis:
     first, second = pair.names
     way = "larger" if pair.among_best > 0 else "smaller"
-    advice = (
-        f"change them together: a range of {first} is right for the {second} that it was found at"
-    )
+    advice = f"change them together, for the best {first} is that of one {second}"
     is_scaled = {*pair.names} == {"learning_rate", "batch_size"} and pair.among_best > 0
     if is_scaled and picture.spec.trainable is None:
         advice = "train: {lr_scaling: linear} makes one rate right for all batch sizes"
