@@ -117,6 +117,19 @@ def linear_rank_p(scores: Sequence[float], chosen: Sequence[int]) -> float:
     return math.erfc(abs(distance) / math.sqrt(2 * variance))
 
 
+def rising_p(places: Sequence[float]) -> float:
+    """How often chance has places rise with their order as much: Spearman's test on one side.
+
+    By the normal law: the rank correlation of n has standard deviation 1 / sqrt(n - 1). 1 for fewer
+    than 2, and where all are alike.
+    """
+    ranks, order = midranks(places), np.arange(len(places))
+    if len(places) < 2 or ranks.min() == ranks.max():
+        return 1.0
+    correlation = float(np.corrcoef(ranks, order)[0, 1])
+    return math.erfc(correlation * math.sqrt((len(places) - 1) / 2)) / 2
+
+
 def excess_p(total: int, failed: int, drawn: int, least: int) -> float:
     """The chance that ``least`` or more of ``drawn`` are among the ``failed`` of ``total``.
 

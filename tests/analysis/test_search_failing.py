@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import random
 
-import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from searched import a_picture, a_spec_of, trials_of
 
 from hpsearch.analysis.diagnosis.of_search.failing import failed, nothing_complete
-from hpsearch.sampling.statistics import excess_p
 from hpsearch.spec.space import Params
 
 SPEC = a_spec_of(
@@ -102,24 +97,3 @@ def test_that_all_diverged_is_told_and_that_one_did_not_is_not() -> None:
     assert "lower the range of space.learning_rate" in found.message
     assert list(nothing_complete(a_picture(SPEC, trials_of(params, [None] * 4 + [0.1])))) == []
     assert list(nothing_complete(a_picture(SPEC, []))) == []
-
-
-def test_the_chance_of_so_many_is_the_hypergeometric_tail() -> None:
-    total, bad, drawn_, least = 12, 5, 4, 2
-    exact = sum(
-        math.comb(bad, k) * math.comb(total - bad, drawn_ - k) for k in range(least, 5)
-    ) / math.comb(total, drawn_)
-    assert excess_p(total, bad, drawn_, least) == pytest.approx(exact)
-
-
-@given(st.integers(1, 40), st.data())
-def test_nothing_or_more_is_sure(total: int, data: st.DataObject) -> None:
-    bad, count = data.draw(st.integers(0, total)), data.draw(st.integers(0, total))
-    assert excess_p(total, bad, count, 0) == pytest.approx(1.0)
-    least = data.draw(st.integers(0, count))
-    assert 0 <= excess_p(total, bad, count, least) <= 1
-
-
-def test_what_cannot_be_drawn_is_refused() -> None:
-    with pytest.raises(ValueError, match="must hold, but got 13"):
-        excess_p(12, 13, 4, 2)

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import random
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pytest
 from searched import a_picture, a_spec_of, a_stage_of, trials_of
 
 from hpsearch.analysis.diagnosis.of_search.parameters import no_effect, trade_off
 from hpsearch.analysis.diagnosis.of_search.picture import Picture
-from hpsearch.sampling.statistics import linear_rank_p
 from hpsearch.spec.reason import Reason
 from hpsearch.spec.space import Params
 
@@ -145,17 +142,3 @@ def test_what_goes_together_in_all_trials_is_the_samplers_doing() -> None:
 
 def test_few_trials_show_no_trade_off() -> None:
     assert list(trade_off(searched(ridge, count=39))) == []
-
-
-# The test of ranks
-
-
-def test_the_chance_of_a_sum_of_scores_is_near_the_exact_one() -> None:
-    scores = [1.0, 2.0, 3.0, 4.5, 4.5, 6.0, 7.0, 8.0, 9.0, 10.0, 11.0, 12.0]
-    chosen = [0, 1, 2, 3, 5]
-    sums = np.array([sum(one) for one in itertools.combinations(scores, 5)])
-    far = abs(sum(scores[i] for i in chosen) - sums.mean())
-    exact = float(np.mean(np.abs(sums - sums.mean()) >= far - 1e-9))
-    assert linear_rank_p(scores, chosen) == pytest.approx(exact, abs=0.02)
-    assert linear_rank_p([3.0] * 8, [0, 1]) == 1.0
-    assert linear_rank_p(scores, range(12)) == 1.0
