@@ -203,6 +203,18 @@ class Frames:
             rows = queries.diagnoses(connection, record.id)
         return to_frame(rows, DIAGNOSES)
 
+    def importance(self, search: SearchRef) -> pd.DataFrame:
+        """One row a parameter, the most important first: its share of what the best have in common.
+
+        PED-ANOVA: how far the best tenth of the trials lie from where all lie, along it alone; the
+        shares add up to 1. ``n`` trials had it. Where nothing can be told the share is NA, and
+        ``note`` says why: fewer than 20 trials had it, or all of them with the same value.
+        """
+        from hpsearch.analysis.importance import importance_frame  # it needs Optuna
+
+        record = self.repository.find_search(search)
+        return importance_frame(record, *self.repository.load(record.id))
+
     def searches(self) -> pd.DataFrame:
         """One row a search, oldest first; ``best`` is the best value of its complete trials."""
         with self.repository.database.read() as connection:

@@ -158,6 +158,20 @@ def stages(search: str, db: str | None, form: str) -> None:
 
 @click.command()
 @search_argument
+@db_option
+@format_option
+def importance(search: str, db: str | None, form: str) -> None:
+    """Which parameters of SEARCH matter: how far its best trials lie from where all lie.
+
+    By PED-ANOVA, along each parameter alone, in shares that add up to 1. Of a trial counts its
+    place among those of its stage. n trials had the parameter; where nothing can be told of it,
+    the note says why.
+    """
+    _echo(_open(db).importance(search), form, below=("note",))
+
+
+@click.command()
+@search_argument
 @click.option("--trial", "number", type=int, help="The findings about the trial of this number.")
 @db_option
 @format_option
@@ -206,4 +220,4 @@ def widths(db: str | None, form: str, forget: bool) -> None:
         _echo(rows, form, f"{kind}, on {device}", least=_LEAST["widths"])
 
 
-COMMANDS = (list_searches, status, best, trials, curves, stages, diagnose, widths)
+COMMANDS = (list_searches, status, best, trials, curves, stages, importance, diagnose, widths)

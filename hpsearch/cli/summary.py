@@ -79,8 +79,9 @@ def _print_findings(result: Result, chosen: int, db: str | None) -> None:
     from hpsearch.analysis.diagnosis import tables
 
     found = tables.findings(result.db, result.id)
-    for message in found.loc[found["number"].isna(), "message"]:
-        click.echo(f"Warning: {message}")
+    general = found[found["number"].isna()]
+    for kind, message in zip(general["kind"], general["message"], strict=True):
+        click.echo(f"{'Note' if kind in tables.NOTES else 'Warning'}: {message}")
     mine = found[found["number"] == chosen]
     for kind, message in zip(mine["kind"], mine["message"], strict=True):
         click.echo(f"Number {chosen}: {tables.words(kind)}: {message}")

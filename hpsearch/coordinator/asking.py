@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from hpsearch.analysis.observing import observe
 from hpsearch.coordinator.drafts import fresh, numbered
-from hpsearch.coordinator.view import SearchView, observe
+from hpsearch.coordinator.view import SearchView
 from hpsearch.sampling.allocation import allocate
 from hpsearch.sampling.evolution import population
 from hpsearch.sampling.samplers import BranchSampler

@@ -13,11 +13,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 
+from hpsearch.analysis.observing import explored, observe
 from hpsearch.coordinator.asking import LEARNING, Asker
 from hpsearch.coordinator.drafts import continued, numbered, repeated
-from hpsearch.coordinator.view import SearchView, observe, rank
+from hpsearch.coordinator.view import SearchView, rank
 from hpsearch.sampling.allocation import allocate
-from hpsearch.sampling.border import extend, merge
+from hpsearch.sampling.border import extend
 from hpsearch.sampling.refiner import Refinement, refine
 from hpsearch.spec.reason import Reason
 from hpsearch.spec.search import Search, Stage
@@ -84,15 +85,6 @@ def _as_opened(stage: NewStage) -> StageRecord:
     return StageRecord(id=0, search_id=0, state="running", **values)
 
 
-def explored(view: SearchView, planned: int) -> tuple[Branch, ...]:
-    """The ranges that a stage of the spec has covered, its expand stages included."""
-    first, *extensions = view.stages_of(planned)
-    branches = first.branches
-    for extension in extensions:
-        branches = merge(branches, extension.branches)
-    return branches
-
-
 def _check(view: SearchView, stage: Stage) -> StagePlan:
     return StagePlan(stage=replace(_new_stage(view, 0, stage, "check", (), ()), position=-1))
 
@@ -133,7 +125,7 @@ def _expansion(view: SearchView, planned: int) -> StagePlan | None:
     if stage.kind == "confirm" or len(stages) > stage.expand:
         return None
     extension = extend(
-        explored(view, planned),
+        explored(stages),
         observe(view.of_stage(*stages)),
         mode=view.search.spec.objective.mode,
         trials=math.ceil(stage.trials / EXPAND_SHARE),
@@ -151,7 +143,7 @@ def _refined(view: SearchView, planned: int, stage: Stage) -> StagePlan:
     trials = view.of_stage(*before)
     parents = to_continue(trials, stage, view.search.spec.objective.mode)
     refinement = refine(
-        explored(view, planned - 1),
+        explored(before),
         observe(trials),
         mode=view.search.spec.objective.mode,
         total_trials=stage.trials - len(parents),
@@ -159,7 +151,7 @@ def _refined(view: SearchView, planned: int, stage: Stage) -> StagePlan:
         limits=DOMAINS,
     )
     if not stage.narrow:
-        refinement = _unnarrowed(refinement, explored(view, planned - 1))
+        refinement = _unnarrowed(refinement, explored(before))
     drafts = [continued(parent, stage.epochs) for parent in parents]
     new = _new_stage(view, planned, stage, "search", refinement.branches, refinement.reasons)
     return StagePlan(stage=new, trials=tuple(numbered(view, drafts, new)))

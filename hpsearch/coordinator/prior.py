@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hpsearch.coordinator.view import observe
+from hpsearch.analysis.observing import observe
 from hpsearch.errors import HpsearchError
 from hpsearch.sampling.encoding import branch_key, holds
 from hpsearch.sampling.observations import Observation

@@ -7,7 +7,7 @@ database is the same.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from hpsearch.coordinator.curves import Curves
@@ -129,22 +129,6 @@ class SearchView:
 def has_epochs_to_go(trial: TrialRecord) -> bool:
     """Whether it has not ended, and does not stand at a rung where others are waited for."""
     return trial.state not in FINISHED and trial.epochs < trial.until_epoch
-
-
-def observe(trials: Sequence[TrialRecord]) -> list[Observation]:
-    """Finished trials, pruned ones too, as samplers and the refiner see them."""
-    return [
-        Observation(
-            branch=trial.branch,
-            params=trial.params,
-            value=trial.value,
-            state=trial.state,
-            failure_kind=trial.failure_kind,
-            number=trial.number,
-        )
-        for trial in trials
-        if trial.state in ("complete", "pruned", "failed")
-    ]
 
 
 def rank(trials: Iterable[TrialRecord], mode: str) -> list[TrialRecord]:

@@ -18,7 +18,7 @@ from hpsearch.sampling.ranges import Side, shown, span, stepped
 from hpsearch.sampling.ranking import LEAST_JUDGED, Ranking, rank_branch
 from hpsearch.sampling.refiner import Refinement
 from hpsearch.sampling.standing import standings
-from hpsearch.sampling.statistics import upward_p
+from hpsearch.sampling.statistics import rising_p, upward_p
 from hpsearch.spec.reason import Reason
 from hpsearch.spec.space import Branch, Definition, Range
 from workers.config.domain import Domain
@@ -28,6 +28,8 @@ _ELITE_LEAST = 5
 _CROWDED_P = 0.02
 _OUTER = 0.25  # of the width: the part in which half of the best must lie
 _NEAR = 0.1  # of the width: where stability near an edge is judged
+_BRACKETED_P = 0.01
+_LEAST_OUTER = 5  # trials by which it is judged how they fare towards the edge
 _OVERLAP = 0.1  # of the width: how far an extension reaches back inside
 _LEAST_NEAR = 3  # trials by which stability near an edge is judged
 _SIDES: tuple[Side, Side] = ("lower", "upper")
@@ -80,10 +82,10 @@ def extend(
     """The branches of an expand stage of ``trials`` trials, or None if no edge is crowded.
 
     ``branches`` have the ranges explored so far. A branch whose best trials (10 %, at least 5)
-    crowd an edge gets the part past it, with a little overlap; if it crowds several, the most
-    certain one is stepped across and the others are only widened. Edges near which trials mostly
-    diverge are called stability edges and left, those at the end of ``limits`` too. Branches that
-    the refiner would drop are not extended.
+    crowd an edge, towards which trials get no worse, gets the part past it, with a little overlap;
+    if it crowds several, the most certain one is stepped across and the others are only widened.
+    Edges near which trials mostly diverge are called stability edges and left, those at the end of
+    ``limits`` too. Branches that the refiner would drop are not extended.
     """
     crowded = list(_crowdings(branches, observations, mode, seed, limits))
     extending = [crowding for crowding in crowded if crowding.extends]
@@ -125,7 +127,7 @@ def merge(branches: Sequence[Branch], extension: Sequence[Branch]) -> tuple[Bran
         branch.model_copy(
             update={
                 "parameters": {
-                    name: _union(parameter, past[branch.key].parameters[name])
+                    name: united(parameter, past[branch.key].parameters[name])
                     for name, parameter in branch.parameters.items()
                 }
             }
@@ -136,7 +138,8 @@ def merge(branches: Sequence[Branch], extension: Sequence[Branch]) -> tuple[Bran
     )
 
 
-def _union(one: Definition, other: Definition) -> Definition:
+def united(one: Definition, other: Definition) -> Definition:
+    """A range over both; a choice stays as it is."""
     if not (isinstance(one, Range) and isinstance(other, Range)):
         return one
     return one.model_copy(
@@ -178,8 +181,22 @@ def _crowded_sides(
             continue
         generator = keyed_generator(seed, ranking.branch.key, name, side, len(places), "border")
         p = upward_p([-depth for depth in inside], range(ranking.elite), generator)
-        if p <= _CROWDED_P:
+        if p <= _CROWDED_P and not _is_bracketed(ranking, inside):
             yield _crowding(ranking, name, parameter, side, inside, p, domain)
+
+
+def _is_bracketed(ranking: Ranking, inside: list[float]) -> bool:
+    """Whether trials get worse from the best towards the edge: then the best lie before it.
+
+    Spearman's correlation of place and rank over the trials from the median of the best outwards,
+    in one direction. Those that diverged do not count: they make a stability edge.
+    """
+    middle = statistics.median(inside[: ranking.elite])
+    outer = [i for i, depth in enumerate(inside) if depth <= middle and not ranking.diverged[i]]
+    if len(outer) < _LEAST_OUTER:
+        return False
+    outwards = [-inside[index] for index in outer]  # and by rank already, the best first
+    return rising_p(outwards) <= _BRACKETED_P
 
 
 def _crowding(

@@ -100,6 +100,61 @@ def run_p(total: int, diverged: int, outermost: int) -> float:
     return math.comb(total - outermost, diverged - outermost) / math.comb(total, diverged)
 
 
+def linear_rank_p(scores: Sequence[float], chosen: Sequence[int]) -> float:
+    """How often chance brings a sum of scores as far from its mean as that of the ``chosen``.
+
+    A linear rank test on both sides (Hájek and Šidák, Theory of Rank Tests, 1967), by the normal
+    law: a sum of m of the N scores a, drawn without replacement, has mean m ā and variance
+    m (N - m) / (N - 1) times that of a, ties or not. With midranks it is Wilcoxon's test of place,
+    with their squared distances from the middle Mood's of spread. 1 where scores are all alike.
+    """
+    values = np.asarray(scores, dtype=float)
+    total, count = len(values), len(chosen)
+    variance = float(values.var()) * count * (total - count) / max(1, total - 1)
+    if variance <= 0:
+        return 1.0
+    distance = float(values[list(chosen)].sum()) - count * float(values.mean())
+    return math.erfc(abs(distance) / math.sqrt(2 * variance))
+
+
+def rising_p(places: Sequence[float]) -> float:
+    """How often chance has places rise with their order as much: Spearman's test on one side.
+
+    By the normal law: the rank correlation of n has standard deviation 1 / sqrt(n - 1). 1 for fewer
+    than 2, and where all are alike.
+    """
+    ranks, order = midranks(places), np.arange(len(places))
+    if len(places) < 2 or ranks.min() == ranks.max():
+        return 1.0
+    correlation = float(np.corrcoef(ranks, order)[0, 1])
+    return math.erfc(correlation * math.sqrt((len(places) - 1) / 2)) / 2
+
+
+def excess_p(total: int, failed: int, drawn: int, least: int) -> float:
+    """The chance that ``least`` or more of ``drawn`` are among the ``failed`` of ``total``.
+
+    The hypergeometric tail, Fisher's exact test (The Design of Experiments, 1935) on one side.
+    """
+    if not (0 <= failed <= total and 0 <= drawn <= total and 0 <= least <= drawn):
+        raise ValueError(
+            "0 <= failed, drawn <= total and 0 <= least <= drawn must hold, but got "
+            f"{failed}, {drawn}, {total}, {least}"
+        )
+    ways = _log_comb(total, drawn)
+    most = min(drawn, failed)
+    least = max(least, drawn - (total - failed))  # so many are among them whatever is drawn
+    terms = (
+        _log_comb(failed, k) + _log_comb(total - failed, drawn - k) - ways
+        for k in range(least, most + 1)
+    )
+    return min(1.0, sum(math.exp(term) for term in terms))
+
+
+def _log_comb(n: int, k: int) -> float:
+    """ln C(n, k): the number itself has thousands of digits where there are thousands of trials."""
+    return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
+
+
 def _subsets(
     ranks: NDArray[np.float64], size: int, generator: np.random.Generator
 ) -> NDArray[np.float64]:

@@ -15,7 +15,7 @@ from stored_searches import a_report, a_trial, begin
 
 from hpsearch.analysis.diagnosis import tables
 from hpsearch.analysis.diagnosis.reading import read_curves
-from hpsearch.analysis.diagnosis.searching import curve_diagnoses, stage_contexts
+from hpsearch.analysis.diagnosis.searching import search_diagnoses, stage_contexts
 from hpsearch.analysis.frames import Frames
 from hpsearch.coordinator.events import Advanced, Event
 from hpsearch.coordinator.loop import Coordinator
@@ -149,7 +149,8 @@ def test_a_trial_that_raised_is_not_diagnosed(database: Database) -> None:
     writer.repository.fail_trials(
         writer.lease, {bad: ("error", "x"), diverged: ("diverged", "nan")}
     )
-    found = curve_diagnoses(writer.repository, writer.search, writer.stored())
+    stages, trials = writer.repository.load(writer.search.id)
+    found = search_diagnoses(writer.repository, writer.search, stages, trials, ended=False)
     assert [d.trial_id for d in found] == [diverged]
 
 

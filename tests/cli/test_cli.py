@@ -119,7 +119,9 @@ def test_run_as_json_is_one_document(hpsearch: Hpsearch) -> None:
     assert document["best"][0]["value"] >= document["best"][-1]["value"]
 
 
-@pytest.mark.parametrize("command", ["trials", "best", "curves", "stages", "status", "diagnose"])
+@pytest.mark.parametrize(
+    "command", ["trials", "best", "curves", "stages", "status", "importance", "diagnose"]
+)
 @pytest.mark.parametrize("form", ["table", "csv", "json"])
 def test_tables_come_in_every_form(hpsearch: Hpsearch, command: str, form: str) -> None:
     code, out, err = hpsearch(command, "small", "--format", form)

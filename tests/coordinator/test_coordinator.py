@@ -12,9 +12,9 @@ from coordinated import WRITES, a_search, coordinate, crash, curve, finished_tab
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from hpsearch.analysis.observing import observe
 from hpsearch.coordinator.events import Event, Troubled
 from hpsearch.coordinator.failures import headline
-from hpsearch.coordinator.view import observe
 from hpsearch.executors.base import Ended, Lost, Raised, Update
 from hpsearch.executors.simulated import SimulatedExecutor
 from hpsearch.sampling.samplers import BranchSampler

@@ -11,6 +11,7 @@ from coordinated import a_record, a_search
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hpsearch.analysis.observing import observe
 from hpsearch.coordinator.curves import Curves
 from hpsearch.coordinator.rungs import (
     Decision,
@@ -21,7 +22,7 @@ from hpsearch.coordinator.rungs import (
     next_rung,
     nothing_complete,
 )
-from hpsearch.coordinator.view import SearchView, observe, rank
+from hpsearch.coordinator.view import SearchView, rank
 from hpsearch.sampling import pruners
 from hpsearch.spec.search import Pruner
 from hpsearch.storage.records import SearchRecord, StageRecord, TrialRecord

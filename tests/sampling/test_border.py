@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -207,3 +208,22 @@ def test_a_step_among_powers_ends_on_a_power(exponents, base):
     assert stepped(parameter, "upper", None) in powers
     assert stepped(parameter, "lower", Domain(low=1)) in powers
     assert span(parameter)[1] < parameter.scale(stepped(parameter, "upper", None))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_best_near_a_border_with_worse_trials_between_do_not_crowd_it(seed):
+    """The best rate is 0.25; as in a finished search, most trials are near it."""
+    branch = branch_of(learning_rate=Range(kind="log_uniform", low=1e-6, high=1.0))
+    near = branch_of(learning_rate=Range(kind="log_uniform", low=10**-1.4, high=1.0))
+
+    def bowl(params):
+        return -abs(math.log10(params["learning_rate"]) + 0.6)
+
+    seen = observe(branch, bowl, seed=seed)
+    seen += [
+        replace(one, branch=branch.key) for one in observe(near, bowl, start=60, seed=seed + 1)
+    ]
+    assert still_on_border([branch], seen, mode="max", seed=0, limits=DOMAINS, expand=0) == []
+    rising_seen = [replace(one, value=rising(one.params)) for one in seen]
+    (reason,) = still_on_border([branch], rising_seen, mode="max", seed=0, limits=DOMAINS, expand=0)
+    assert reason.action == "crowded"

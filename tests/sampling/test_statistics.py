@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import scipy.stats
@@ -9,7 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpsearch.sampling.keyed import keyed_generator, keyed_seed
-from hpsearch.sampling.statistics import absence_p, concentration_p, midranks, run_p, upward_p
+from hpsearch.sampling.statistics import (
+    absence_p,
+    concentration_p,
+    excess_p,
+    linear_rank_p,
+    midranks,
+    rising_p,
+    run_p,
+    upward_p,
+)
 
 
 @given(places=st.lists(st.integers(-5, 5), min_size=1, max_size=30))
@@ -78,3 +89,45 @@ def test_a_key_means_the_same_everywhere_and_its_parts_do_not_run_together():
     assert keyed_seed(0, "optimizer=sgd", 3) == 3396282927
     assert keyed_seed(1, 23) != keyed_seed(12, 3)
     assert keyed_seed("1", 2) != keyed_seed(1, 2)
+
+
+def test_the_chance_that_places_rise_is_near_the_exact_one():
+    places = [2.0, 1.0, 3.0, 5.0, 4.0, 7.0, 6.0]
+    ranks, order = midranks(places), np.arange(7)
+    all_orders = np.array(list(itertools.permutations(ranks)))
+    sums = all_orders @ order
+    exact = float(np.mean(sums >= ranks @ order - 1e-9))
+    assert rising_p(places) == pytest.approx(exact, abs=0.02)
+    assert rising_p(places[::-1]) == pytest.approx(1 - rising_p(places))
+    assert rising_p([3.0] * 5) == rising_p([1.0]) == 1.0
+
+
+@given(total=st.integers(1, 60), data=st.data())
+def test_the_chance_of_so_many_failures_is_the_hypergeometric_tail(total, data):
+    failed, drawn = data.draw(st.integers(0, total)), data.draw(st.integers(0, total))
+    least = data.draw(st.integers(0, drawn))
+    expected = scipy.stats.hypergeom(total, failed, drawn).sf(least - 1)
+    assert excess_p(total, failed, drawn, least) == pytest.approx(expected, abs=1e-9)
+
+
+def test_the_chance_of_so_many_failures_of_thousands_has_no_thousands_of_digits():
+    assert excess_p(10_000, 3000, 5000, 1500) == pytest.approx(0.5, abs=0.02)
+    with pytest.raises(ValueError, match="must hold, but got 13"):
+        excess_p(12, 13, 4, 2)
+
+
+def test_the_chance_of_a_sum_of_scores_is_near_the_exact_one():
+    scores = [1.0, 2.0, 3.0, 4.5, 4.5, 6.0, 7.0, 8.0, 9.0, 10.0, 11.0, 12.0]
+    chosen = [0, 1, 2, 3, 5]
+    sums = np.array([sum(one) for one in itertools.combinations(scores, 5)])
+    far = abs(sum(scores[i] for i in chosen) - sums.mean())
+    exact = float(np.mean(np.abs(sums - sums.mean()) >= far - 1e-9))
+    assert linear_rank_p(scores, chosen) == pytest.approx(exact, abs=0.02)
+    assert linear_rank_p([3.0] * 8, [0, 1]) == 1.0
+    assert linear_rank_p(scores, range(12)) == 1.0
+
+
+def test_with_midranks_it_is_wilcoxons_test():
+    one, other = [1.0, 3.0, 3.5, 8.0, 9.0], [2.0, 4.0, 5.0, 6.0, 7.0, 10.0]
+    expected = scipy.stats.mannwhitneyu(one, other, use_continuity=False, method="asymptotic")
+    assert linear_rank_p(midranks([*one, *other]), range(5)) == pytest.approx(expected.pvalue)

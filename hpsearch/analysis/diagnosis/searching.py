@@ -1,4 +1,4 @@
-"""Diagnoses of a whole search: each finished trial's, and whether its best trials differ at all.
+"""Diagnoses of a search: what is said of it as a whole, and of each finished trial.
 
 Called by ``hpsearch.coordinator.verdict`` at the end of a search, and by ``hpsearch diagnose``
 before it.
@@ -8,35 +8,51 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from hpsearch.analysis.diagnosis.curve import Context, Curve
-from hpsearch.analysis.diagnosis.finding import peak_rate
-from hpsearch.analysis.diagnosis.noise import too_close
+from hpsearch.analysis.diagnosis.finding import Finding, peak_rate
+from hpsearch.analysis.diagnosis.of_search.picture import Picture
+from hpsearch.analysis.diagnosis.of_search.rules import diagnose_search
 from hpsearch.analysis.diagnosis.reading import read_curves
 from hpsearch.analysis.diagnosis.rules import diagnose
-from hpsearch.storage.records import DATA_READ, NewDiagnosis, SearchRecord, TrialRecord
+from hpsearch.storage.records import (
+    DATA_READ,
+    NewDiagnosis,
+    SearchRecord,
+    StageRecord,
+    TrialRecord,
+)
 from hpsearch.storage.repository import Repository
 
 
-def curve_diagnoses(
-    repository: Repository, search: SearchRecord, trials: Sequence[TrialRecord]
+def search_diagnoses(
+    repository: Repository,
+    search: SearchRecord,
+    stages: Sequence[StageRecord],
+    trials: Sequence[TrialRecord],
+    *,
+    ended: bool,
 ) -> list[NewDiagnosis]:
     """First what is said of the search, then of its trials by number.
 
-    Trials count when they are complete or diverged. A pure function of what is stored: the same
-    after any crash.
+    Of single trials those count that are complete or diverged; before a search has ``ended``, of
+    it is told what is so whatever comes next. A pure function of what is stored: the same after any
+    crash.
     """
     curves = read_curves(repository, search.id, search.spec, trials)
-    num_folds = search.spec.data.rows_per_trial
-    close = too_close(trials, curves, search.spec.objective.mode, num_folds)
-    num_classes = _num_classes(repository, search.id)
-    contexts = stage_contexts(trials, curves, search.spec.objective.mode, num_classes)
-    found = [] if close is None else [close]
-    for trial in sorted(trials, key=lambda trial: trial.number):
-        if trial.id in curves and is_diagnosed(trial):
-            found += _of_trial(trial, curves[trial.id], contexts[trial.id])
-    return found
+    contexts = stage_contexts(
+        trials, curves, search.spec.objective.mode, _num_classes(repository, search.id)
+    )
+    found = {
+        trial.id: diagnose(curves[trial.id], contexts[trial.id])
+        for trial in sorted(trials, key=lambda trial: trial.number)
+        if trial.id in curves and is_diagnosed(trial)
+    }
+    picture = Picture(search=search, stages=stages, trials=trials, curves=curves, findings=found)
+    by_id = {trial.id: trial for trial in trials}
+    of_trials = [_of_trial(by_id[id], one) for id, findings in found.items() for one in findings]
+    return [*diagnose_search(picture, ended=ended), *of_trials]
 
 
 def is_diagnosed(trial: TrialRecord) -> bool:
@@ -44,15 +60,14 @@ def is_diagnosed(trial: TrialRecord) -> bool:
     return trial.state == "complete" or trial.failure_kind == "diverged"
 
 
-def _of_trial(trial: TrialRecord, curve: Curve, context: Context) -> Iterator[NewDiagnosis]:
-    for finding in diagnose(curve, context):
-        yield NewDiagnosis(
-            kind=finding.kind,
-            message=finding.message,
-            evidence=finding.evidence,
-            trial_id=trial.id,
-            stage_id=trial.stage_id,
-        )
+def _of_trial(trial: TrialRecord, finding: Finding) -> NewDiagnosis:
+    return NewDiagnosis(
+        kind=finding.kind,
+        message=finding.message,
+        evidence=finding.evidence,
+        trial_id=trial.id,
+        stage_id=trial.stage_id,
+    )
 
 
 def stage_contexts(

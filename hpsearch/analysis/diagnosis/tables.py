@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from hpsearch.analysis.diagnosis.searching import curve_diagnoses, is_diagnosed
+from hpsearch.analysis.diagnosis.searching import is_diagnosed, search_diagnoses
 from hpsearch.errors import HpsearchError
 from hpsearch.storage.records import CHECK_KIND, NewDiagnosis, StageRecord, TrialRecord
 
 if TYPE_CHECKING:
     from hpsearch.analysis.frames import Frames, SearchRef
 
+NOTES = ("train_longer", "train_shorter", "trade_off", "no_effect", "known_already")  # no doubts
 PASSED = ("pass", "skip")  # verdicts of checks that nobody need be told
 COLUMNS = ["number", "stage", "kind", "message", "evidence"]
 
@@ -33,7 +34,7 @@ def findings(frames: Frames, search: SearchRef) -> pd.DataFrame:
     is_check = stored["kind"].astype("string").str.startswith(CHECK_KIND)
     if record.state != "complete" and is_check.all():
         stages, trials = frames.repository.load(record.id)
-        found = curve_diagnoses(frames.repository, record, trials)
+        found = search_diagnoses(frames.repository, record, stages, trials, ended=False)
         stored = pd.concat([stored[COLUMNS], _frame(found, stages, trials)])
     told = [evidence.get("verdict") not in PASSED for evidence in stored["evidence"]]
     return stored.loc[np.array(told, dtype=bool), COLUMNS]  # [] would select columns, not rows

@@ -1,0 +1,71 @@
+"""Trials that came to nothing: all of them, or many of a branch, and where in the space they lie.
+
+Rules of ``of_search.rules``. Source: Godbole et al., Deep Learning Tuning Playbook (2023),
+"Identifying bad search space boundaries": a large infeasible part means a badly cut space, and its
+edge is often one of stability.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+
+from hpsearch.analysis.diagnosis.of_search.edges import Edge, clearest_edge
+from hpsearch.analysis.diagnosis.of_search.picture import Picture
+from hpsearch.storage.records import FailureKind, NewDiagnosis, TrialRecord
+
+MANY = 0.3  # of a branch's trials
+ENOUGH = 8  # trials to judge a branch by
+ADVICE: dict[FailureKind, str] = {
+    "diverged": "lower the learning rates that it tries",
+    "out_of_memory": "make the network or the batch smaller",
+}
+
+
+def nothing_complete(picture: Picture) -> Iterator[NewDiagnosis]:
+    """All trials diverged."""
+    trials, space = picture.trials, picture.spec.space
+    if not trials or any(trial.failure_kind != "diverged" for trial in trials):
+        return
+    is_searched = "learning_rate" in space.parameters
+    lower = "the range of space.learning_rate" if is_searched else "train.learning_rate"
+    yield NewDiagnosis(
+        kind="nothing_complete",
+        message=f"all {len(trials)} trials diverged: lower {lower}, and search again",
+        evidence={"trials": len(trials), "diverged": len(trials)},
+    )
+
+
+def failed(picture: Picture) -> Iterator[NewDiagnosis]:
+    """``many_diverged`` and the like: a good part of a branch's trials failed in one way."""
+    by_branch: dict[str, list[TrialRecord]] = defaultdict(list)
+    for trial in picture.trials:
+        by_branch[trial.branch].append(trial)
+    for branch, trials in by_branch.items():
+        kinds = Counter(t.failure_kind for t in trials if t.failure_kind is not None)
+        for kind, count in kinds.items():
+            if len(trials) >= ENOUGH and count >= MANY * len(trials):
+                yield _many(picture, branch, kind, trials, count)
+
+
+def _many(
+    picture: Picture, branch: str, kind: FailureKind, trials: list[TrialRecord], count: int
+) -> NewDiagnosis:
+    edge = None if kind == "worker_lost" else clearest_edge(picture, branch, trials, kind)
+    advice = _advice(edge, kind)
+    return NewDiagnosis(
+        kind=f"many_{kind}",
+        message=f"{branch}: {count} of {len(trials)} trials failed as {kind}"
+        + (f"; {advice}" if advice else ""),
+        evidence={
+            **{"branch": branch, "failed": count, "trials": len(trials)},
+            **({} if edge is None else edge.evidence),
+        },
+    )
+
+
+def _advice(edge: Edge | None, kind: FailureKind) -> str | None:
+    if edge is None:
+        return ADVICE.get(kind)
+    is_stability = kind == "diverged" and edge.region.side is not None
+    return f"{edge.told}{', a stability edge' * is_stability}: {edge.advice}"

@@ -1,0 +1,66 @@
+"""Stored stages and trials as samplers, the refiner and the rules about a whole search see them.
+
+Called by the coordinator and by this room; storage and sampling know nothing of each other.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+
+from hpsearch.sampling.border import merge
+from hpsearch.sampling.observations import Mode, Observation, ranked
+from hpsearch.sampling.statistics import midranks
+from hpsearch.spec.space import Branch
+from hpsearch.storage.records import StageRecord, TrialRecord
+
+
+def observe(trials: Iterable[TrialRecord]) -> list[Observation]:
+    """Finished trials, pruned ones too."""
+    return [
+        Observation(
+            branch=trial.branch,
+            params=trial.params,
+            value=trial.value,
+            state=trial.state,
+            failure_kind=trial.failure_kind,
+            number=trial.number,
+        )
+        for trial in trials
+        if trial.state == "complete" or trial.state == "pruned" or trial.state == "failed"
+    ]
+
+
+def explored(stages: Sequence[StageRecord]) -> tuple[Branch, ...]:
+    """The ranges that a stage of the spec has covered, its expand stages included."""
+    first, *extensions = stages
+    branches = first.branches
+    for extension in extensions:
+        branches = merge(branches, extension.branches)
+    return branches
+
+
+def new_ones(stages: Iterable[StageRecord], trials: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """The trials that tried something: no repeats, and none that goes on with the same params."""
+    of_check = {stage.id for stage in stages if stage.kind == "check"}
+    params = {trial.id: trial.params for trial in trials}
+    return [
+        trial
+        for trial in trials
+        if trial.stage_id not in of_check
+        and (trial.parent_id is None or params.get(trial.parent_id) != trial.params)
+    ]
+
+
+def placed_in_stage(
+    mode: Mode, stages: Sequence[StageRecord], trials: Sequence[TrialRecord]
+) -> Iterator[tuple[Observation, float]]:
+    """Each judged trial with its place within its stage, from 0 for the best to 1."""
+    planned = {stage.id: stage.planned for stage in stages}
+    by_stage: dict[int, list[TrialRecord]] = defaultdict(list)
+    for trial in trials:
+        by_stage[planned[trial.stage_id]].append(trial)
+    for of_stage in by_stage.values():
+        ordered = ranked(observe(of_stage), mode)
+        ranks = midranks([-one.score(mode) for one in ordered])
+        yield from zip(ordered, (ranks / max(1, len(ordered))).tolist(), strict=True)

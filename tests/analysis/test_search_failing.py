@@ -1,0 +1,99 @@
+"""Many trials that fail: how many, and where in the space; silence where nothing is to be said."""
+
+from __future__ import annotations
+
+import random
+
+from searched import a_picture, a_spec_of, trials_of
+
+from hpsearch.analysis.diagnosis.of_search.failing import failed, nothing_complete
+from hpsearch.spec.space import Params
+
+SPEC = a_spec_of(
+    {
+        "learning_rate": {"log_uniform": [1e-5, 10.0]},
+        "dropout": {"uniform": [0.0, 0.9]},
+        "batch_size": {"choice": [16, 32, 64, 128]},
+    }
+)
+
+
+def drawn(count: int, seed: int = 0) -> list[Params]:
+    draw = random.Random(seed)
+    return [
+        {
+            "learning_rate": 10 ** draw.uniform(-5, 1),
+            "dropout": draw.uniform(0.0, 0.9),
+            "batch_size": draw.choice([16, 32, 64, 128]),
+        }
+        for _ in range(count)
+    ]
+
+
+def test_that_rates_diverge_from_some_value_on_is_told_with_the_value() -> None:
+    params = drawn(60)
+    values = [None if one["learning_rate"] > 0.1 else 0.9 for one in params]
+    (found,) = failed(a_picture(SPEC, trials_of(params, values)))
+    above = [one["learning_rate"] for one in params if one["learning_rate"] > 0.1]
+    last_good = max(r for one in params if (r := one["learning_rate"]) <= 0.1)
+    assert found.kind == "many_diverged"
+    assert found.evidence["parameter"] == "learning_rate"
+    assert found.evidence["side"] == "upper"
+    assert found.evidence["edge"] == min(above)
+    assert (found.evidence["past"], found.evidence["failed_past"]) == (len(above), len(above))
+    assert "a stability edge" in found.message
+    assert f"set the upper end of space.learning_rate to {last_good:.3g}" in found.message
+
+
+def test_a_choice_that_fails_is_told() -> None:
+    params = drawn(60)
+    values = [None if one["batch_size"] in (64, 128) else 0.9 for one in params]
+    trials = trials_of(params, values)
+    (found,) = failed(a_picture(SPEC, trials))
+    assert "parameter" not in found.evidence  # two choices fail: neither parts all failures off
+    values = [None if one["batch_size"] == 128 else 0.9 for one in params * 2]
+    oom = [
+        trial.changed({"failure_kind": "out_of_memory"}) if trial.state == "failed" else trial
+        for trial in trials_of(
+            [one for one in params * 2 if one["batch_size"] > 32],
+            [
+                value
+                for one, value in zip(params * 2, values, strict=True)
+                if one["batch_size"] > 32
+            ],
+        )
+    ]
+    (found,) = failed(a_picture(SPEC, oom))
+    assert found.kind == "many_out_of_memory"
+    assert (found.evidence["parameter"], found.evidence["edge"]) == ("batch_size", 128)
+    assert "leave it out of the choices of space.batch_size" in found.message
+    assert "stability" not in found.message
+
+
+def test_failures_that_lie_anywhere_have_no_edge() -> None:
+    params = drawn(60)
+    draw = random.Random(1)
+    values = [None if draw.random() < 0.4 else 0.9 for _ in params]
+    (found,) = failed(a_picture(SPEC, trials_of(params, values)))
+    assert "parameter" not in found.evidence
+    assert "lower the learning rates" in found.message
+
+
+def test_a_few_failures_are_no_matter() -> None:
+    params = drawn(60)
+    values = [None if one["learning_rate"] > 3 else 0.9 for one in params]
+    assert 0 < values.count(None) < 0.3 * 60
+    assert list(failed(a_picture(SPEC, trials_of(params, values)))) == []
+
+
+def test_few_trials_are_no_judge() -> None:
+    params = drawn(7)
+    assert list(failed(a_picture(SPEC, trials_of(params, [None] * 5 + [0.9] * 2)))) == []
+
+
+def test_that_all_diverged_is_told_and_that_one_did_not_is_not() -> None:
+    params = drawn(5)
+    (found,) = nothing_complete(a_picture(SPEC, trials_of(params, [None] * 5)))
+    assert "lower the range of space.learning_rate" in found.message
+    assert list(nothing_complete(a_picture(SPEC, trials_of(params, [None] * 4 + [0.1])))) == []
+    assert list(nothing_complete(a_picture(SPEC, []))) == []
