@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from hpsearch.cli.interrupted import ends_only_itself
 from hpsearch.cli.options import db_option, search_argument
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ def watch(search: str, every_s: float, db: str | None) -> None:
 
     frames = connect(db)
     search_id = frames.repository.find_search(search).id
-    record = _until_the_end(frames, search_id, every_s)
+    with ends_only_itself("no longer watched; the search is left as it is"):
+        record = _until_the_end(frames, search_id, every_s)
     if record.state == "failed":
         sys.exit(1)
 
