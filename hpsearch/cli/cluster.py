@@ -77,8 +77,6 @@ def _tell_rays(address: str, opens: bool) -> None:
 
 
 def _serve_optuna(db: str | None, host: str, port: int, opens: bool) -> None:
-    from hpsearch.integrations.dashboard import serve
-
     def ready(url: str) -> None:
         click.echo(url)
         click.echo("Ctrl-C ends these pages, and no search", err=True)
@@ -86,6 +84,8 @@ def _serve_optuna(db: str | None, host: str, port: int, opens: bool) -> None:
             click.launch(url)
 
     with ends_only_itself():
+        from hpsearch.integrations.dashboard import serve
+
         serve(db, host, port, ready)
 
 

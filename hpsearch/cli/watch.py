@@ -41,11 +41,11 @@ def watch(search: str, every_s: float, db: str | None) -> None:
 
     On a terminal the table is live; piped, a line is printed whenever something has changed.
     """
-    from hpsearch.api import connect
-
-    frames = connect(db)
-    search_id = frames.repository.find_search(search).id
     with ends_only_itself("no longer watched; the search is left as it is"):
+        from hpsearch.api import connect
+
+        frames = connect(db)
+        search_id = frames.repository.find_search(search).id
         record = _until_the_end(frames, search_id, every_s)
     if record.state == "failed":
         sys.exit(1)
