@@ -8,15 +8,62 @@ from __future__ import annotations
 import sys
 
 import click
+from click.core import ParameterSource
 
+from hpsearch.cli.interrupted import ends_only_itself
 from hpsearch.cli.options import address_option, db_option
+
+HOST, PORT = "127.0.0.1", 8080  # the port is optuna-dashboard's own
 
 
 @click.command()
 @address_option
+@click.option("--optuna", is_flag=True, help="Serve optuna-dashboard on the database instead.")
+@db_option
+@click.option("--host", default=HOST, show_default=True, help="For --optuna: where to listen.")
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=PORT,
+    show_default=True,
+    help="For --optuna: 0 takes one that is free.",
+)
 @click.option("--open", "opens", is_flag=True, help="Open it in a browser.")
-def dashboard(address: str, opens: bool) -> None:
-    """Print the address of the cluster's Ray dashboard, and how to get in."""
+@click.pass_context
+def dashboard(
+    context: click.Context,
+    address: str,
+    optuna: bool,
+    db: str | None,
+    host: str,
+    port: int,
+    opens: bool,
+) -> None:
+    """Print the address of the cluster's Ray dashboard, or serve Optuna's on the database.
+
+    Of Ray's, it also tells how to get in. With --optuna every search of the database is a study of
+    optuna-dashboard's pages, live while it runs, and only read; Ctrl-C ends them. They ask for no
+    password: who reaches --host and --port reads all searches.
+    """
+    given = _given(context)
+    if optuna:
+        if "address" in given:
+            raise click.UsageError("--ray is for Ray's dashboard: --optuna reads a database, --db")
+        _serve_optuna(db, host, port, opens)
+        return
+    for name in ("db", "host", "port"):
+        if name in given:
+            raise click.UsageError(f"--{name} is for --optuna: Ray has its dashboard elsewhere")
+    _tell_rays(address, opens)
+
+
+def _given(context: click.Context) -> set[str]:
+    """The parameters that are on the command line, and not by default or in the environment."""
+    source = context.get_parameter_source
+    return {name for name in context.params if source(name) == ParameterSource.COMMANDLINE}
+
+
+def _tell_rays(address: str, opens: bool) -> None:
     from hpsearch.service.jobs import dashboard_address
 
     url = dashboard_address(address)
@@ -27,6 +74,19 @@ def dashboard(address: str, opens: bool) -> None:
     )
     if opens:
         click.launch(url)
+
+
+def _serve_optuna(db: str | None, host: str, port: int, opens: bool) -> None:
+    def ready(url: str) -> None:
+        click.echo(url)
+        click.echo("Ctrl-C ends these pages, and no search", err=True)
+        if opens:
+            click.launch(url)
+
+    with ends_only_itself():
+        from hpsearch.integrations.dashboard import serve
+
+        serve(db, host, port, ready)
 
 
 @click.command()

@@ -18,9 +18,9 @@ import click
 
 from hpsearch import __version__
 from hpsearch.cli import check, cluster, database, export, plan, read, run, service, watch
+from hpsearch.cli.interrupted import INTERRUPTED
 from hpsearch.errors import HpsearchError, Stopped
 
-INTERRUPTED = 130  # what a shell expects of a command that Ctrl-C ended
 GARBAGE = 100_000  # objects between two looks for cycles; at Python's 700 imports take 0.2 s more
 
 

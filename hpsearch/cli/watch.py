@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from hpsearch.cli.interrupted import ends_only_itself
 from hpsearch.cli.options import db_option, search_argument
 
 if TYPE_CHECKING:
@@ -40,11 +41,12 @@ def watch(search: str, every_s: float, db: str | None) -> None:
 
     On a terminal the table is live; piped, a line is printed whenever something has changed.
     """
-    from hpsearch.api import connect
+    with ends_only_itself("no longer watched; the search is left as it is"):
+        from hpsearch.api import connect
 
-    frames = connect(db)
-    search_id = frames.repository.find_search(search).id
-    record = _until_the_end(frames, search_id, every_s)
+        frames = connect(db)
+        search_id = frames.repository.find_search(search).id
+        record = _until_the_end(frames, search_id, every_s)
     if record.state == "failed":
         sys.exit(1)
 

@@ -1,12 +1,14 @@
 """Questions that people ask, as SELECTs: the best trials, all trials, curves, findings, searches.
 
-Called by ``hpsearch.analysis.frames``; each gives rows whose labels are the columns of a frame.
+Called by ``hpsearch.analysis.frames``, whose columns are the labels of the rows, and by the storage
+that Optuna's dashboard reads, again and again.
 """
 
 from __future__ import annotations
 
 import math
 import sys
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -41,6 +43,10 @@ from hpsearch.storage.tables import (
     StageRow,
     TrialRow,
 )
+from hpsearch.storage.types import LARGEST_INTEGER
+from workers.metrics import column_of
+
+_BATCH = 500  # ids in one statement; both databases take so many
 
 # NaN is not NULL in the tables of either database, and has no place in an order.
 _RANKED = and_(
@@ -76,18 +82,48 @@ def curves(connection: Connection, search_id: int) -> Sequence[Row[Any]]:
     Lists come as their JSON, for ``codec.decode_all``, and numbers as the driver has them, which
     may be 'nan' on SQLite: whole columns are made floats in one go.
     """
-    lineage = _lineage(search_id)
+    lineage = _lineage(TrialRow.search_id == search_id)
     metrics = (_as_read(getattr(MetricRow, name)) for name in METRIC_COLUMNS)
-    within = and_(
-        MetricRow.trial_id == lineage.c.source,
-        MetricRow.epoch > lineage.c.after,
-        or_(lineage.c.up_to.is_(None), MetricRow.epoch <= lineage.c.up_to),
-    )
     return connection.execute(
         select(lineage.c.number, lineage.c.trial, MetricRow.epoch, *metrics)
-        .join_from(lineage, MetricRow, within)
+        .join_from(lineage, MetricRow, _is_within(lineage))
         .order_by(lineage.c.number, MetricRow.epoch)
     ).all()
+
+
+def objectives(
+    connection: Connection, trial_ids: Sequence[int], metric: str
+) -> dict[int, dict[int, float]]:
+    """The objective ``metric`` of these trials by epoch, those of a continued one's parent too.
+
+    NaN where it was that; an epoch without it, and a trial without any, is not there.
+    """
+    column = getattr(MetricRow, column_of(metric))
+    found: defaultdict[int, dict[int, float]] = defaultdict(dict)
+    for start in range(0, len(trial_ids), _BATCH):
+        lineage = _lineage(TrialRow.id.in_(trial_ids[start : start + _BATCH]))
+        rows = connection.execute(
+            select(lineage.c.trial, MetricRow.epoch, column)
+            .join_from(lineage, MetricRow, _is_within(lineage))
+            .where(column.is_not(None))
+            .order_by(lineage.c.trial, MetricRow.epoch)
+        )
+        for trial_id, epoch, value in rows:
+            found[trial_id][epoch] = value
+    return dict(found)
+
+
+def search_of(connection: Connection, trial_id: int) -> int | None:
+    """The id of the search that a trial is of; None if there is no such trial."""
+    if not 0 <= trial_id <= LARGEST_INTEGER:
+        return None
+    return connection.scalar(select(TrialRow.search_id).where(TrialRow.id == trial_id))
+
+
+def search_states(connection: Connection) -> dict[int, str]:
+    """The state of each search, by id, oldest first."""
+    rows = connection.execute(select(SearchRow.id, SearchRow.state).order_by(SearchRow.id))
+    return {id: state for id, state in rows}
 
 
 def diagnoses(connection: Connection, search_id: int) -> Sequence[Row[Any]]:
@@ -211,14 +247,26 @@ def _trials(search_id: int) -> Select[*tuple[Any, ...]]:
             TrialRow.finished_at,
             TrialRow.worker,
             cast(TrialRow.params, Text).label("params"),  # for codec.decode_all
+            TrialRow.started_at,
         )
         .join(StageRow, StageRow.id == TrialRow.stage_id)
         .where(TrialRow.search_id == search_id)
     )
 
 
-def _lineage(search_id: int) -> CTE:
-    """Which trial's epochs make up each trial's curve: (trial, number, source, after, up_to].
+def _is_within(lineage: CTE) -> ColumnElement[bool]:
+    """Whether a row of metrics is part of the curve that a row of ``lineage`` tells of."""
+    return and_(
+        MetricRow.trial_id == lineage.c.source,
+        MetricRow.epoch > lineage.c.after,
+        or_(lineage.c.up_to.is_(None), MetricRow.epoch <= lineage.c.up_to),
+    )
+
+
+def _lineage(which: ColumnElement[bool]) -> CTE:
+    """Which trial's epochs make up the curve of each trial: (trial, number, source, after, up_to].
+
+    Of the trials that ``which`` admits.
 
     A trial is its own source for the epochs after its start; its parent is for those between the
     parent's start and its own, and so on up the chain.
@@ -231,7 +279,7 @@ def _lineage(search_id: int) -> CTE:
             TrialRow.start_epoch.label("after"),
             literal(None, Integer).label("up_to"),
         )
-        .where(TrialRow.search_id == search_id)
+        .where(which)
         .cte("lineage", recursive=True)
     )
     child, parent = aliased(TrialRow), aliased(TrialRow)

@@ -119,9 +119,10 @@ def newest_of_name(connection: Connection, name: str) -> int | None:
     return None if found is None else found.id
 
 
-def list_all(connection: Connection) -> list[SearchRecord]:
-    """All searches, oldest first."""
-    return [_record(row) for row in connection.execute(_records().order_by(SearchRow.id))]
+def list_all(connection: Connection, after: int = 0) -> list[SearchRecord]:
+    """All searches, oldest first; with ``after`` those that are younger than the one of that id."""
+    query = _records().where(SearchRow.id > after).order_by(SearchRow.id)
+    return [_record(row) for row in connection.execute(query)]
 
 
 def spec_hash(spec: Search) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -177,6 +178,20 @@ def test_watch_prints_what_changes_until_the_end(hpsearch: Hpsearch) -> None:
         "small (id 1): running",
         "small (id 1): failed (its data are gone)",
     ]
+
+
+def test_watch_that_is_interrupted_does_not_say_that_the_search_is_stopped(
+    hpsearch: Hpsearch,
+) -> None:
+    hpsearch("submit", "small.yaml")
+    command = [sys.executable, "-m", "hpsearch", "watch", "small"]
+    with subprocess.Popen(command, stdout=-1, stderr=-1, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "small (id 1): submitted\n"
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (130, "no longer watched; the search is left as it is\n")
+    assert open_repository().find_search(1).state == "submitted"
 
 
 def test_watch_of_a_complete_search_says_what_came_of_it(

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 from command_line import Hpsearch
+from stored_searches import a_report, begin
 
 from hpsearch import connect
+from hpsearch.storage.database import Database
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "integrations.md").read_text()
@@ -28,6 +30,9 @@ def ran(*arguments: str, folder: Path) -> str:
 
 
 def test_the_pages_python_runs_and_its_study_is_a_prior(hpsearch: Hpsearch, tmp_path: Path) -> None:
+    writer = begin(Database(f"sqlite:///{tmp_path / 'hpsearch.db'}"))  # a search called digits
+    ends = a_report(1, dict.fromkeys(writer.ids, 0.5), "complete")
+    writer.repository.commit_report(writer.lease, ends)
     said = ran("-c", "\n".join(blocks("python")), folder=tmp_path)
     assert "learning_rate (adam): " in said
     assert "narrowed to" in said
