@@ -209,6 +209,14 @@ class Frames:
             rows = queries.searches(connection)
         return to_frame([_search_row(row) for row in rows], SEARCHES)
 
+    def sql(self, query: str) -> pd.DataFrame:
+        """What a SELECT of your own gives; docs/analysis.md has the views and tables.
+
+        Nothing can be changed by it. Raises StorageError for one that the database refuses.
+        """
+        names, rows = self.repository.database.query(query)
+        return pd.DataFrame(rows, columns=names)
+
     def widths(self) -> pd.DataFrame:
         """One row per kind of group, device and width that was measured, in any search.
 
