@@ -80,7 +80,7 @@ class Database:
         Raises StorageError for anything else.
         """
         rule = "a query must be one SELECT that the database understands"
-        with self.read() as connection, self._only_reading(connection):
+        with self.read_only() as connection:
             try:
                 found = connection.execution_options(stream_results=True).exec_driver_sql(statement)
                 if not found.returns_rows:
@@ -91,17 +91,21 @@ class Database:
                 raise StorageError(f"{rule}, but it says: {reason}") from error
 
     @contextmanager
-    def _only_reading(self, connection: Connection) -> Iterator[None]:
-        if connection.dialect.name != "sqlite":
-            connection.exec_driver_sql("SET TRANSACTION READ ONLY")
-            yield
-            return
-        sqlite: Any = connection.connection.driver_connection
-        sqlite.set_authorizer(sqlite_files.only_reading)
-        try:
-            yield
-        finally:
-            sqlite.set_authorizer(None)
+    def read_only(self) -> Iterator[Connection]:
+        """:meth:`read`, for SQL that people wrote: what would change anything is refused."""
+        with self.read() as connection:
+            if connection.dialect.name != "sqlite":
+                connection.exec_driver_sql("SET TRANSACTION READ ONLY")
+                yield connection
+                return
+            # Functions that are tables declare them when they are first used.
+            connection.exec_driver_sql("SELECT 1 FROM json_each('[]'), json_tree('[]')").all()
+            sqlite: Any = connection.connection.driver_connection
+            sqlite.set_authorizer(sqlite_files.only_reading)
+            try:
+                yield connection
+            finally:
+                sqlite.set_authorizer(None)
 
     @contextmanager
     def write(self) -> Iterator[Connection]:

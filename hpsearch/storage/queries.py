@@ -11,12 +11,9 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from sqlalchemy import (
-    CTE,
-    JSON,
     ColumnElement,
     Connection,
     Double,
-    Integer,
     Row,
     Select,
     Text,
@@ -25,17 +22,14 @@ from sqlalchemy import (
     cast,
     exists,
     func,
-    literal,
-    or_,
     select,
     type_coerce,
 )
-from sqlalchemy.orm import InstrumentedAttribute, aliased
+from sqlalchemy.orm import aliased
+from sqlalchemy.types import TypeEngine
 
-from hpsearch.storage.reports import METRIC_COLUMNS
 from hpsearch.storage.tables import (
     DiagnosisRow,
-    MetricRow,
     SearchRow,
     SpeedRow,
     StageRow,
@@ -50,13 +44,16 @@ _RANKED = and_(
 )
 
 
-def trials(connection: Connection, search_id: int) -> Sequence[Row[Any]]:
-    """All trials of a search, by number."""
-    return connection.execute(_trials(search_id).order_by(TrialRow.number)).all()
+def trials(
+    connection: Connection, chosen: ColumnElement[bool], after: int = -1, most: int | None = None
+) -> Sequence[Row[Any]]:
+    """The trials that ``chosen`` is true of, by number: at most ``most`` beyond ``after``."""
+    query = _trials(chosen).where(TrialRow.number > after).order_by(TrialRow.number)
+    return connection.execute(query.limit(most)).all()
 
 
 def best(
-    connection: Connection, search_id: int, mode: Literal["max", "min"], n: int
+    connection: Connection, chosen: ColumnElement[bool], mode: Literal["max", "min"], n: int
 ) -> Sequence[Row[Any]]:
     """The ``n`` best complete trials, ties by number, without those that another one continues.
 
@@ -66,28 +63,8 @@ def best(
     continuing = aliased(TrialRow)
     superseded = exists().where(continuing.parent_id == TrialRow.id, continuing.start_epoch > 0)
     order = TrialRow.value.desc() if mode == "max" else TrialRow.value.asc()
-    query = _trials(search_id).where(_RANKED, ~superseded).order_by(order, TrialRow.number)
+    query = _trials(chosen).where(_RANKED, ~superseded).order_by(order, TrialRow.number)
     return connection.execute(query.limit(n)).all()
-
-
-def curves(connection: Connection, search_id: int) -> Sequence[Row[Any]]:
-    """One row per trial and epoch, by number; a continued trial has its parent's epochs too.
-
-    Lists come as their JSON, for ``codec.decode_all``, and numbers as the driver has them, which
-    may be 'nan' on SQLite: whole columns are made floats in one go.
-    """
-    lineage = _lineage(search_id)
-    metrics = (_as_read(getattr(MetricRow, name)) for name in METRIC_COLUMNS)
-    within = and_(
-        MetricRow.trial_id == lineage.c.source,
-        MetricRow.epoch > lineage.c.after,
-        or_(lineage.c.up_to.is_(None), MetricRow.epoch <= lineage.c.up_to),
-    )
-    return connection.execute(
-        select(lineage.c.number, lineage.c.trial, MetricRow.epoch, *metrics)
-        .join_from(lineage, MetricRow, within)
-        .order_by(lineage.c.number, MetricRow.epoch)
-    ).all()
 
 
 def diagnoses(connection: Connection, search_id: int) -> Sequence[Row[Any]]:
@@ -183,13 +160,12 @@ def widths(connection: Connection) -> Sequence[Row[Any]]:
     return connection.execute(query.order_by(*order)).all()
 
 
-def _as_read(column: InstrumentedAttribute[Any]) -> ColumnElement[Any]:
-    if isinstance(column.type, JSON):
-        return cast(column, Text).label(column.key)
-    return type_coerce(column, Double).label(column.key)
+def _as_read(column: Any, kind: TypeEngine[Any]) -> ColumnElement[Any]:
+    """As the driver has it: whole columns are converted in one go."""
+    return type_coerce(column, kind).label(column.key)
 
 
-def _trials(search_id: int) -> Select[*tuple[Any, ...]]:
+def _trials(chosen: ColumnElement[bool]) -> Select[*tuple[Any, ...]]:
     return (
         select(
             TrialRow.number,
@@ -197,48 +173,21 @@ def _trials(search_id: int) -> Select[*tuple[Any, ...]]:
             StageRow.name.label("stage"),
             TrialRow.branch,
             TrialRow.state,
-            TrialRow.value,
-            TrialRow.spread,
+            _as_read(TrialRow.value, Double()),
+            _as_read(TrialRow.spread, Double()),
             TrialRow.best_epoch,
             TrialRow.epochs,
             TrialRow.seed,
             TrialRow.replicate,
-            TrialRow.seconds,
+            _as_read(TrialRow.seconds, Double()),
             TrialRow.failure_kind,
             TrialRow.failure_message,
             TrialRow.parent_id.label("parent"),
-            TrialRow.created_at,
-            TrialRow.finished_at,
+            _as_read(TrialRow.created_at, Text()),
+            _as_read(TrialRow.finished_at, Text()),
             TrialRow.worker,
             cast(TrialRow.params, Text).label("params"),  # for codec.decode_all
         )
         .join(StageRow, StageRow.id == TrialRow.stage_id)
-        .where(TrialRow.search_id == search_id)
+        .where(chosen)
     )
-
-
-def _lineage(search_id: int) -> CTE:
-    """Which trial's epochs make up each trial's curve: (trial, number, source, after, up_to].
-
-    A trial is its own source for the epochs after its start; its parent is for those between the
-    parent's start and its own, and so on up the chain.
-    """
-    own = (
-        select(
-            TrialRow.id.label("trial"),
-            TrialRow.number,
-            TrialRow.id.label("source"),
-            TrialRow.start_epoch.label("after"),
-            literal(None, Integer).label("up_to"),
-        )
-        .where(TrialRow.search_id == search_id)
-        .cte("lineage", recursive=True)
-    )
-    child, parent = aliased(TrialRow), aliased(TrialRow)
-    inherited = (
-        select(own.c.trial, own.c.number, parent.id, parent.start_epoch, own.c.after)
-        .join(child, child.id == own.c.source)
-        .join(parent, parent.id == child.parent_id)
-        .where(own.c.after > 0)
-    )
-    return own.union_all(inherited)
