@@ -149,7 +149,7 @@ def test_the_page_on_specs_names_every_objective_under_its_task() -> None:
 
 
 def test_the_page_on_specs_has_every_column_of_curves() -> None:
-    from hpsearch.analysis.frames import CURVES
+    from hpsearch.analysis.layout import CURVES
     from workers.metrics import OBJECTIVES, PER_FOLD, PER_LAYER, WATCHED
 
     page = (ROOT / "docs" / "specs.md").read_text()
@@ -161,7 +161,7 @@ def test_the_page_on_specs_has_every_column_of_curves() -> None:
 
 
 def test_the_page_on_specs_has_every_column_of_widths() -> None:
-    from hpsearch.analysis.frames import WIDTHS
+    from hpsearch.analysis.layout import WIDTHS
 
     page = (ROOT / "docs" / "specs.md").read_text()
     table = page[page.index("## Widths") : page.index("## The weights")]

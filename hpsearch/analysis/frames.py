@@ -5,118 +5,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import pandas as pd
+from sqlalchemy import ColumnElement, Connection
 
 from hpsearch.analysis.collection import no_collection
-from hpsearch.analysis.columns import dtype_of, to_frame, to_lists, to_series
-from hpsearch.spec.search import Search
-from hpsearch.spec.space import Choice, Definition, Space
+from hpsearch.analysis.columns import dtype_of, to_frame, to_series
+from hpsearch.analysis.curve_frames import curves_frame, stored_columns, wanted_columns
+from hpsearch.analysis.layout import DIAGNOSES, SEARCHES, STAGES, STATUS, TRIALS, WIDTHS
+from hpsearch.analysis.rows import search_row, stage_rows
+from hpsearch.spec.space import Space
 from hpsearch.storage import codec, queries, trials
-from hpsearch.storage.records import StageRecord
-from hpsearch.storage.reports import METRIC_COLUMNS, OTHERS
+from hpsearch.storage.curves import MOST_ROWS, read_curves
+from hpsearch.storage.filters import Filter, Names, chosen_by, telling_of
+from hpsearch.storage.records import SearchRecord
 from hpsearch.storage.repository import Repository
-from workers.metrics import PER_FOLD, PER_LAYER, VALUE
 
-TIME = "datetime64[us, UTC]"
-LISTS = (*PER_LAYER, *PER_FOLD)
-TRIALS = {
-    "number": "Int64",
-    "trial": "Int64",
-    "stage": "category",
-    "branch": "category",
-    "state": "category",
-    "value": "float64",
-    "spread": "float64",
-    "best_epoch": "Int64",
-    "epochs": "Int64",
-    "seed": "Int64",
-    "replicate": "Int64",
-    "seconds": "float64",
-    "failure_kind": "category",
-    "failure_message": "string",
-    "parent": "Int64",
-    "created_at": TIME,
-    "finished_at": TIME,
-    "worker": "string",
-}
-CURVES = {
-    "number": "Int64",
-    "trial": "Int64",
-    "epoch": "Int64",
-    **dict.fromkeys((name for name in METRIC_COLUMNS if name != OTHERS), "float64"),
-    **dict.fromkeys(LISTS, "object"),
-}
-STAGES = {
-    "stage": "category",
-    "kind": "category",
-    "branch": "category",
-    "parameter": "string",
-    "low": "float64",
-    "high": "float64",
-    "choices": "object",
-    "action": "string",
-    "reason": "string",
-    "trials": "Int64",
-    "epochs": "Int64",
-    "sampler": "category",
-    "pruner": "category",
-}
-DIAGNOSES = {
-    "number": "Int64",
-    "kind": "category",
-    "message": "string",
-    "trial": "Int64",
-    "stage": "category",
-    "evidence": "object",
-    "created_at": TIME,
-}
-SEARCHES = {
-    "search": "Int64",
-    "name": "string",
-    "state": "category",
-    "metric": "string",
-    "mode": "category",
-    "best": "float64",
-    "trials": "Int64",
-    "complete": "Int64",
-    "pruned": "Int64",
-    "failed": "Int64",
-    "seed": "Int64",
-    "hpsearch_version": "string",
-    "git_commit": "string",
-    "host": "string",
-    "user": "string",
-    "created_at": TIME,
-    "finished_at": TIME,
-    "message": "string",
-}
-STATUS = {
-    "stage": "string",
-    "kind": "category",
-    "state": "category",
-    "epochs": "Int64",
-    "trials": "Int64",
-    "waiting": "Int64",
-    "running": "Int64",
-    "complete": "Int64",
-    "pruned": "Int64",
-    "failed": "Int64",
-    "trained": "Int64",
-    "best": "float64",
-}
-WIDTHS = {
-    "kind": "category",
-    "device": "category",
-    "width": "Int64",
-    "seconds": "float64",
-    "seconds_per_row": "float64",
-    "bytes": "Int64",
-    "best": "boolean",
-    "measured_at": TIME,
-}
 SearchRef = str | int  # a name or an id, as in Repository.find_search
 
 
@@ -138,29 +45,79 @@ class Frames:
         if n < 0:
             raise ValueError(f"n must be >= 0, but got {n}")
         record = self.repository.find_search(search)
-        with self.repository.database.read() as connection:
-            rows = queries.best(connection, record.id, record.spec.objective.mode, n)
+        with self._chosen(record, Filter()) as (connection, chosen):
+            rows = queries.best(connection, chosen, record.spec.objective.mode, n)
         return _trials_frame(record.spec.space, rows)
 
-    def trials(self, search: SearchRef) -> pd.DataFrame:
-        """One row a trial, by number, with a column for each parameter by its own name."""
+    def trials(
+        self,
+        search: SearchRef,
+        *,
+        state: Names | None = None,
+        stage: Names | None = None,
+        where: str | None = None,
+    ) -> pd.DataFrame:
+        """One row a trial, by number, with a column for each parameter by its own name.
+
+        ``state`` and ``stage`` are names or lists of names; ``where`` is a condition in SQL over
+        the columns of this frame. The database tests all three.
+        """
+        given = Filter(state=state, stage=stage, where=where)
         record = self.repository.find_search(search)
-        with no_collection(), self.repository.database.read() as connection:
-            rows = queries.trials(connection, record.id)
+        with no_collection(), self._chosen(record, given) as (connection, chosen):
+            rows = queries.trials(connection, chosen)
             return _trials_frame(record.spec.space, rows)
 
-    def curves(self, search: SearchRef) -> pd.DataFrame:
+    def iter_trials(
+        self, search: SearchRef, chunksize: int = 100_000, **filters: Any
+    ) -> Iterator[pd.DataFrame]:
+        """:meth:`trials` in pieces of ``chunksize`` rows, for what does not fit into memory."""
+        given = Filter(**filters)
+        record = self.repository.find_search(search)
+        with self._chosen(record, given) as (connection, chosen):
+            last = -1
+            while rows := queries.trials(connection, chosen, last, _positive(chunksize)):
+                yield _trials_frame(record.spec.space, rows)
+                last = rows[-1].number
+
+    def curves(
+        self,
+        search: SearchRef,
+        *,
+        columns: Sequence[str] | None = None,
+        state: Names | None = None,
+        stage: Names | None = None,
+        where: str | None = None,
+    ) -> pd.DataFrame:
         """One row per trial and epoch: the metrics, the user's own last, and the epoch's seconds.
 
         What training did not report is NaN; what it reports of each layer or fold is a list, or
         None. A trial that continues another one has the epochs of that one too, under its own id.
+        Of the metrics only ``columns`` are read, if they are given; the filters are those of
+        :meth:`trials`, and choose trials.
+        """
+        filters: dict[str, Any] = {"state": state, "stage": stage, "where": where}
+        pieces = list(self.iter_curves(search, columns=columns, **filters))
+        return pieces[0] if len(pieces) == 1 else pd.concat(pieces, ignore_index=True)
+
+    def iter_curves(
+        self,
+        search: SearchRef,
+        chunksize: int = MOST_ROWS,
+        *,
+        columns: Sequence[str] | None = None,
+        **filters: Any,
+    ) -> Iterator[pd.DataFrame]:
+        """:meth:`curves` in pieces of whole trials, of at most ``chunksize`` rows where that goes.
+
+        There is at least one piece.
         """
         record = self.repository.find_search(search)
-        with no_collection(), self.repository.database.read() as connection:
-            rows = queries.curves(connection, record.id)
-            frame = to_frame(rows, CURVES)
-            lists = {name: to_lists(frame[name]) for name in LISTS}
-            return frame.assign(**lists, **_own_metrics(record.spec, frame, rows))
+        wanted = wanted_columns(record.spec, columns)
+        stored = stored_columns(record.spec, wanted)
+        with self._chosen(record, Filter(**filters)) as (connection, chosen):
+            for piece in read_curves(connection, chosen, stored, _positive(chunksize)):
+                yield curves_frame(record.spec, piece, wanted)
 
     def stages(self, search: SearchRef) -> pd.DataFrame:
         """One row per stage, branch and parameter: its range, and why it is so.
@@ -175,7 +132,7 @@ class Frames:
             (*row, None if pruner is None else pruner.name)
             for stage in opened
             for pruner in [record.spec.stages[stage.planned].pruner]
-            for row in _stage_rows(stage)
+            for row in stage_rows(stage)
         ]
         return to_frame(rows, STAGES)
 
@@ -219,7 +176,15 @@ class Frames:
         """One row a search, oldest first; ``best`` is the best value of its complete trials."""
         with self.repository.database.read() as connection:
             rows = queries.searches(connection)
-        return to_frame([_search_row(row) for row in rows], SEARCHES)
+        return to_frame([search_row(row) for row in rows], SEARCHES)
+
+    def sql(self, query: str) -> pd.DataFrame:
+        """What a SELECT of your own gives; docs/analysis.md has the views and tables.
+
+        Nothing can be changed by it. Raises StorageError for one that the database refuses.
+        """
+        names, rows = self.repository.database.query(query)
+        return pd.DataFrame(rows, columns=names)
 
     def widths(self) -> pd.DataFrame:
         """One row per kind of group, device and width that was measured, in any search.
@@ -231,82 +196,32 @@ class Frames:
         with self.repository.database.read() as connection:
             return to_frame(queries.widths(connection), WIDTHS)
 
+    @contextmanager
+    def _chosen(
+        self, record: SearchRecord, given: Filter
+    ) -> Iterator[tuple[Connection, ColumnElement[bool]]]:
+        """A connection, and the condition for the trials that are asked for."""
+        with self.repository.database.read_only() as connection, telling_of(given):
+            yield connection, chosen_by(connection, record, given)
 
-def _own_metrics(
-    spec: Search, frame: pd.DataFrame, rows: Sequence[Any]
-) -> dict[str, pd.Series[float]]:
-    """Those of the user's own by name: the objective is among the ``value`` of ``frame``."""
-    if not spec.metrics:
-        return {}
-    others = [one or {} for one in codec.decode_all(row.others for row in rows)]
-    return {
-        name: frame[VALUE]
-        if name == spec.objective.metric
-        else to_series([one.get(name) for one in others], "float64")
-        for name in spec.metrics
-    }
+
+def _positive(chunksize: int) -> int:
+    if chunksize < 1:
+        raise ValueError(f"chunksize must be >= 1, but got {chunksize}")
+    return chunksize
 
 
 def _trials_frame(space: Space, rows: Sequence[Any]) -> pd.DataFrame:
     frame = to_frame(rows, TRIALS)
-    params: Sequence[Mapping[str, Any]] = codec.decode_all(row.params for row in rows)
+    params = codec.decode_lists(",".join(row.params for row in rows))
     columns = {
-        name: to_series([values.get(name) for values in params], dtype_of(parameter))
+        name: _parameter([values.get(name) for values in params], dtype_of(parameter))
         for name, parameter in space.parameters.items()
     }
     return pd.concat([frame, pd.DataFrame(columns, index=frame.index)], axis="columns")
 
 
-def _stage_rows(stage: StageRecord) -> Iterator[tuple[Any, ...]]:
-    reasons: dict[tuple[str, str | None], tuple[str | None, str | None]] = {}
-    for reason in stage.reasons:  # a parameter may have several, e.g. narrowed and extended
-        action, text = reasons.get((reason.branch, reason.parameter), (None, None))
-        joined = (_join(", ", action, reason.action), _join("; ", text, reason.text))
-        reasons[reason.branch, reason.parameter] = joined
-    for branch in stage.branches:
-        for name, parameter in branch.parameters.items():
-            why = reasons.pop((branch.key, name), (None, None))
-            yield _stage_row(stage, branch.key, name, _range(parameter), why, branch.trials)
-        if not branch.parameters or (branch.key, None) in reasons:
-            why = reasons.pop((branch.key, None), (None, None))
-            yield _stage_row(stage, branch.key, None, _NO_RANGE, why, branch.trials)
-    for (key, parameter_name), why in reasons.items():  # of dropped branches
-        yield _stage_row(stage, key, parameter_name, _NO_RANGE, why, 0)
-    if not stage.branches and not stage.reasons:
-        yield _stage_row(stage, None, None, _NO_RANGE, (None, None), 0)
-
-
-_NO_RANGE = (None, None, None)
-
-
-def _stage_row(
-    stage: StageRecord,
-    branch: str | None,
-    parameter: str | None,
-    limits: tuple[Any, Any, Any],
-    why: tuple[str | None, str | None],
-    num_trials: int,
-) -> tuple[Any, ...]:
-    place = (stage.name, stage.kind, branch, parameter)
-    sampler = None if stage.kind == "check" else stage.sampler  # it trains and samples nothing
-    return (*place, *limits, *why, num_trials, stage.epochs, sampler)
-
-
-def _range(parameter: Definition) -> tuple[Any, Any, Any]:
-    if isinstance(parameter, Choice):
-        return None, None, parameter.choices
-    return parameter.low, parameter.high, None
-
-
-def _join(separator: str, *texts: str | None) -> str:
-    return separator.join(text for text in texts if text)
-
-
-def _search_row(row: Any) -> tuple[Any, ...]:
-    objective = row.spec["objective"]
-    best = row.highest if objective["mode"] == "max" else row.lowest
-    counts = (row.trials or 0, row.complete or 0, row.pruned or 0, row.failed or 0)
-    made = (row.hpsearch_version, row.git_commit, row.host, row.user)
-    end = (row.created_at, row.finished_at, row.message)
-    about = (row.id, row.name, row.state, objective["metric"], objective["mode"], best)
-    return (*about, *counts, row.seed, *made, *end)
+def _parameter(values: list[Any], dtype: Any) -> pd.Series:
+    if dtype == "object":
+        values = [tuple(value) if isinstance(value, list) else value for value in values]
+    return to_series(values, dtype)

@@ -220,4 +220,16 @@ def widths(db: str | None, form: str, forget: bool) -> None:
         _echo(rows, form, f"{kind}, on {device}", least=_LEAST["widths"])
 
 
-COMMANDS = (list_searches, status, best, trials, curves, stages, importance, diagnose, widths)
+@click.command()
+@click.argument("query")
+@db_option
+@format_option
+def sql(query: str, db: str | None, form: str) -> None:
+    """What the SELECT that QUERY is gives; nothing can be changed by it.
+
+    The views best_trials and trial_curves are made for it: docs/analysis.md has their columns.
+    """
+    _echo(_open(db).sql(query), form)
+
+
+COMMANDS = (sql, list_searches, status, best, trials, curves, stages, importance, diagnose, widths)

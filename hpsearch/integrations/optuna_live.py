@@ -70,7 +70,7 @@ class _Search:
         A trial's values by epoch are stored together with where it stands then, so they are as
         they were while its row is. What was given away is never changed, only replaced.
         """
-        rows = queries.trials(connection, self.record.id)
+        rows = queries.history(connection, self.record.id)
         changed = [row for row in rows if not self._has(row)]
         if changed or len(rows) != len(self._known):
             new = self._read(connection, changed)

@@ -97,6 +97,17 @@ class Cases(Frozen):
 Parameter = Range | Choice | Cases
 
 
+def value_types(parameter: Parameter) -> set[type]:
+    """The Python types of the values that a parameter takes, but for None."""
+    return {kind for each in parameter.definitions for kind in _types(each)}
+
+
+def _types(definition: Definition) -> set[type]:
+    if isinstance(definition, Choice):
+        return {type(value) for value in definition.choices if value is not None}
+    return {int if definition.is_int else float}
+
+
 class Branch(Frozen):
     """One assignment of the structural choices, with the parameters that are active under it.
 

@@ -45,6 +45,12 @@ def decode_all(texts: Iterable[str | None]) -> tuple[Any, ...]:
     return values
 
 
+def decode_lists(texts: str) -> list[Any]:
+    """Many values, joined by commas, of which lists stay lists: in half the time again."""
+    values: list[Any] = json.loads(f"[{texts}]", object_hook=_float_or_mapping)
+    return values
+
+
 def _plain(value: Any) -> Any:
     if value is None or isinstance(value, str | bool):
         return value
@@ -79,12 +85,16 @@ def _fields(value: Any) -> dict[str, Any]:
     raise TypeError(f"a JSON column cannot hold a {type(value).__name__}: {value!r}")
 
 
+def _float_or_mapping(value: dict[str, Any]) -> Any:
+    return float(value[FLOAT]) if FLOAT in value and len(value) == 1 else value
+
+
 def _restored(value: list[Any] | dict[str, Any]) -> Any:
     # Scalars are told apart without a call: they are nearly all there is.
     if isinstance(value, list):
         return tuple([_restored(v) if isinstance(v, list | dict) else v for v in value])
     if FLOAT in value and len(value) == 1:
-        return float(value[FLOAT])
+        return _float_or_mapping(value)
     for key, item in value.items():
         if isinstance(item, list | dict):
             value[key] = _restored(item)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,6 +18,7 @@ from sqlalchemy import (
     Connection,
     Engine,
     Interval,
+    Row,
     bindparam,
     create_engine,
     event,
@@ -72,6 +73,39 @@ class Database:
         self.check_revision()
         with self._transaction(self._reader) as connection:
             yield connection
+
+    def query(self, statement: str) -> tuple[list[str], Sequence[Row[Any]]]:
+        """The columns and rows of a SELECT of the user's own, by which nothing can be changed.
+
+        Raises StorageError for anything else.
+        """
+        rule = "a query must be one SELECT that the database understands"
+        with self.read_only() as connection:
+            try:
+                found = connection.execution_options(stream_results=True).exec_driver_sql(statement)
+                if not found.returns_rows:
+                    raise StorageError(f"{rule}, but this one gives no rows")
+                return list(found.keys()), found.all()
+            except DBAPIError as error:
+                reason = " ".join(str(error.orig).split())
+                raise StorageError(f"{rule}, but it says: {reason}") from error
+
+    @contextmanager
+    def read_only(self) -> Iterator[Connection]:
+        """:meth:`read`, for SQL that people wrote: what would change anything is refused."""
+        with self.read() as connection:
+            if connection.dialect.name != "sqlite":
+                connection.exec_driver_sql("SET TRANSACTION READ ONLY")
+                yield connection
+                return
+            # Functions that are tables declare them when they are first used.
+            connection.exec_driver_sql("SELECT 1 FROM json_each('[]'), json_tree('[]')").all()
+            sqlite: Any = connection.connection.driver_connection
+            sqlite.set_authorizer(sqlite_files.only_reading)
+            try:
+                yield connection
+            finally:
+                sqlite.set_authorizer(None)
 
     @contextmanager
     def write(self) -> Iterator[Connection]:

@@ -9,12 +9,11 @@ from __future__ import annotations
 import math
 import sys
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from sqlalchemy import (
     CTE,
-    JSON,
     ColumnElement,
     Connection,
     Double,
@@ -32,9 +31,9 @@ from sqlalchemy import (
     select,
     type_coerce,
 )
-from sqlalchemy.orm import InstrumentedAttribute, aliased
+from sqlalchemy.orm import aliased
+from sqlalchemy.types import TypeEngine
 
-from hpsearch.storage.reports import METRIC_COLUMNS
 from hpsearch.storage.tables import (
     DiagnosisRow,
     MetricRow,
@@ -56,13 +55,22 @@ _RANKED = and_(
 )
 
 
-def trials(connection: Connection, search_id: int) -> Sequence[Row[Any]]:
-    """All trials of a search, by number."""
-    return connection.execute(_trials(search_id).order_by(TrialRow.number)).all()
+def trials(
+    connection: Connection, chosen: ColumnElement[bool], after: int = -1, most: int | None = None
+) -> Sequence[Row[Any]]:
+    """The trials that ``chosen`` is true of, by number: at most ``most`` beyond ``after``."""
+    query = _trials(chosen, _as_read).where(TrialRow.number > after).order_by(TrialRow.number)
+    return connection.execute(query.limit(most)).all()
+
+
+def history(connection: Connection, search_id: int) -> Sequence[Row[Any]]:
+    """Those of a whole search, each value as what it is: times with a zone, NaN a float."""
+    query = _trials(TrialRow.search_id == search_id, lambda column, _: column)
+    return connection.execute(query.order_by(TrialRow.number)).all()
 
 
 def best(
-    connection: Connection, search_id: int, mode: Literal["max", "min"], n: int
+    connection: Connection, chosen: ColumnElement[bool], mode: Literal["max", "min"], n: int
 ) -> Sequence[Row[Any]]:
     """The ``n`` best complete trials, ties by number, without those that another one continues.
 
@@ -72,23 +80,8 @@ def best(
     continuing = aliased(TrialRow)
     superseded = exists().where(continuing.parent_id == TrialRow.id, continuing.start_epoch > 0)
     order = TrialRow.value.desc() if mode == "max" else TrialRow.value.asc()
-    query = _trials(search_id).where(_RANKED, ~superseded).order_by(order, TrialRow.number)
+    query = _trials(chosen, _as_read).where(_RANKED, ~superseded).order_by(order, TrialRow.number)
     return connection.execute(query.limit(n)).all()
-
-
-def curves(connection: Connection, search_id: int) -> Sequence[Row[Any]]:
-    """One row per trial and epoch, by number; a continued trial has its parent's epochs too.
-
-    Lists come as their JSON, for ``codec.decode_all``, and numbers as the driver has them, which
-    may be 'nan' on SQLite: whole columns are made floats in one go.
-    """
-    lineage = _lineage(TrialRow.search_id == search_id)
-    metrics = (_as_read(getattr(MetricRow, name)) for name in METRIC_COLUMNS)
-    return connection.execute(
-        select(lineage.c.number, lineage.c.trial, MetricRow.epoch, *metrics)
-        .join_from(lineage, MetricRow, _is_within(lineage))
-        .order_by(lineage.c.number, MetricRow.epoch)
-    ).all()
 
 
 def objectives(
@@ -219,13 +212,14 @@ def widths(connection: Connection) -> Sequence[Row[Any]]:
     return connection.execute(query.order_by(*order)).all()
 
 
-def _as_read(column: InstrumentedAttribute[Any]) -> ColumnElement[Any]:
-    if isinstance(column.type, JSON):
-        return cast(column, Text).label(column.key)
-    return type_coerce(column, Double).label(column.key)
+def _as_read(column: Any, kind: TypeEngine[Any]) -> ColumnElement[Any]:
+    """As the driver has it: whole columns are converted in one go."""
+    return type_coerce(column, kind).label(column.key)
 
 
-def _trials(search_id: int) -> Select[*tuple[Any, ...]]:
+def _trials(
+    chosen: ColumnElement[bool], read: Callable[[Any, TypeEngine[Any]], Any]
+) -> Select[*tuple[Any, ...]]:
     return (
         select(
             TrialRow.number,
@@ -233,24 +227,24 @@ def _trials(search_id: int) -> Select[*tuple[Any, ...]]:
             StageRow.name.label("stage"),
             TrialRow.branch,
             TrialRow.state,
-            TrialRow.value,
-            TrialRow.spread,
+            read(TrialRow.value, Double()),
+            read(TrialRow.spread, Double()),
             TrialRow.best_epoch,
             TrialRow.epochs,
             TrialRow.seed,
             TrialRow.replicate,
-            TrialRow.seconds,
+            read(TrialRow.seconds, Double()),
             TrialRow.failure_kind,
             TrialRow.failure_message,
             TrialRow.parent_id.label("parent"),
-            TrialRow.created_at,
-            TrialRow.finished_at,
+            read(TrialRow.created_at, Text()),
+            read(TrialRow.finished_at, Text()),
             TrialRow.worker,
             cast(TrialRow.params, Text).label("params"),  # for codec.decode_all
             TrialRow.started_at,
         )
         .join(StageRow, StageRow.id == TrialRow.stage_id)
-        .where(TrialRow.search_id == search_id)
+        .where(chosen)
     )
 
 

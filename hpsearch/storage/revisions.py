@@ -16,7 +16,7 @@ from hpsearch.storage.tables import Base
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0009"
+HEAD = "0010"
 VERSION_TABLE = "alembic_version"
 UPGRADE_LOCK = 0x68707365  # "hpse": PostgreSQL's advisory lock of an upgrade
 

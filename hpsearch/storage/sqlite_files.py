@@ -67,3 +67,11 @@ def switch_to_wal(cursor: sqlite3.Cursor) -> None:
             if "locked" not in str(error) or time.monotonic() > deadline:
                 raise
             time.sleep(0.01)
+
+
+READS = (sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, 33)  # 33: RECURSIVE
+
+
+def only_reading(action: int, *_: object) -> int:
+    """What an authorizer says: SQLITE_OK to what reads tables, SQLITE_DENY to all else."""
+    return sqlite3.SQLITE_OK if action in READS else sqlite3.SQLITE_DENY

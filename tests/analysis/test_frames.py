@@ -9,16 +9,8 @@ import pytest
 from sqlalchemy import event
 from stored_searches import PROVENANCE, SPACE, Writer, a_report, a_spec, a_stage, a_trial, begin
 
-from hpsearch.analysis.frames import (
-    CURVES,
-    DIAGNOSES,
-    SEARCHES,
-    STAGES,
-    TIME,
-    TRIALS,
-    WIDTHS,
-    Frames,
-)
+from hpsearch.analysis.frames import Frames
+from hpsearch.analysis.layout import CURVES, DIAGNOSES, SEARCHES, STAGES, TIME, TRIALS, WIDTHS
 from hpsearch.coordinator.speeds import Speeds
 from hpsearch.spec.reason import Reason
 from hpsearch.spec.reserved import RESERVED

@@ -5,22 +5,21 @@ Called by ``searching``; 10,000 trials of 20 epochs take seconds.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Row
 
 from hpsearch.analysis.collection import no_collection
 from hpsearch.analysis.diagnosis.curve import Array, Curve
 from hpsearch.spec.search import Search
-from hpsearch.storage import codec, queries
+from hpsearch.storage import curves
+from hpsearch.storage.numbers import Columns
 from hpsearch.storage.records import TrialRecord
-from hpsearch.storage.reports import METRIC_COLUMNS, OTHERS
 from hpsearch.storage.repository import Repository
-from workers.metrics import PER_FOLD, PER_LAYER, column_of
-
-NUMBERS = tuple(name for name in METRIC_COLUMNS if name not in (*PER_LAYER, *PER_FOLD, OTHERS))
+from hpsearch.storage.tables import TrialRow
+from workers.metrics import PER_LAYER, column_of
 
 
 def read_curves(
@@ -30,48 +29,26 @@ def read_curves(
 
     Metrics that an older version did not store are NaN.
     """
+    known, of_search = {trial.id: trial for trial in trials}, TrialRow.search_id == search_id
+    found: dict[int, Curve] = {}
     with no_collection(), repository.database.read() as connection:
-        return _curves(queries.curves(connection, search_id), spec, trials)
+        for piece in curves.read_curves(connection, of_search, (*curves.NUMBERS, *PER_LAYER)):
+            for id, rows in _bounds(piece.numbers["trial"]).items():
+                if id in known:
+                    found[id] = _curve(spec, known[id], piece, rows)
+    return found
 
 
-def _curves(
-    rows: Sequence[Row[Any]], spec: Search, trials: Iterable[TrialRecord]
-) -> dict[int, Curve]:
-    if not rows:
-        return {}
-    names = tuple(rows[0]._fields)
-    columns = dict(zip(names, zip(*rows, strict=True), strict=True))
-    numbers = {name: np.array(columns[name], dtype=np.float64) for name in NUMBERS}
-    layers = codec.decode_all(columns.get(PER_LAYER[0], ()))
-    bounds = _bounds(columns["trial"])
-    return {
-        trial.id: _curve(spec, trial, numbers, layers, bounds[trial.id])
-        for trial in trials
-        if trial.id in bounds
-    }
-
-
-def _bounds(ids: Sequence[int]) -> dict[int, slice]:
+def _bounds(ids_N: Array) -> dict[int, slice]:
     """Which rows are whose: the rows of a trial are neighbours."""
-    ids_N = np.array(ids)
-    starts = np.flatnonzero(np.diff(ids_N, prepend=ids_N[0] - 1))
-    stops = [*starts[1:].tolist(), len(ids_N)]
-    return {
-        int(ids_N[start]): slice(start, stop)
-        for start, stop in zip(starts.tolist(), stops, strict=True)
-    }
+    bounds = [*np.flatnonzero(np.diff(ids_N, prepend=-1)).tolist(), len(ids_N)]
+    return {int(ids_N[start]): slice(start, stop) for start, stop in pairwise(bounds)}
 
 
-def _curve(
-    spec: Search,
-    trial: TrialRecord,
-    numbers: Mapping[str, Array],
-    layers: Sequence[Any],
-    rows: slice,
-) -> Curve:
+def _curve(spec: Search, trial: TrialRecord, piece: Columns, rows: slice) -> Curve:
     return Curve(
-        series={name: values[rows] for name, values in numbers.items()},
-        layers_NL=_stacked(layers[rows]),
+        series={name: piece.numbers[name][rows] for name in curves.NUMBERS},
+        layers_NL=_stacked(piece.texts[PER_LAYER[0]][rows]),
         settings={**spec.train, **trial.params},
         objective=column_of(spec.objective.metric),
         mode=spec.objective.mode,

@@ -1,0 +1,65 @@
+"""Frames of curves: which columns they have, and how those that are stored become them.
+
+Called by ``hpsearch.analysis.frames``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+
+import pandas as pd
+
+from hpsearch.analysis.layout import CURVES, LISTS
+from hpsearch.errors import HpsearchError
+from hpsearch.spec.search import Search
+from hpsearch.storage.numbers import Columns
+from hpsearch.storage.reports import OTHERS
+from workers.metrics import VALUE
+
+PLACE = ("number", "trial", "epoch")  # the columns that every frame of curves has
+
+
+def wanted_columns(spec: Search, names: Sequence[str] | None) -> tuple[str, ...]:
+    """The metrics of a frame, in its order: all, or those of ``names``, without a name twice.
+
+    Raises HpsearchError for a name that is none of them, with the closest one.
+    """
+    known = (*(name for name in CURVES if name not in PLACE), *spec.metrics)
+    if names is None:
+        return known
+    for name in names:
+        if name not in (*PLACE, *known):
+            (closest,) = get_close_matches(name, known, n=1, cutoff=0.0)
+            raise HpsearchError(
+                f"columns must be among those of curves, but got {name!r}: did you mean "
+                f"{closest!r}?"
+            )
+    return tuple(name for name in known if name in names)
+
+
+def stored_columns(spec: Search, wanted: Sequence[str]) -> tuple[str, ...]:
+    """The columns of the database that ``wanted`` are made of."""
+    return tuple(dict.fromkeys(_stored(spec, name) for name in wanted))
+
+
+def curves_frame(spec: Search, piece: Columns, wanted: Sequence[str]) -> pd.DataFrame:
+    """A row per trial and epoch, with the columns ``wanted``."""
+    place = {name: pd.array(piece.numbers[name].astype("int64"), dtype="Int64") for name in PLACE}
+    return pd.DataFrame({**place, **{name: _column(spec, piece, name) for name in wanted}})
+
+
+def _column(spec: Search, piece: Columns, name: str) -> pd.Series:
+    if name in LISTS:
+        return pd.Series(piece.texts[name], dtype="object")
+    if _stored(spec, name) == OTHERS:
+        values = [(each or {}).get(name) for each in piece.texts[OTHERS]]
+        return pd.Series(values, dtype="float64")
+    return pd.Series(piece.numbers[_stored(spec, name)])
+
+
+def _stored(spec: Search, name: str) -> str:
+    """A metric of the user's own is among the others, but for the objective."""
+    if name not in spec.metrics:
+        return name
+    return VALUE if name == spec.objective.metric else OTHERS

@@ -1,0 +1,151 @@
+"""The curves of trials, as columns: what each trial measured, epoch by epoch, or inherited.
+
+Called by ``hpsearch.analysis``; ``storage.numbers`` is how columns leave the database.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sqlalchemy import (
+    JSON,
+    ColumnElement,
+    Connection,
+    Integer,
+    Select,
+    Text,
+    cast,
+    func,
+    literal,
+    select,
+)
+from sqlalchemy.orm import aliased
+
+from hpsearch.storage.numbers import Columns, read_columns
+from hpsearch.storage.reports import METRIC_COLUMNS
+from hpsearch.storage.tables import MetricRow, TrialRow
+
+TEXTS = tuple(name for name in METRIC_COLUMNS if isinstance(MetricRow.__table__.c[name].type, JSON))
+NUMBERS = tuple(name for name in METRIC_COLUMNS if name not in TEXTS)
+EPOCH_BITS = 21  # of a key of trial and epoch; a stage has at most a million epochs
+MOST_ROWS = 500_000  # of a piece, unless told otherwise
+
+Integers = npt.NDArray[np.int64]
+
+
+def read_curves(
+    connection: Connection,
+    chosen: ColumnElement[bool],
+    columns: Sequence[str] = METRIC_COLUMNS,
+    most_rows: int = MOST_ROWS,
+) -> Iterator[Columns]:
+    """The curves of the trials that ``chosen`` is true of, in pieces of whole trials.
+
+    Each has ``number``, ``trial``, ``epoch`` and ``columns``, a row per trial and epoch in that
+    order, and at most ``most_rows`` rows unless one trial alone has more. There is at least one. A
+    trial that continues another one has that one's epochs too.
+    """
+    lineage = _lineage(connection, chosen)
+    for first, end in _pieces(lineage, most_rows):
+        yield _piece(connection, lineage[:, first:end], columns)
+
+
+def _lineage(connection: Connection, chosen: ColumnElement[bool]) -> Integers:
+    """Whose epochs make up each curve: (number, trial, source, after, up_to, epochs), [6, N].
+
+    A trial is its own source for the epochs after its start; its parent is for those between the
+    parent's start and its own, and so on up the chain. ``epochs`` are those of the whole curve.
+    """
+    own = (
+        select(
+            TrialRow.number,
+            TrialRow.id.label("trial"),
+            TrialRow.id.label("source"),
+            TrialRow.start_epoch.label("after"),
+            literal((1 << EPOCH_BITS) - 1, Integer).label("up_to"),
+            TrialRow.epochs,
+        )
+        .where(chosen)
+        .cte("lineage", recursive=True)
+    )
+    child, parent = aliased(TrialRow), aliased(TrialRow)
+    inherited = (
+        select(own.c.number, own.c.trial, parent.id, parent.start_epoch, own.c.after, own.c.epochs)
+        .join(child, child.id == own.c.source)
+        .join(parent, parent.id == child.parent_id)
+        .where(own.c.after > 0)
+    )
+    whole = own.union_all(inherited)
+    rows = connection.execute(select(whole).order_by(whole.c.number, whole.c.after)).all()
+    return np.array([tuple(row) for row in rows], dtype=np.int64).reshape(-1, 6).T
+
+
+def _pieces(lineage: Integers, most_rows: int) -> Iterator[tuple[int, int]]:
+    """Which columns of the lineage are a piece: from and to, between trials."""
+    starts = np.flatnonzero(np.diff(lineage[0], prepend=-1)).tolist()
+    first = rows = 0
+    for start, epochs in zip(starts, lineage[5][starts].tolist(), strict=True):
+        if rows and epochs and rows + epochs > most_rows:
+            yield first, start
+            first, rows = start, 0
+        rows += epochs
+    yield first, lineage.shape[1]
+
+
+def _piece(connection: Connection, lineage: Integers, columns: Sequence[str]) -> Columns:
+    number, trial, source, after, up_to, _ = lineage
+    stored = _stored(connection, np.unique(source), columns)
+    keys = _key(stored.numbers.pop("trial").astype(np.int64), stored.numbers["epoch"])
+    first = np.searchsorted(keys, _key(source, after), side="right")
+    counts = np.searchsorted(keys, _key(source, up_to), side="right") - first
+    # For each row of the lineage as many places as it has epochs, one after the other.
+    places = np.arange(counts.sum()) + np.repeat(first - np.cumsum(counts) + counts, counts)
+    ids = {"number": np.repeat(number, counts), "trial": np.repeat(trial, counts)}
+    return Columns(
+        numbers={**ids, **{name: values[places] for name, values in stored.numbers.items()}},
+        texts={name: _at(values, places) for name, values in stored.texts.items()},
+    )
+
+
+def _key(trial: Integers, epoch: npt.NDArray[Any]) -> Integers:
+    return (trial << EPOCH_BITS) + epoch.astype(np.int64)
+
+
+def _at(values: Sequence[Any], places: Integers) -> Sequence[Any]:
+    is_as_stored = len(values) == len(places) and bool((np.diff(places) == 1).all())
+    return values if is_as_stored else [values[place] for place in places.tolist()]
+
+
+def _stored(connection: Connection, trials: Integers, columns: Sequence[str]) -> Columns:
+    """The rows of ``trials``, by trial and epoch."""
+    rows = (
+        select(
+            MetricRow.trial_id.label("trial"),
+            MetricRow.epoch,
+            *(_as_stored(getattr(MetricRow, name)) for name in columns),
+        )
+        .where(MetricRow.trial_id.in_(_listed(connection, trials.tolist())))
+        .order_by(MetricRow.trial_id, MetricRow.epoch)
+        .subquery()
+    )
+    numbers = [name for name in columns if name in NUMBERS]
+    texts = [name for name in columns if name in TEXTS]
+    return read_columns(connection, rows, ["trial", "epoch", *numbers], texts)
+
+
+def _as_stored(column: Any) -> ColumnElement[Any]:
+    as_text = cast(column, Text) if isinstance(column.type, JSON) else column
+    return as_text.label(column.key)
+
+
+def _listed(connection: Connection, ids: Sequence[int]) -> Select[tuple[int]]:
+    """The ids as rows: there may be more of them than a statement may have parameters."""
+    text = json.dumps(ids)
+    if connection.dialect.name == "sqlite":
+        return select(func.json_each(text).table_valued("value").c.value)
+    each = func.json_array_elements_text(cast(literal(text), JSON)).table_valued("value")
+    return select(cast(each.c.value, Integer))

@@ -1,0 +1,145 @@
+"""Reading a part of a search: filters, columns and pieces give what pandas takes from the whole."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from pandas.testing import assert_frame_equal
+from stored_searches import PARAMS, Writer, a_report, a_stage, a_trial, begin
+
+from hpsearch.analysis.frames import Frames
+from hpsearch.errors import HpsearchError
+from hpsearch.storage.database import Database
+from hpsearch.storage.errors import StorageError
+from hpsearch.storage.records import ReportCommit
+
+
+@pytest.fixture
+def writer(database: Database) -> Writer:
+    """Two stages: 6 trials of 1 to 6 epochs, and 3 of which the first continues one of them."""
+    writer = begin(database, num_trials=0)
+    drawn = [
+        a_trial(
+            number,
+            stage_id=writer.stage_id,
+            branch=f"optimizer={optimizer}",
+            params={**PARAMS, "learning_rate": 10.0**-number, "optimizer": optimizer},
+        )
+        for number, optimizer in enumerate(["sgd", "momentum", "sgd", "sgd", "momentum", "sgd"])
+    ]
+    first = [t.id for t in writer.repository.add_trials(writer.lease, drawn)]
+    fine = a_stage(1, name="fine", epochs=9)
+    stage, _ = writer.repository.open_stage(writer.lease, fine, [])
+    begun = {"parent_id": first[2], "start_epoch": 3, "epochs": 3}
+    later = [a_trial(6, stage_id=stage.id, **begun)]
+    later += [a_trial(number, stage_id=stage.id) for number in (7, 8)]
+    second = [t.id for t in writer.repository.add_trials(writer.lease, later)]
+    for epoch in range(1, 7):
+        values = {id: epoch + id / 100 for id in first if first.index(id) + 1 >= epoch}
+        ends = {id: value for id, value in values.items() if first.index(id) + 1 == epoch}
+        writer.repository.commit_report(writer.lease, a_report(epoch, values))
+        writer.repository.commit_report(writer.lease, a_report(epoch, ends, state="complete"))
+    writer.repository.commit_report(writer.lease, a_report(4, {second[0]: 0.5}))
+    writer.repository.fail_trials(writer.lease, {second[1]: ("diverged", "x")})
+    return writer
+
+
+FILTERS = {
+    "state": ({"state": "complete"}, "state == 'complete'"),
+    "states": ({"state": ["failed", "running"]}, "state in ['failed', 'running']"),
+    "stage": ({"stage": "fine"}, "stage == 'fine'"),
+    "where": (
+        {"where": "value > 2 AND learning_rate < 0.01"},
+        "value > 2 and learning_rate < 0.01",
+    ),
+    "text": ({"where": "optimizer = 'momentum' -- the better"}, "optimizer == 'momentum'"),
+    "percent": ({"where": "branch LIKE '%sgd'"}, "branch.str.endswith('sgd')"),
+    "all": (
+        {"state": "complete", "stage": ["coarse", "fine"], "where": "trial > 0 AND number < 3"},
+        "state == 'complete' and number < 3",
+    ),
+    "none": ({"where": "number > 100"}, "number > 100"),
+}
+
+
+@pytest.mark.parametrize("name", FILTERS)
+def test_filters_give_what_pandas_takes_from_the_whole(writer: Writer, name: str) -> None:
+    given, query = FILTERS[name]
+    frames = Frames(writer.repository)
+    whole = frames.trials("digits")
+    expected = whole.query(query, engine="python").reset_index(drop=True)
+    assert bool(len(expected)) == (name != "none")
+    found = frames.trials("digits", **given)
+    assert found["number"].tolist() == expected["number"].tolist()
+    curves = frames.curves("digits")
+    of_them = curves[curves["number"].isin(expected["number"])].reset_index(drop=True)
+    assert_frame_equal(frames.curves("digits", **given), of_them)
+
+
+@pytest.mark.parametrize("chunksize", [1, 3, 4, 7, 100])
+def test_pieces_together_are_the_whole(writer: Writer, chunksize: int) -> None:
+    frames = Frames(writer.repository)
+    pieces = list(frames.iter_trials("digits", chunksize))
+    assert [len(piece) for piece in pieces[:-1]] == [chunksize] * (len(pieces) - 1)
+    whole = frames.trials("digits")
+    together = pd.concat(pieces, ignore_index=True)
+    assert together["number"].tolist() == whole["number"].tolist()
+    curves = list(frames.iter_curves("digits", chunksize))
+    assert_frame_equal(pd.concat(curves, ignore_index=True), frames.curves("digits"))
+    of_one = [piece["number"].nunique() == 1 for piece in curves]
+    assert all(len(p) <= chunksize or one for p, one in zip(curves, of_one, strict=True))
+    assert len(curves) == {1: 7, 3: 6, 4: 6, 7: 5, 100: 1}[chunksize]  # whole trials
+
+
+def test_of_the_metrics_only_those_that_are_named_are_read(writer: Writer) -> None:
+    frames = Frames(writer.repository)
+    found = frames.curves("digits", columns=["val_loss", "number", "by_fold"])
+    names = ["number", "trial", "epoch", "val_loss", "by_fold"]
+    assert list(found.columns) == names
+    assert_frame_equal(found, frames.curves("digits")[names])
+
+
+def test_every_float_comes_back_as_it_was_stored(database: Database) -> None:
+    values = [0.1, math.nan, math.inf, -math.inf, None, 5e-324, 1e308, 0.0, 2.0, 1 / 3]
+    writer = begin(database, num_trials=len(values))
+    rows = [
+        {"trial_id": id, "val_loss": value, "train_loss": 1.0}
+        for id, value in zip(writer.ids, values, strict=True)
+    ]
+    writer.repository.commit_report(writer.lease, ReportCommit(epoch=1, metrics=rows, progress=()))
+    found = Frames(writer.repository).curves("digits", columns=["val_loss", "train_loss"])
+    expected = np.array([math.nan if value is None else value for value in values])
+    np.testing.assert_array_equal(found["val_loss"].to_numpy(), expected)
+    assert set(found["train_loss"]) == {1.0}
+
+
+BAD = {
+    "state": ({"state": "completed"}, "state must be among .* did you mean 'complete'"),
+    "stage": ({"stage": ["coarse", "fin"]}, "stage must be among .* did you mean 'fine'"),
+    "column": ({"where": "learning_rat < 1"}, "where must be a condition in SQL .*learning_rat"),
+    "syntax": ({"where": "number ="}, "where must be a condition"),
+    "write": ({"where": "1 = 1); DELETE FROM trials; --"}, "where must be a condition"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_filter_that_cannot_be_is_refused_in_a_sentence(writer: Writer, name: str) -> None:
+    given, rule = BAD[name]
+    frames = Frames(writer.repository)
+    for read in (frames.trials, frames.curves):
+        with pytest.raises(StorageError, match=rule) as told:
+            read("digits", **given)
+        assert "\n" not in str(told.value)
+    assert len(frames.trials("digits")) == 9
+
+
+def test_a_column_that_there_is_not_is_told_with_the_closest(writer: Writer) -> None:
+    frames = Frames(writer.repository)
+    with pytest.raises(HpsearchError, match="did you mean 'val_loss'"):
+        frames.curves("digits", columns=["val_los"])
+    for read in (frames.iter_trials, frames.iter_curves):
+        with pytest.raises(ValueError, match="chunksize must be >= 1, but got 0"):
+            list(read("digits", 0))

@@ -1,0 +1,83 @@
+"""SQL of the user's own: the views say what the frames say, and nothing can be changed by it."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+from stored_searches import PROVENANCE, a_report, a_spec, a_trial, begin
+
+from hpsearch.analysis.frames import Frames
+from hpsearch.spec.search import Objective
+from hpsearch.storage.database import Database
+from hpsearch.storage.errors import StorageError
+
+
+@pytest.fixture
+def frames(database: Database) -> Frames:
+    """Two searches, of which one ranks the other way; a NaN, a failed and a continued trial."""
+    for name, mode in (("up", "max"), ("down", "min")):
+        objective = Objective(metric="val_loss", mode=mode)  # type: ignore[arg-type]
+        writer = begin(database, num_trials=6, spec=a_spec(name, objective=objective))
+        child = a_trial(6, stage_id=writer.stage_id, parent_id=writer.ids[0], start_epoch=5)
+        (continued,) = writer.repository.add_trials(writer.lease, [child])
+        values = dict(zip(writer.ids, (0.1, 0.5, 0.5, 0.7, math.nan, 0.2), strict=True))
+        for epoch, ends in ((5, values), (6, {continued.id: 0.3})):
+            report = a_report(epoch, ends, state="complete")
+            writer.repository.commit_report(writer.lease, report)
+        writer.repository.fail_trials(writer.lease, {writer.ids[5]: ("error", "x")})
+    return Frames(writer.repository)
+
+
+@pytest.mark.parametrize("name", ["up", "down"])
+def test_the_view_of_the_best_ranks_as_best_does(frames: Frames, name: str) -> None:
+    found = frames.sql(f"SELECT * FROM best_trials WHERE name = '{name}' ORDER BY rank")
+    best = frames.best(name)
+    assert found["number"].tolist() == best["number"].tolist()
+    assert found["rank"].tolist() == list(range(1, len(best) + 1))
+    for column in ("value", "epochs", "stage", "branch", "trial"):
+        assert found[column].tolist() == best[column].tolist(), column
+
+
+def test_the_view_of_curves_has_each_epoch_that_a_trial_trained(frames: Frames) -> None:
+    """And not those that it continues, which ``parent`` has."""
+    found = frames.sql("SELECT * FROM trial_curves WHERE search = 1 ORDER BY number, epoch")
+    curves = frames.curves("up")
+    own = curves[(curves["number"] < 6) | (curves["epoch"] == 6)].reset_index(drop=True)
+    assert found["number"].tolist() == own["number"].tolist()
+    assert found["epoch"].tolist() == own["epoch"].tolist()
+    losses = found["val_loss"].astype("float64")
+    assert losses.equals(own["val_loss"])
+
+
+WRITES = (
+    "DELETE FROM trials",
+    "UPDATE searches SET name = 'x'",
+    "DROP VIEW best_trials",
+    "CREATE TABLE mine (x INTEGER)",
+    "SELECT 1; DELETE FROM trials",
+    "COMMIT; DELETE FROM trials",
+    "ATTACH 'other.db' AS other",
+    "",
+)
+
+
+@pytest.mark.parametrize("statement", WRITES)
+def test_what_would_change_anything_is_refused_in_a_sentence(
+    frames: Frames, statement: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = frames.sql("SELECT count(*) AS n FROM trials")["n"][0]
+    files = set(tmp_path.iterdir())
+    with pytest.raises(StorageError, match="a query must be one SELECT that the database") as told:
+        frames.sql(statement)
+    assert "\n" not in str(told.value)
+    assert frames.sql("SELECT count(*) AS n FROM trials")["n"][0] == before
+    assert {file for file in tmp_path.iterdir() if file.name == "other.db"} <= files
+    frames.repository.create_search(a_spec("after"), PROVENANCE)  # writing goes on
+
+
+def test_a_misspelt_column_is_named(frames: Frames) -> None:
+    with pytest.raises(StorageError, match="valu"):
+        frames.sql("SELECT valu FROM best_trials")
