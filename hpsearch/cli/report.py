@@ -6,6 +6,7 @@ Added to the group in ``cli.main``.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -36,4 +37,32 @@ def report(search: str, output: Path, db: str | None) -> None:
     click.echo(f"the report of {search} is in {output}")
 
 
-COMMANDS = (report,)
+@click.command()
+@search_argument
+@click.option(
+    "--kind",
+    type=click.Choice(["curves", "axes", "stages", "map"]),
+    required=True,
+    help="Learning curves; the objective against each parameter; the ranges of the stages; two "
+    "parameters against each other.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="The file to write, .png, .pdf or .svg.",
+)
+@db_option
+def plot(
+    search: str, kind: Literal["curves", "axes", "stages", "map"], output: Path, db: str | None
+) -> None:
+    """Draw one kind of plot of SEARCH into an image, for a paper."""
+    from hpsearch.api import connect
+    from hpsearch.report.images import write_plot
+
+    write_plot(connect(db), search, kind, output)
+    click.echo(f"the {kind} of {search} are in {output}")
+
+
+COMMANDS = (report, plot)

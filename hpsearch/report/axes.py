@@ -31,7 +31,7 @@ def axes(reading: Reading) -> Section:
     """A panel a parameter; those that never vary in a sentence."""
     varied, constant = parted(reading)
     parts: list[Part] = [Text(_caption(reading)), _legend(reading)] if varied else []
-    parts += [panel(reading, name) for name in varied[:MOST_PARAMETERS]]
+    parts += panels(reading)
     if len(varied) > MOST_PARAMETERS:
         left = ", ".join(varied[MOST_PARAMETERS:])
         parts.append(Text(f"Not drawn, for they are many: {left}."))
@@ -42,6 +42,11 @@ def axes(reading: Reading) -> Section:
     if not parts:
         parts.append(Text("No trial has ended with a value yet."))
     return Section(key="axes", title="Each parameter", parts=tuple(parts))
+
+
+def panels(reading: Reading) -> list[Panel]:
+    """A panel a parameter that varies."""
+    return [panel(reading, name) for name in parted(reading)[0][:MOST_PARAMETERS]]
 
 
 def parted(reading: Reading) -> tuple[list[str], dict[str, Any]]:

@@ -36,8 +36,8 @@ def coordinates(reading: Reading) -> Section:
         return Section(key=key, title=title, parts=(Text(text),))
     colored = tuple((mark.color, mark.name) for mark in reversed(found.marks))
     caption = (
-        "Each line is a trial, each upright axis a parameter; the best "
-        f"{BEST_SHARE:.0%} are in colour. A line below an axis is of a trial without the parameter."
+        f"Each line is a trial, each upright axis a parameter; the best {100 * BEST_SHARE:.0f} % "
+        "are in colour. A line below an axis is of a trial without the parameter."
     )
     parts: tuple[Part, ...] = (Text(caption), Legend(colored), found)
     return Section(key=key, title=title, parts=parts)
@@ -69,6 +69,7 @@ def panel(reading: Reading) -> Panel | None:
             label for i, name in enumerate(names) for label in _ends(reading, ranked, name, i)
         ),
         height=420,
+        wide=True,
         legend=False,
     )
 

@@ -23,16 +23,22 @@ MOST_EPOCHS = 300  # points of a curve; of a longer one every so many epochs, an
 
 def curves(reading: Reading) -> Section:
     """The objective by epoch, and the loss where that is another metric."""
-    panels = [found for name in metrics(reading) if (found := panel(reading, name)) is not None]
-    if not panels:
+    found = panels(reading)
+    if not found:
         why = "No epoch is stored of a trial with a value: there are no curves."
         return Section(key="curves", title="Learning curves", parts=(Text(why),))
     caption = (
         f"In colour the best {BEST} trials, their training dotted; in grey a sample of the others, "
         "validation alone. A trial that goes on from another has the epochs of that one too."
     )
-    parts: tuple[Part, ...] = (Text(caption), *panels)
+    parts: tuple[Part, ...] = (Text(caption), *found)
     return Section(key="curves", title="Learning curves", parts=parts)
+
+
+def panels(reading: Reading) -> list[Panel]:
+    """A panel a metric; none where there are no curves."""
+    found = (panel(reading, name) for name in metrics(reading))
+    return [each for each in found if each is not None]
 
 
 def metrics(reading: Reading) -> list[str]:
@@ -70,7 +76,8 @@ def panel(reading: Reading, name: str) -> Panel | None:
     is_objective = name == reading.column
     title = reading.metric if is_objective else name
     y = value_axis(title, values, is_max=reading.is_max and is_objective)
-    return Panel(title=f"{title} by epoch", x=Axis(title="epoch"), y=y, marks=tuple(marks))
+    x = Axis(title="epoch", is_int=True)
+    return Panel(title=f"{title} by epoch", x=x, y=y, marks=tuple(marks))
 
 
 def chosen(reading: Reading) -> tuple[list[int], list[int]]:

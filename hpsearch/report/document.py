@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hpsearch import __version__
-from hpsearch.errors import HpsearchError
 from hpsearch.report.axes import axes
 from hpsearch.report.coordinates import coordinates
 from hpsearch.report.curves import curves
+from hpsearch.report.files import check_writable, write
 from hpsearch.report.findings import findings
+from hpsearch.report.importance import importance
+from hpsearch.report.network import network
 from hpsearch.report.overview import overview
 from hpsearch.report.page import page
 from hpsearch.report.pairs import pairs
@@ -33,11 +35,13 @@ SECTIONS: tuple[Callable[[Reading], Section], ...] = (
     best_trials,
     findings,
     stages,
+    importance,
     axes,
     pairs,
     coordinates,
     curves,
     progress,
+    network,
     winning_spec,
 )
 
@@ -64,31 +68,3 @@ def subtitle(reading: Reading) -> str:
         f"{record.spec.data.source}. Written {datetime.now(UTC):%Y-%m-%d %H:%M} UTC by hpsearch "
         f"{__version__}."
     )
-
-
-def check_writable(file: Path) -> None:
-    """Before the work is done. Raises HpsearchError."""
-    folder = file.absolute().parent
-    if file.is_dir():
-        raise HpsearchError(
-            f"--output must be the path of a file, but {str(file)!r} is a folder: name a file in it"
-        )
-    if not folder.is_dir():
-        raise HpsearchError(
-            f"the folder of --output must exist, but {str(folder)!r} does not: create it, or give "
-            "another path"
-        )
-
-
-def write(file: Path, content: bytes) -> None:
-    """By another name first, which is renamed. Raises HpsearchError."""
-    unfinished = file.with_name(f".{file.name}.part")
-    try:
-        unfinished.write_bytes(content)
-        unfinished.replace(file)
-    except OSError as error:
-        unfinished.unlink(missing_ok=True)
-        raise HpsearchError(
-            f"--output must be a file that can be written, but {str(file)!r} cannot "
-            f"({error.strerror}): give another path"
-        ) from error

@@ -35,7 +35,8 @@ def importance(reading: Reading) -> Section:
         )
         x, y = Axis(title="share of importance"), Axis(ticks=ticks)
         height = 80 + ROW * len(shares)
-        parts = [Text(CAPTION), Panel(title="Importance", x=x, y=y, marks=(bars,), height=height)]
+        drawn = Panel(title="Importance", x=x, y=y, marks=(bars,), height=height, wide=True)
+        parts = [Text(CAPTION), drawn]
     if len(untold):
         parts += [Text("Nothing can be told of:"), Table(untold[["parameter", "n", "note"]])]
     return Section(key=KEY, title=TITLE, parts=tuple(parts) or (Text("No parameter was varied."),))

@@ -10,11 +10,13 @@ import html
 import math
 from typing import Any
 
-from hpsearch.report.panel import INK, SCALE, Axis, Marks, Panel
+from hpsearch.report.panel import INK, SCALE, Axis, Cells, Marks, Numbers, Panel
 
 # Words that the page's script replaces by the colours of the theme that it is seen in.
 THEME_INK, THEME_GRID, THEME_PAPER = "__ink__", "__grid__", "__paper__"
 SYMBOLS = {"circle": "circle", "x": "x-thin", "diamond": "diamond", "bar": "line-ew"}
+MOST_POWERS = 6  # that are written at an axis, so that they stand upright on a phone too
+LEAST_POWERS = 3
 BORDER = 0.03  # how far above the lower edge points on the border stand
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 
@@ -36,8 +38,8 @@ def figure(panel: Panel) -> Figure:
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
         "font": {"color": THEME_INK, "size": 12, "family": FONT},
-        "xaxis": _axis(panel.x),
-        "yaxis": _axis(panel.y),
+        "xaxis": _axis(panel.x, [value for marks in panel.marks for value in marks.x]),
+        "yaxis": _axis(panel.y, [value for marks in panel.marks for value in marks.y]),
         "showlegend": panel.legend and sum(told) > 1,
         "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "xanchor": "left"},
         "hovermode": "closest",
@@ -50,7 +52,27 @@ def figure(panel: Panel) -> Figure:
     if border:
         hidden = {"overlaying": "y", "range": [0, 1], "visible": False, "fixedrange": True}
         layout["yaxis2"] = hidden
-    return {"data": [_trace(marks, panel) for marks in panel.marks], "layout": layout}
+    traces = [] if panel.cells is None else [_heatmap(panel.cells)]
+    traces += [_trace(marks, panel) for marks in panel.marks]
+    return {"data": traces, "layout": layout}
+
+
+def _heatmap(cells: Cells) -> Figure:
+    """On the paper's colour where nothing is, so that figures are legible in either theme."""
+    return {
+        "type": "heatmap",
+        "z": [list(row) for row in cells.values],
+        "text": [list(row) for row in cells.words],
+        "texttemplate": "%{text}",
+        "textfont": {"color": THEME_INK},
+        "hovertemplate": "%{text} examples, %{z:.1%}<extra></extra>",
+        "colorscale": [[0, "rgba(59,130,196,0)"], [1, "rgba(59,130,196,0.75)"]],
+        "zmin": 0,
+        "zmax": 1,
+        "showscale": False,
+        "xgap": 1,
+        "ygap": 1,
+    }
 
 
 def _annotation(x: float, y: float, words: str) -> Figure:
@@ -59,7 +81,7 @@ def _annotation(x: float, y: float, words: str) -> Figure:
     return {"x": x, "y": y, "text": label(words), "bgcolor": THEME_PAPER, "opacity": 0.85, **plain}
 
 
-def _axis(axis: Axis) -> Figure:
+def _axis(axis: Axis, values: Numbers) -> Figure:
     made: Figure = {
         "title": {"text": label(axis.title), "standoff": 8},
         "type": "log" if axis.is_log else "linear",
@@ -73,7 +95,21 @@ def _axis(axis: Axis) -> Figure:
     if axis.ticks is not None:
         made["tickvals"] = [place for place, _ in axis.ticks]
         made["ticktext"] = [label(words) for _, words in axis.ticks]
+    elif axis.is_log:
+        found = axis.limits or [value for value in values if value is not None and value > 0]
+        made |= _powers(min(found), max(found)) if found else {}
     return made
+
+
+def _powers(low: float, high: float) -> Figure:
+    """Ticks at powers of ten; none where fewer than three lie there, for plotly's own are finer."""
+    first, last = math.ceil(math.log10(low) - 1e-9), math.floor(math.log10(high) + 1e-9)
+    step = -(-(last - first + 1) // MOST_POWERS)
+    powers = list(range(first, last + 1, step))
+    if len(powers) < LEAST_POWERS:
+        return {}
+    texts = [f"10<sup>{power}</sup>" if abs(power) > 1 else f"{10.0**power:g}" for power in powers]
+    return {"tickvals": [10.0**power for power in powers], "ticktext": texts}
 
 
 def _trace(marks: Marks, panel: Panel) -> Figure:
@@ -109,8 +145,11 @@ def _marker(marks: Marks, panel: Panel, color: str) -> Figure:
         places = [i / (len(SCALE) - 1) for i in range(len(SCALE))]
         scale = [[place, color] for place, color in zip(places, SCALE, strict=True)]
         bar = {"title": {"text": label(panel.scale_title)}, "thickness": 10, "outlinewidth": 0}
+        low, high = panel.scale or (None, None)
         return marker | {
             "color": list(marks.values),
+            "cmin": low,
+            "cmax": high,
             "colorscale": scale,
             "reversescale": panel.best_is_low,
             "showscale": True,

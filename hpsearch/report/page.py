@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator, Sequence
 from functools import cache
 from importlib import resources
-from itertools import count
+from itertools import count, groupby
 from numbers import Number
 from string import Template
 from typing import Any
@@ -67,11 +67,24 @@ def _entry(section: Section) -> str:
 
 
 def _section(section: Section, ids: Iterator[int]) -> str:
-    parts = "\n".join(_part(part, ids) for part in section.parts)
+    parts = "\n".join(
+        _beside(list(run), ids) if together else "\n".join(_part(part, ids) for part in run)
+        for together, run in groupby(section.parts, _is_narrow)
+    )
     return (
         f'<section id="{escaped(section.key)}">\n<h2>{escaped(section.title)}</h2>\n'
         f"{parts}\n</section>"
     )
+
+
+def _is_narrow(part: Part) -> bool:
+    return isinstance(part, Panel) and not part.wide
+
+
+def _beside(panels: Sequence[Part], ids: Iterator[int]) -> str:
+    """Panels side by side where the screen has room for two."""
+    shown = "\n".join(_part(panel, ids) for panel in panels)
+    return f'<div class="panels">{shown}</div>' if len(panels) > 1 else shown
 
 
 def _part(part: Part, ids: Iterator[int]) -> str:

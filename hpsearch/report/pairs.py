@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from hpsearch.report.axes import MOST_CROSSES, parted
 from hpsearch.report.panel import Axis, Marks, Panel, numbers
 from hpsearch.report.reading import sampled
 from hpsearch.report.section import Part, Section, Text
-from hpsearch.report.values import within
+from hpsearch.report.values import padded, within
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,20 +52,26 @@ def maps(reading: Reading) -> list[Panel]:
         return []
     ended = reading.trials[reading.trials["ranks"] | reading.trials["is_infeasible"]]
     parts = reading.by_color(ended.dropna(subset=list(pair)))
-    return [_map(reading, name, own, pair) for name, _, own in parts]
+    x, y = (_axis(reading, ended, name) for name in pair)
+    return [_map(reading, name, own, x, y) for name, _, own in parts]
 
 
-def _map(reading: Reading, title: str, own: pd.DataFrame, pair: tuple[str, str]) -> Panel:
-    ranges = reading.ranges()
+def _axis(reading: Reading, ended: pd.DataFrame, name: str) -> Axis:
+    """The same for all maps."""
+    values, is_log = ended[name].dropna().astype("float64"), reading.ranges()[name]
+    return Axis(title=name, is_log=is_log, limits=padded(values.min(), values.max(), is_log=is_log))
+
+
+def _map(reading: Reading, title: str, own: pd.DataFrame, x: Axis, y: Axis) -> Panel:
     ranked = own[own["ranks"]].sort_values("value", ascending=not reading.is_max)
     shown = sampled(ranked, MOST_POINTS).iloc[::-1]  # the best in front
     crosses = own[own["is_infeasible"]].iloc[:MOST_CROSSES]
-    x, y = (Axis(title=name, is_log=ranges[name]) for name in pair)
-    scale = reading.value_axis(reading.ranked["value"].tolist())
+    values = reading.ranked["value"].tolist()
+    scale = reading.value_axis(values)
     marks = [
         Marks(
-            x=numbers(crosses[pair[0]]),
-            y=numbers(crosses[pair[1]]),
+            x=numbers(crosses[x.title]),
+            y=numbers(crosses[y.title]),
             name="failed",
             symbol="x",
             color="#d1495b",
@@ -75,8 +82,8 @@ def _map(reading: Reading, title: str, own: pd.DataFrame, pair: tuple[str, str])
     if len(shown):
         marks.append(
             Marks(
-                x=numbers(shown[pair[0]]),
-                y=numbers(shown[pair[1]]),
+                x=numbers(shown[x.title]),
+                y=numbers(shown[y.title]),
                 values=numbers(within(scale, shown["value"].tolist())),
                 numbers=shown["number"].tolist(),
                 words=[f"{reading.metric} {value:.5g}" for value in shown["value"]],
@@ -91,6 +98,11 @@ def _map(reading: Reading, title: str, own: pd.DataFrame, pair: tuple[str, str])
         marks=tuple(marks),
         height=HEIGHT,
         scale_title=reading.metric,
+        scale=_ends(within(scale, values)),
         best_is_low=not reading.is_max,
         legend=False,
     )
+
+
+def _ends(values: Sequence[float]) -> tuple[float, float] | None:
+    return (min(values), max(values)) if values else None

@@ -24,11 +24,12 @@ Numbers = Sequence[float | None]
 class Axis:
     """One axis: ``ticks`` are (place, words), None for numbers; ``limits`` None for all there is.
 
-    Limits are values, on a log axis too.
+    Limits are values, on a log axis too. One that ``is_int`` has ticks at whole numbers only.
     """
 
     title: str = ""
     is_log: bool = False
+    is_int: bool = False
     ticks: tuple[tuple[float, str], ...] | None = None
     limits: tuple[float, float] | None = None
 
@@ -60,12 +61,20 @@ class Marks:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Cells:
+    """A table of coloured cells, rows upwards from 0: ``values`` from 0 to 1, and their words."""
+
+    values: Sequence[Sequence[float]]
+    words: Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Panel:
     """A plot: its axes and what is drawn on them, the first at the back; ``height`` in pixels.
 
-    ``scale_title`` says what the scale of the coloured ``values`` is of, if there is one;
-    ``labels`` are words beside places, (x, y, words) each. On the
-    page there is no ``legend`` where the section has one for all its panels.
+    ``scale_title`` says what the ``scale`` of the coloured ``values`` is of;
+    ``labels`` are words beside places, (x, y, words) each. On the page there is no ``legend`` where
+    the section has one for all its panels, and one that is ``wide`` has no other beside it.
     """
 
     title: str
@@ -74,9 +83,12 @@ class Panel:
     marks: tuple[Marks, ...]
     height: int = 320
     scale_title: str = ""
+    scale: tuple[float, float] | None = None
     best_is_low: bool = False
     labels: tuple[tuple[float, float, str], ...] = ()
     legend: bool = True
+    cells: Cells | None = None
+    wide: bool = False
     note: str = ""
 
 

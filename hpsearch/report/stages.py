@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from hpsearch.report.panel import Axis, Marks, Panel, numbers
 from hpsearch.report.reading import short
 from hpsearch.report.section import Part, Section, Table, Text
+from hpsearch.report.values import padded
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,7 +20,6 @@ MOST_BRANCHES = 6  # in the plots, those with the best trials
 MOST_ROWS = 300  # of a table
 ELITE = 5  # trials that are marked in a stage's range
 ROW = 24  # pixels
-MARGIN = 0.02  # of the axis, to either side
 DECIDED = "narrowed|extended|stability_edge|dropped|limit"  # what changed something
 
 
@@ -28,12 +28,17 @@ def stages(reading: Reading) -> Section:
     parts: list[Part] = []
     if len(reading.status):
         parts.append(Table(_status(reading)))
-    panels = [found for name in reading.ranges() if (found := panel(reading, name)) is not None]
-    if panels:
-        parts.append(Text(_caption(reading)))
-        parts += panels
+    drawn = panels(reading)
+    if drawn:
+        parts += [Text(_caption(reading)), *drawn]
     parts += _reasons(reading)
     return Section(key="stages", title="The story of the stages", parts=tuple(parts))
+
+
+def panels(reading: Reading) -> list[Panel]:
+    """A panel a numeric parameter that a stage has a range of."""
+    found = (panel(reading, name) for name in reading.ranges())
+    return [each for each in found if each is not None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +78,7 @@ def panel(reading: Reading, name: str) -> Panel | None:
         y=Axis(ticks=ticks, limits=(-0.7, last + 0.7)),
         marks=tuple(mark for i, bar in enumerate(found) for mark in _marks(reading, bar, last - i)),
         height=80 + ROW * len(found),
+        wide=True,
     )
 
 
@@ -122,11 +128,7 @@ def _name(bar: Bar) -> str:
 def _axis(name: str, is_log: bool, found: Sequence[Bar]) -> Axis:
     """From the lowest to the highest that any stage searched, and a little more."""
     low, high = min(bar.low for bar in found), max(bar.high for bar in found)
-    if is_log:
-        more = (high / low) ** MARGIN
-        return Axis(title=name, is_log=True, limits=(low / more, high * more))
-    more = (high - low) * MARGIN
-    return Axis(title=name, limits=(low - more, high + more)) if more else Axis(title=name)
+    return Axis(title=name, is_log=is_log, limits=padded(low, high, is_log=is_log))
 
 
 def _status(reading: Reading) -> pd.DataFrame:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 LOG_RATIO = 50  # between the worst and the best, above which a positive loss has a log axis
 FAR = 5.0  # times the way from the best to the median: what is worse than that stands on the edge
 PAD = 0.05  # of that way, beyond the best
+MARGIN = 0.03  # of an axis, to either side of all that is on it
 JITTER = 0.3  # how far trials of one choice are spread to either side
 GOLDEN = 0.6180339887  # multiples of it fill an interval evenly (Weyl)
 
@@ -37,6 +38,17 @@ def value_axis(title: str, values: Sequence[float], *, is_max: bool) -> Axis:
     ends = (least, best + PAD * FAR * way) if is_max else (-best - PAD * FAR * way, -least)
     low, high = (float(10**end) if is_log else float(end) for end in ends)
     return Axis(title=title, is_log=is_log, limits=(low, high))
+
+
+def padded(low: float, high: float, *, is_log: bool) -> tuple[float, float] | None:
+    """Limits a little wider than from ``low`` to ``high``; None where these are one."""
+    if low >= high:
+        return None
+    if is_log:
+        more = (high / low) ** MARGIN
+        return low / more, high * more
+    more = (high - low) * MARGIN
+    return low - more, high + more
 
 
 def within(axis: Axis, values: Sequence[float]) -> list[float]:
