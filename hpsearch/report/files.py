@@ -14,11 +14,11 @@ from hpsearch.errors import HpsearchError
 def check_writable(file: Path) -> None:
     """Before the work is done. Raises HpsearchError for a path that can be no file here."""
     folder = file.absolute().parent
-    if file.is_dir():
+    if os.path.isdir(file):  # Path.is_dir raises for a name that is too long
         raise HpsearchError(
             f"--output must be the path of a file, but {str(file)!r} is a folder: name a file in it"
         )
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise HpsearchError(
             f"the folder of --output must exist, but {str(folder)!r} does not: create it, or give "
             "another path"
