@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pandas as pd
+
 from hpsearch.analysis.diagnosis import tables
+from hpsearch.analysis.diagnosis.searching import is_diagnosed
 from hpsearch.report.section import Part, Section, Table, Text
 
 if TYPE_CHECKING:
@@ -23,11 +26,26 @@ def findings(reading: Reading) -> Section:
         for row in general.itertuples()
     ]
     if len(single):
-        by_kind = tables.by_kind(reading.frames, reading.record.id, single)
-        parts.append(Text("Of the trials, each kind of finding with the best trial that shows it:"))
-        parts.append(Table(by_kind.assign(kind=by_kind["kind"].map(tables.words))))
+        total = sum(is_diagnosed(trial) for trial in reading.stored[1])
+        parts.append(
+            Text(f"Of {total:,} trials, each kind of finding with the best trial that shows it:")
+        )
+        parts.append(Table(by_kind(reading, single)))
         shown = single[["number", "stage", "kind", "message"]].iloc[:MOST]
         parts.append(Table(shown, f"Trial by trial ({len(shown)} of {len(single)})"))
     if not parts:
         parts.append(Text("Nothing was found that should be told."))
     return Section(key="findings", title="Diagnoses", parts=tuple(parts))
+
+
+def by_kind(reading: Reading, single: pd.DataFrame) -> pd.DataFrame:
+    """A row a kind, the most frequent first, with the best trial that shows it as the example."""
+    place = {number: i for i, number in enumerate(reading.ranked["number"])}
+    order = single["number"].map(lambda number: place.get(number, len(place)))
+    ranked = single.assign(order=order).sort_values(["order", "number"])
+    examples = ranked.drop_duplicates("kind").set_index("kind")
+    rows = [
+        (tables.words(kind), count, examples.loc[kind, "number"], examples.loc[kind, "message"])
+        for kind, count in tables.counts(single).items()
+    ]
+    return pd.DataFrame(rows, columns=["kind", "trials", "number", "message"])

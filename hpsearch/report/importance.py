@@ -21,7 +21,9 @@ ROW = 28  # pixels
 
 def importance(reading: Reading) -> Section:
     """Bars, and in words those of which nothing can be said."""
-    found = reading.frames.importance(reading.record.id)
+    from hpsearch.analysis.importance import importance_frame  # it needs Optuna
+
+    found = importance_frame(reading.record, *reading.stored)
     told, untold = found[found["importance"].notna()], found[found["importance"].isna()]
     parts: list[Part] = []
     if len(told):

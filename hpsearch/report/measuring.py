@@ -87,7 +87,7 @@ def _group(reading: Reading, number: int) -> TrialGroup:
     record, repository = reading.record, reading.frames.repository
     trial = repository.find_trial(record.id, number)
     assert trial is not None  # it has a checkpoint
-    stages = {stage.id: stage for stage in repository.load(record.id)[0]}
+    stages = {stage.id: stage for stage in reading.stored[0]}
     folder = checkpoint_folder(checkpoint_root(repository.database.url), record)
     return build_group(record.spec, stages[trial.stage_id], [trial], folder, dict, ())
 

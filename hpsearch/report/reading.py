@@ -20,7 +20,7 @@ from workers.metrics import column_of
 
 if TYPE_CHECKING:
     from hpsearch.analysis.frames import Frames, SearchRef
-    from hpsearch.storage.records import SearchRecord
+    from hpsearch.storage.records import SearchRecord, StageRecord, TrialRecord
 
 KEPT_BEST = 300  # of a sample, those of the best trials, and as many that failed
 OTHER_BRANCHES = "other branches"
@@ -32,7 +32,9 @@ class Reading:
 
     ``trials`` are those of ``Frames.trials`` with ``own_epochs``, which leaves out what a trial
     took over from the one that it continues, ``is_infeasible`` (it failed, or its value is no
-    number) and ``ranks`` (it has a value, and is no repeat with another seed).
+    number) and ``ranks`` (it has a value, and is no repeat with another seed). ``ranked`` are those
+    that rank, best first, and ``infeasible`` those that are. ``colors`` are of the branches, the
+    one with the best trial first; the many share one. ``stored`` is what all of it is made of.
     """
 
     frames: Frames
@@ -42,6 +44,10 @@ class Reading:
     stages: pd.DataFrame
     status: pd.DataFrame
     findings: pd.DataFrame
+    ranked: pd.DataFrame
+    infeasible: pd.DataFrame
+    colors: dict[str, str]
+    stored: tuple[list[StageRecord], list[TrialRecord]]
 
     @property
     def metric(self) -> str:
@@ -57,17 +63,6 @@ class Reading:
         own = self.metric in self.curves.columns
         return self.metric if own else column_of(self.metric)
 
-    @property
-    def ranked(self) -> pd.DataFrame:
-        """The trials that have a value, best first; no repeats."""
-        found = self.trials[self.trials["ranks"]]
-        return found.sort_values(["value", "number"], ascending=[not self.is_max, True])
-
-    @property
-    def infeasible(self) -> pd.DataFrame:
-        """The trials that came to no value."""
-        return self.trials[self.trials["is_infeasible"]]
-
     def ranges(self) -> dict[str, bool]:
         """The numeric parameters, and whether each is searched on a log scale."""
         return {
@@ -77,22 +72,15 @@ class Reading:
             if isinstance(found, Range)
         }
 
-    def colors(self) -> dict[str, str]:
-        """The branches by their best trial, and the colour of each; the many share one."""
-        order = self.ranked["branch"].astype(str).unique()
-        names = [*order, *sorted(set(self.trials["branch"].astype(str)) - set(order))]
-        return dict(zip(names, [*PALETTE, *[OTHERS] * len(names)], strict=False))
-
     def value_axis(self, values: Sequence[float]) -> Axis:
         """The objective's axis for these values."""
         return value_axis(self.metric, values, is_max=self.is_max)
 
     def by_color(self, trials: pd.DataFrame) -> list[tuple[str, str, pd.DataFrame]]:
         """(name, colour, trials) of each branch that has a colour of its own, and of the others."""
-        colors = self.colors()
         branches = trials["branch"].astype(str)
-        parts = [(n, c, trials[branches == n]) for n, c in colors.items() if c != OTHERS]
-        others = trials[branches.map(colors) == OTHERS]
+        parts = [(n, c, trials[branches == n]) for n, c in self.colors.items() if c != OTHERS]
+        others = trials[branches.map(self.colors) == OTHERS]
         parts = [(short(name), color, own) for name, color, own in parts]
         return [part for part in (*parts, (OTHER_BRANCHES, OTHERS, others)) if len(part[2])]
 
@@ -100,20 +88,27 @@ class Reading:
 def read(frames: Frames, search: SearchRef) -> Reading:
     """All of ``search``. Raises StorageError if there is no such search."""
     record = frames.repository.find_search(search)
+    stored = frames.repository.load(record.id)
+    trials = _trials(frames.trials(record.id), stored[1])
+    is_max = record.spec.objective.mode == "max"
+    ranked = trials[trials["ranks"]].sort_values(["value", "number"], ascending=[not is_max, True])
     return Reading(
         frames=frames,
         record=record,
-        trials=_trials(frames, record),
+        trials=trials,
         curves=frames.curves(record.id),
         stages=frames.stages(record.id),
         status=frames.status(record.id),
         findings=tables.findings(frames, record.id),
+        ranked=ranked,
+        infeasible=trials[trials["is_infeasible"]],
+        colors=_colors(ranked, trials),
+        stored=stored,
     )
 
 
-def _trials(frames: Frames, record: SearchRecord) -> pd.DataFrame:
-    trials = frames.trials(record.id)
-    starts = {t.number: t.start_epoch for t in frames.repository.load(record.id)[1]}
+def _trials(trials: pd.DataFrame, stored: Sequence[TrialRecord]) -> pd.DataFrame:
+    starts = {trial.number: trial.start_epoch for trial in stored}
     has_value = np.isfinite(trials["value"].to_numpy())
     state = trials["state"].astype(str)
     is_infeasible = (state == "failed") | ((state == "complete") & ~has_value)
@@ -122,6 +117,12 @@ def _trials(frames: Frames, record: SearchRecord) -> pd.DataFrame:
         is_infeasible=is_infeasible,
         ranks=state.isin(["complete", "pruned"]) & has_value & (trials["replicate"] == 0),
     )
+
+
+def _colors(ranked: pd.DataFrame, trials: pd.DataFrame) -> dict[str, str]:
+    order = ranked["branch"].astype(str).unique()
+    names = [*order, *sorted(set(trials["branch"].astype(str)) - set(order))]
+    return dict(zip(names, [*PALETTE, *[OTHERS] * len(names)], strict=False))
 
 
 def short(branch: str) -> str:

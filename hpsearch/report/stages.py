@@ -57,7 +57,7 @@ class Bar:
 def bars(reading: Reading, name: str) -> list[Bar]:
     """Those of one numeric parameter: branch by branch, the best first, each in stage order."""
     rows = reading.stages[(reading.stages["parameter"] == name) & reading.stages["low"].notna()]
-    shown = list(reading.colors())[:MOST_BRANCHES]
+    shown = list(reading.colors)[:MOST_BRANCHES]
     return [
         _bar(reading, row, name)
         for branch in shown
@@ -99,7 +99,7 @@ def _bar(reading: Reading, row: Any, name: str) -> Bar:
 
 
 def _marks(reading: Reading, bar: Bar, place: float) -> Iterator[Marks]:
-    color = reading.colors()[bar.branch]
+    color = reading.colors[bar.branch]
     yield Marks(
         x=numbers([bar.low, bar.high]),
         y=[place, place],
@@ -141,7 +141,7 @@ def _caption(reading: Reading) -> str:
         "Each line is the range that a stage searched, one below the other as they went; diamonds "
         f"are the best {ELITE} trials within it."
     )
-    num_branches = len(reading.colors())
+    num_branches = len(reading.colors)
     if num_branches > MOST_BRANCHES:
         text += f" Drawn are the {MOST_BRANCHES} best branches of {num_branches}."
     return text
