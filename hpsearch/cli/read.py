@@ -139,11 +139,25 @@ def trials(search: str, db: str | None, form: str) -> None:
 
 @click.command()
 @search_argument
+@click.option(
+    "-n", type=click.IntRange(1, 10**6), default=20, show_default=True, help="Curves in a table."
+)
+@click.option("--metric", metavar="NAME", help="Draw this metric, not the objective.")
 @db_option
 @format_option
-def curves(search: str, db: str | None, form: str) -> None:
-    """Metrics of SEARCH, a row an epoch of a trial."""
-    _echo(_open(db).curves(search), form)
+def curves(search: str, n: int, metric: str | None, db: str | None, form: str) -> None:
+    """Learning curves of the best trials of SEARCH, a line each; csv and json have all epochs."""
+    frames = _open(db)
+    record = frames.repository.find_search(search)
+    found = frames.curves(record.id)
+    if form != "table":
+        _echo(found, form)
+        return
+    from hpsearch.cli.sparklines import metric_column, sparklines
+
+    column, is_max = metric_column(found, record.spec.objective, metric)
+    lines = sparklines(frames.best(record.id, n=n), found, column, is_max=is_max)
+    _echo(lines, form, f"{record.name}: {metric or record.spec.objective.metric} by epoch")
 
 
 @click.command()
