@@ -30,6 +30,19 @@ TRIALS = {
     "finished_at": TIME,
     "worker": "string",
 }
+# In the place of ``spread`` alone: what a trial ranks by, over its seeds, or its folds, or itself.
+_OVER = {
+    "mean": "float64",
+    "spread": "float64",
+    "n": "Int64",
+    "confirmed": "boolean",
+    "within_noise": "boolean",
+}
+BEST = {
+    name: dtype
+    for column, of_trials in TRIALS.items()
+    for name, dtype in (_OVER if column == "spread" else {column: of_trials}).items()
+}
 CURVES = {
     "number": "Int64",
     "trial": "Int64",

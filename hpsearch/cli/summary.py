@@ -95,11 +95,12 @@ def _print_findings(result: Result, chosen: int, db: str | None) -> None:
 def _print_repeats(result: Result) -> int | None:
     """Mean and spread over the seeds of a confirm stage, best first; the number to take from it."""
     trials = result.db.trials(result.id).set_index("trial")
-    repeats = trials[(trials["replicate"] > 0) & trials["value"].notna()]
+    is_repeat = (trials["replicate"] > 0) & (trials["state"] == "complete")
+    repeats = trials[is_repeat & trials["value"].notna()]
     if repeats.empty:
         return None
     found = repeats.groupby("parent")["value"].agg(["mean", "std", "min", "max", "size"])
-    found = found.sort_values("mean", ascending=result.mode == "min")
+    found = found.sort_values("mean", ascending=result.mode == "min", kind="stable")
     found["number"] = trials["number"].reindex(found.index)
     for row in found.itertuples():
         click.echo(

@@ -36,12 +36,13 @@ from hpsearch.storage.tables import (
     TrialRow,
 )
 
-# NaN is not NULL in the tables of either database, and has no place in an order.
-_RANKED = and_(
-    TrialRow.state == "complete",
-    TrialRow.value.is_not(None),
-    TrialRow.value != math.nan,
-)
+
+def _ranked(trial: Any) -> tuple[ColumnElement[bool], ...]:
+    """Complete with a value. NaN is not NULL in the tables, and has no place in an order."""
+    return trial.state == "complete", trial.value.is_not(None), trial.value != math.nan
+
+
+_RANKED = and_(*_ranked(TrialRow))
 
 
 def trials(
@@ -55,16 +56,53 @@ def trials(
 def best(
     connection: Connection, chosen: ColumnElement[bool], mode: Literal["max", "min"], n: int
 ) -> Sequence[Row[Any]]:
-    """The ``n`` best complete trials, ties by number, without those that another one continues.
+    """The ``n`` best complete trials that were not repeated, best first, ties by number.
 
-    Walks the index over (search, value) from its good end, so it reads little more than
-    ``n`` trials.
+    Neither those that another one continues, nor repeats. Walks the index over (search, value) from
+    its good end, so it reads little more than ``n`` trials.
     """
-    continuing = aliased(TrialRow)
-    superseded = exists().where(continuing.parent_id == TrialRow.id, continuing.start_epoch > 0)
+    other = aliased(TrialRow)
+    of_it = other.parent_id == TrialRow.id
+    superseded = exists().where(of_it, other.start_epoch > 0)
+    repeated = exists().where(of_it, other.replicate > 0, *_ranked(other))
     order = TrialRow.value.desc() if mode == "max" else TrialRow.value.asc()
-    query = _trials(chosen).where(_RANKED, ~superseded).order_by(order, TrialRow.number)
+    single = (TrialRow.replicate == 0, *_ranked(TrialRow), ~superseded, ~repeated)
+    query = _trials(chosen).where(*single).order_by(order, TrialRow.number)
     return connection.execute(query.limit(n)).all()
+
+
+def confirmed(
+    connection: Connection, search_id: int, chosen: ColumnElement[bool]
+) -> Sequence[Row[Any]]:
+    """Trials that were repeated, by number, with the mean, the variance and the n of the repeats.
+
+    The variance, of a sample, is NULL where n is 1. Reads confirm stages alone.
+    """
+    stages = select(StageRow.id).where(StageRow.search_id == search_id, StageRow.kind == "confirm")
+    repeats = (
+        select(TrialRow.parent_id, TrialRow.value)
+        .where(TrialRow.stage_id.in_(stages), TrialRow.replicate > 0, *_ranked(TrialRow))
+        .cte("repeats")
+    )
+    of = repeats.c
+    mean = (
+        select(of.parent_id, func.avg(of.value).label("mean")).group_by(of.parent_id).cte("means")
+    )
+    away = of.value - mean.c.mean
+    spread = (
+        select(
+            of.parent_id,
+            mean.c.mean,
+            (func.sum(away * away) / func.nullif(func.count() - 1, 0)).label("variance"),
+            func.count().label("n"),
+        )
+        .join(mean, mean.c.parent_id == of.parent_id)
+        .group_by(of.parent_id, mean.c.mean)
+        .cte("spreads")
+    )
+    query = _trials(chosen).add_columns(spread.c.mean, spread.c.variance, spread.c.n)
+    query = query.join(spread, spread.c.parent_id == TrialRow.id)
+    return connection.execute(query.order_by(TrialRow.number)).all()
 
 
 def diagnoses(connection: Connection, search_id: int) -> Sequence[Row[Any]]:
