@@ -12,10 +12,12 @@ from typing import Any
 import pandas as pd
 from sqlalchemy import ColumnElement, Connection
 
+from hpsearch.analysis.best_of_n import best_of_n
 from hpsearch.analysis.collection import no_collection
 from hpsearch.analysis.columns import to_frame, trials_frame
+from hpsearch.analysis.comparison import compared
 from hpsearch.analysis.curve_frames import curves_frame, stored_columns, wanted_columns
-from hpsearch.analysis.layout import DIAGNOSES, SEARCHES, STAGES, STATUS, WIDTHS
+from hpsearch.analysis.layout import DIAGNOSES, EVENTS, SEARCHES, STAGES, STATUS, WIDTHS
 from hpsearch.analysis.ranking import best_frame
 from hpsearch.analysis.rows import search_row, stage_rows
 from hpsearch.storage import queries, trials
@@ -170,6 +172,34 @@ class Frames:
         with self.repository.database.read() as connection:
             rows = queries.diagnoses(connection, record.id)
         return to_frame(rows, DIAGNOSES)
+
+    def events(self, search: SearchRef) -> pd.DataFrame:
+        """The log of a search, oldest first: who owned it, stages, rungs, failures, and when."""
+        record = self.repository.find_search(search)
+        with self.repository.database.read() as connection:
+            return to_frame(queries.events(connection, record.id), EVENTS)
+
+    def compare(self, searches: Sequence[SearchRef]) -> pd.DataFrame:
+        """One row a search, best first: its best trial, how far behind it is, and what was spent.
+
+        ``mean``, ``spread``, ``n`` and ``confirmed`` are those of the best trial, ``behind`` its
+        distance from the first row, and ``within_noise`` whether that may be chance. Raises
+        HpsearchError for searches that do not rank by the same objective.
+        """
+        return compared(self.repository, [self.repository.find_search(each) for each in searches])
+
+    def best_of_n(self, search: SearchRef, stage: str | None = None) -> pd.DataFrame:
+        """The best of n trials that one may expect, by n: would more trials have paid?
+
+        Of the trials that were drawn anew in one stage, by default the first that searches, which
+        all came from the same ranges. ``expected`` is the mean of a bootstrap, ``low`` and ``high``
+        its quantiles 0.05 and 0.95; ``gain`` is by how much n trials are better than half of them.
+        """
+        record = self.repository.find_search(search)
+        first = next((s.name for s in record.spec.stages if s.kind == "search"), None)
+        with self._chosen(record, Filter(stage=stage or first)) as (connection, chosen):
+            values = queries.drawn(connection, chosen)
+        return best_of_n(values, record.spec.objective.mode)
 
     def searches(self) -> pd.DataFrame:
         """One row a search, oldest first; ``best`` is the best value of its complete trials."""

@@ -33,20 +33,30 @@ def best_frame(
 
     First those that were repeated, by the mean over their repeats; then the others, by value.
     """
-    spec = search.spec
-    mode = spec.objective.mode
+    found = samples_of(connection, search, n, chosen)
+    values = objective_of(connection, search.spec, found[0][0].trial) if found else np.empty(0)
+    near = within_noise([over for _, over in found], search.spec.objective.mode, values)
+    rows = [
+        (*row[:AT], *astuple(over), is_near, *row[AT + 1 : len(TRIALS)])
+        for (row, over), is_near in zip(found, near, strict=True)
+    ]
+    return trials_frame(search.spec.space, rows, [row.params for row, _ in found], BEST)
+
+
+def samples_of(
+    connection: Connection,
+    search: SearchRecord,
+    n: int,
+    chosen: ColumnElement[bool] | None = None,
+) -> list[tuple[Row[Any], Sample]]:
+    """The ``n`` best trials of those that are chosen, or of all, with what they rank by."""
+    chosen = TrialRow.search_id == search.id if chosen is None else chosen
+    mode, folds = search.spec.objective.mode, search.spec.data.folds
     sign = -1.0 if mode == "max" else 1.0
     repeated = queries.confirmed(connection, search.id, chosen)
     first = sorted(repeated, key=lambda row: (sign * row.mean, row.number))[:n]
     rows = [*first, *queries.best(connection, chosen, mode, n - len(first))]
-    over = [_over(row, spec.data.folds) for row in rows]
-    values = _objective(connection, spec, rows[0].trial) if rows else np.empty(0)
-    near = within_noise(over, mode, values)
-    full = [
-        (*row[:AT], *astuple(each), is_near, *row[AT + 1 : len(TRIALS)])
-        for row, each, is_near in zip(rows, over, near, strict=True)
-    ]
-    return trials_frame(spec.space, full, [row.params for row in rows], BEST)
+    return [(row, _over(row, folds)) for row in rows]
 
 
 def _over(row: Row[Any], num_folds: int | None) -> Sample:
@@ -58,7 +68,7 @@ def _over(row: Row[Any], num_folds: int | None) -> Sample:
     return Sample(mean=row.value, spread=float(row.spread), n=num_folds or 1, confirmed=False)
 
 
-def _objective(connection: Connection, spec: Search, trial: int) -> Array:
+def objective_of(connection: Connection, spec: Search, trial: int) -> Array:
     """The objective of a trial, epoch by epoch."""
     name = column_of(spec.objective.metric)
     (curve,) = read_curves(connection, TrialRow.id == trial, [name])

@@ -30,6 +30,7 @@ from sqlalchemy.types import TypeEngine
 
 from hpsearch.storage.tables import (
     DiagnosisRow,
+    EventRow,
     SearchRow,
     SpeedRow,
     StageRow,
@@ -123,6 +124,41 @@ def diagnoses(connection: Connection, search_id: int) -> Sequence[Row[Any]]:
         .where(DiagnosisRow.search_id == search_id)
         .order_by(DiagnosisRow.id)
     ).all()
+
+
+def events(connection: Connection, search_id: int) -> Sequence[Row[Any]]:
+    """The log of a search, oldest first."""
+    return connection.execute(
+        select(EventRow.id.label("event"), EventRow.kind, EventRow.data, EventRow.created_at)
+        .where(EventRow.search_id == search_id)
+        .order_by(EventRow.id)
+    ).all()
+
+
+def spent(connection: Connection, search_ids: Sequence[int]) -> Sequence[Row[Any]]:
+    """What each search spent: its trials, how they ended, the epochs and seconds they trained."""
+    states = ("complete", "pruned", "failed")
+    query: Select[*tuple[Any, ...]] = (
+        select(
+            SearchRow.id.label("search"),
+            func.count(TrialRow.id).label("trials"),
+            *(func.count().filter(TrialRow.state == state).label(state) for state in states),
+            func.coalesce(func.sum(TrialRow.epochs - TrialRow.start_epoch), 0).label("trained"),
+            func.coalesce(func.sum(TrialRow.seconds), 0.0).label("seconds"),
+        )
+        .outerjoin(TrialRow, TrialRow.search_id == SearchRow.id)
+        .where(SearchRow.id.in_(search_ids))
+        .group_by(SearchRow.id)
+    )
+    return connection.execute(query).all()
+
+
+def drawn(connection: Connection, chosen: ColumnElement[bool]) -> Sequence[float | None]:
+    """The values of the trials that were drawn anew and have ended; None of those that failed."""
+    ended = TrialRow.state.in_(("complete", "pruned", "failed"))
+    is_new = and_(TrialRow.start_epoch == 0, TrialRow.replicate == 0)
+    value = case((TrialRow.state != "failed", TrialRow.value))
+    return connection.scalars(select(value).where(chosen, ended, is_new)).all()
 
 
 def searches(connection: Connection) -> Sequence[Row[Any]]:
