@@ -25,7 +25,8 @@ def best_of_n(values: Sequence[float | None], mode: str) -> pd.DataFrame:
     has the distribution F^n. So no draws are needed: over the values from the worst up,
     ``expected`` is sum v_i [(i/N)^n - ((i-1)/N)^n], and ``low`` and ``high`` are the quantiles 0.05
     and 0.95. None and NaN, of trials that failed, count as the worst value. ``gain`` is by how much
-    n are better than n // 2; NaN for n = 1. At n near N all are too narrow: nothing is known of what was not drawn.
+    n are better than n // 2; NaN for n = 1. Near N all are too narrow: nothing is known of what was
+    not drawn.
     """
     sign = 1.0 if mode == "max" else -1.0
     all_N = sign * np.array(values, dtype=np.float64)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from hpsearch.api import Result
     from hpsearch.storage.records import TrialRecord
 
-SHOWN = ("number", "stage", "value", "best_epoch", "epochs")
+SHOWN = ("number", "stage", "value", "mean", "spread", "n", "best_epoch", "epochs")
 LEAST = ("epochs", "best_epoch", "stage")  # of SHOWN, what a narrow screen does without first
 BEST_KNOWN = "The fastest numbers of rows at once, by all that this database has measured"
 FIXED = "How many rows were trained at once"
@@ -34,7 +34,12 @@ def print_summary(result: Result, db: str | None) -> None:
     found = result.db.best(result.id, n=10)
     if found.empty:
         raise HpsearchError(outcome.why_nothing(result.db, result.id))
-    columns = [name for name in (*SHOWN, *result.parameters) if found[name].notna().any()]
+    alone = () if found["n"].gt(1).any() else ("mean", "spread", "n")
+    columns = [
+        name
+        for name in (*SHOWN, *result.parameters)
+        if name not in alone and found[name].notna().any()
+    ]
     title = f"{result.name}: the best trials"
     all_with = command(f"best {result.id} --format csv", database_url(db))
     print_table(found[columns], title, least=LEAST, all_with=all_with)
