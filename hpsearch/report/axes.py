@@ -5,6 +5,7 @@ After the hyperparameter axis plots of the Deep Learning Tuning Playbook (google
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 
     from hpsearch.report.reading import Reading
 
-BUCKETS = 12  # of a range, evenly on its scale
+MOST_BUCKETS = 12  # of a range, evenly on its scale
+LEAST_BUCKETS = 3
 MOST_POINTS = 1500
 MOST_CROSSES = 300
 MOST_PARAMETERS = 30
@@ -95,16 +97,22 @@ def panel(reading: Reading, name: str) -> Panel:
 def envelope(
     x: Sequence[float], values: Sequence[float], *, is_log: bool, is_max: bool
 ) -> list[tuple[float, float]]:
-    """(x, value) of the best trial in each of ``BUCKETS`` even parts of the range, from left."""
+    """(x, value) of the best trial in each even part of the range, from left."""
     places = np.log10(x) if is_log else np.array(x, dtype=float)
     if not len(places):
         return []
     low, high = places.min(), places.max()
-    bucket = np.minimum((places - low) / ((high - low) or 1.0) * BUCKETS, BUCKETS - 1).astype(int)
+    num = num_buckets(len(x))
+    bucket = np.minimum((places - low) / ((high - low) or 1.0) * num, num - 1).astype(int)
     found: dict[int, int] = {}
     for i in np.argsort(np.array(values) * (1 if is_max else -1), kind="stable"):
         found[int(bucket[i])] = int(i)  # the best of a bucket comes last
     return [(float(x[found[b]]), float(values[found[b]])) for b in sorted(found)]
+
+
+def num_buckets(num_trials: int) -> int:
+    """Into how many parts a range falls: few trials have no best in each of many."""
+    return min(MOST_BUCKETS, max(LEAST_BUCKETS, math.isqrt(num_trials)))
 
 
 def best_of_choices(
@@ -127,10 +135,10 @@ def same(value: Any, choice: Any) -> bool:
 def _caption(reading: Reading) -> str:
     best = "highest" if reading.is_max else "lowest"
     return (
-        f"Each point is a trial. The line joins the {best} {reading.metric} of each of {BUCKETS} "
-        "parts of a range; where it is flat, the parameter hardly matters. Crosses at the lower "
-        "edge are trials that failed or have no value. With a mouse, draw a frame to see it "
-        "large; a double click goes back."
+        f"Each point is a trial. The line joins the {best} {reading.metric} of each of up to "
+        f"{MOST_BUCKETS} parts of a range; where it is flat, the parameter hardly matters. Crosses "
+        "at the lower edge are trials that failed or have no value. With a mouse, draw a frame to "
+        "see it large; a double click goes back."
     )
 
 

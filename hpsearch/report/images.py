@@ -16,7 +16,7 @@ import numpy as np
 from hpsearch.errors import HpsearchError
 from hpsearch.report import axes, curves, pairs, stages
 from hpsearch.report.files import check_writable, write
-from hpsearch.report.panel import INK, SCALE, Marks, Numbers, Panel
+from hpsearch.report.panel import BORDER, INK, SCALE, Marks, Numbers, Panel
 from hpsearch.report.reading import Reading, read
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ def _points(ax: Any, marks: Marks, panel: Panel) -> None:
         look["linewidths"] = 0
     if marks.on_border:
         look |= {"transform": ax.get_xaxis_transform(), "clip_on": False}
-        ax.scatter(_floats(marks.x), np.full(len(marks.x), 0.03), color=_color(marks), **look)
+        ax.scatter(_floats(marks.x), np.full(len(marks.x), BORDER), color=_color(marks), **look)
     elif marks.values is None:
         ax.scatter(_floats(marks.x), _floats(marks.y), color=_color(marks), **look)
     else:

@@ -10,14 +10,13 @@ import html
 import math
 from typing import Any
 
-from hpsearch.report.panel import INK, SCALE, Axis, Cells, Marks, Numbers, Panel
+from hpsearch.report.panel import BORDER, INK, SCALE, Axis, Cells, Marks, Numbers, Panel
 
 # Words that the page's script replaces by the colours of the theme that it is seen in.
 THEME_INK, THEME_GRID, THEME_PAPER = "__ink__", "__grid__", "__paper__"
 SYMBOLS = {"circle": "circle", "x": "x-thin", "diamond": "diamond", "bar": "line-ew"}
 MOST_POWERS = 6  # that are written at an axis, so that they stand upright on a phone too
 LEAST_POWERS = 3
-BORDER = 0.03  # how far above the lower edge points on the border stand
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 
 Figure = dict[str, Any]

@@ -157,7 +157,7 @@ def mosaic(tiles: Image) -> Image:
 
 def enlarged(image: Image) -> Image:
     """Each pixel a square, so that no reader blurs them."""
-    times = max(1, SHOWN_WIDTH // image.shape[1])
+    times = max(1, round(SHOWN_WIDTH / image.shape[1]))
     return image.repeat(min(times, 8), axis=0).repeat(min(times, 8), axis=1)
 
 

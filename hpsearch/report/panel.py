@@ -15,6 +15,7 @@ PALETTE = ("#3b82c4", "#e08214", "#2a9d6f", "#c2569b", "#8a6fd1", "#b8860b", "#d
 OTHERS = "#8a8f98"
 INK = "ink"  # the colour of text: dark on a light page, light on a dark one
 SCALE = ("#35478c", "#2a788e", "#35a36f", "#a8c431", "#f2b134")  # worst to best
+BORDER = 0.06  # of a plot's height: how far above its lower edge points on the border stand
 DIGITS = 5  # that a number keeps: more would not be seen, and make the page larger
 
 Numbers = Sequence[float | None]

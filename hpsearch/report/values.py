@@ -19,6 +19,7 @@ LOG_RATIO = 50  # between the worst and the best, above which a positive loss ha
 FAR = 5.0  # times the way from the best to the median: what is worse than that stands on the edge
 PAD = 0.05  # of that way, beyond the best
 MARGIN = 0.03  # of an axis, to either side of all that is on it
+EDGE = 0.015  # of an axis, how far from its end stands what is beyond
 JITTER = 0.3  # how far trials of one choice are spread to either side
 GOLDEN = 0.6180339887  # multiples of it fill an interval evenly (Weyl)
 
@@ -35,7 +36,8 @@ def value_axis(title: str, values: Sequence[float], *, is_max: bool) -> Axis:
     least = best - FAR * way
     if way == 0 or places.min() >= least:
         return Axis(title=title, is_log=is_log)
-    ends = (least, best + PAD * FAR * way) if is_max else (-best - PAD * FAR * way, -least)
+    more = PAD * FAR * way  # so that the best is not on the edge itself
+    ends = (least, best + more) if is_max else (-best - more, -least)
     low, high = (float(10**end) if is_log else float(end) for end in ends)
     return Axis(title=title, is_log=is_log, limits=(low, high))
 
@@ -52,9 +54,14 @@ def padded(low: float, high: float, *, is_log: bool) -> tuple[float, float] | No
 
 
 def within(axis: Axis, values: Sequence[float]) -> list[float]:
-    """The values, those beyond the axis' limits on its edge."""
-    low, high = axis.limits or (-np.inf, np.inf)
-    return [float(v) for v in np.clip(np.array(values, dtype=float), low, high)]
+    """The values, those beyond the axis' limits near its edge, where a point is seen whole."""
+    if axis.limits is None:
+        return [float(value) for value in values]
+    low, high = np.log10(axis.limits) if axis.is_log else axis.limits
+    edge = EDGE * (high - low)
+    ends = np.array([low + edge, high - edge])
+    least, most = 10**ends if axis.is_log else ends
+    return [float(value) for value in np.clip(np.array(values, dtype=float), least, most)]
 
 
 def beyond(axis: Axis, values: Sequence[float]) -> int:

@@ -91,6 +91,18 @@ def test_confusions_and_test_score_are_those_of_the_network() -> None:
     assert (test.data["number"], test.data["examples"]) == (own.number, 50)
 
 
+def test_confusions_are_counted_over_all_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    frames = searched({"validation": 0.6})
+    whole = found(frames).measured
+    monkeypatch.setattr("workers.training.group_training._NEAR_THE_CACHE", 8 * SIDE**2)
+    monkeypatch.setattr("workers.training.monitoring.EXAMPLES", 10)
+    parts = found(frames).measured
+    assert whole is not None
+    assert parts is not None
+    assert parts.confusion == whole.confusion
+    assert np.sum(parts.confusion) == 72
+
+
 def test_the_test_part_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
     frames = searched()
     first = found(frames).test

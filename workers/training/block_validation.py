@@ -56,15 +56,15 @@ class BlockValidation:
 
     def outputs(self) -> Iterator[tuple[Tensor, Tensor]]:
         """What the rows make of each chunk that is left, [M, B, C], and its targets [m, B]."""
-        given = Pass(
-            weights=self._weights,
-            buffers=self._block.buffers,
-            columns=self._block.columns,
-            training=False,
-            mesh=self._block.mesh,
-            observe=self._units.observe if self._units.is_open else None,
-        )
         for x_mBF, y_mB in self._chunks:
+            given = Pass(
+                weights=self._weights,
+                buffers=self._block.buffers,
+                columns=self._block.columns,
+                training=False,
+                mesh=self._block.mesh,
+                observe=self._units.observe if self._units.is_open else None,
+            )
             yield self._block.forward(given, x_mBF), y_mB
 
     def metrics(self) -> dict[str, Tensor]:

@@ -24,9 +24,6 @@ const shown = () => drawAll(dark.matches ? DARK : LIGHT);
 for (const plot of plots) plot.classList.add("plotly-graph-div");
 shown();
 dark.addEventListener("change", shown);
-window.addEventListener("beforeprint", () => {
-  for (const part of document.querySelectorAll("details")) part.open = true;
-  drawAll(LIGHT, PRINT_WIDTH);
-});
+window.addEventListener("beforeprint", () => drawAll(LIGHT, PRINT_WIDTH));
 window.addEventListener("afterprint", shown);
 document.documentElement.dataset.drawn = String(plots.length); // for who waits for it
