@@ -189,7 +189,7 @@ class LiveStorage(BaseStorage):
         found = []
         for id, state in states.items():
             one = self._searches[id]
-            name = one.record.name if True else one.long_name
+            name = one.record.name if newest[one.record.name] == id else one.long_name
             found.append(frozen_study(one.record, name, state))
         return found
 
