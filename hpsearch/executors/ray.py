@@ -11,16 +11,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import click
 import ray
-from ray.exceptions import GetTimeoutError, RayError, RayTaskError
+from ray.exceptions import GetTimeoutError, RayError
 from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from hpsearch.errors import HpsearchError, MayPass
 from hpsearch.executors.backends import START_S
 from hpsearch.executors.base import (
-    LOW_ON_MEMORY,
     ChecksBroken,
     Ended,
     Lost,
@@ -30,6 +28,7 @@ from hpsearch.executors.base import (
 )
 from hpsearch.executors.cluster import Cluster, cpus_and_gpus
 from hpsearch.executors.pool import pool
+from hpsearch.executors.ray_errors import RAISED, last_line, plain, why_lost
 from hpsearch.executors.ray_worker import RayWorker
 from hpsearch.executors.slots import Slot, free_slot, together
 from hpsearch.spec.search import Resources
@@ -135,11 +134,11 @@ class RayExecutor:
         slot = self._slots[0]
         try:
             found: list[CheckResult] = ray.get(slot.actors[0].check.remote(plan))
-        except RayTaskError as error:
-            raise ChecksBroken(_last_line(error)) from error
+        except RAISED as error:
+            raise ChecksBroken(last_line(error)) from error
         except RayError as error:  # the actor, or its node, is gone
             self._replace(slot)
-            raise ChecksBroken(_first_line(error)) from error
+            raise ChecksBroken(why_lost(error)) from error
         return found
 
     def close(self) -> None:
@@ -166,13 +165,13 @@ class RayExecutor:
                 slot.streams.remove(stream)
                 return
             update: Update = Ended(group=number)
-        except RayTaskError as error:
+        except RAISED as error:
             if len(slot.actors) > 1:  # the others may wait for this one for ever
                 self._replace(slot)
-            update = Raised(group=number, traceback=click.unstyle(str(error)))
+            update = Raised(group=number, traceback=plain(error))
         except RayError as error:  # the actor, its node or what it had to say is gone
             self._replace(slot)
-            yield Lost(group=number, message=_first_line(error))
+            yield Lost(group=number, message=why_lost(error))
             return
         slot.number, slot.streams = None, []
         self._let_go()
@@ -212,7 +211,7 @@ class RayExecutor:
                 "ended"
             ) from None
         except RayError as error:
-            raise MayPass(f"a worker could not start: {_last_line(error)}") from error
+            raise MayPass(f"a worker could not start: {last_line(error)}") from error
         return self._device
 
     def _new_slot(self) -> _Slot:
@@ -246,13 +245,3 @@ def _end(slot: _Slot) -> None:
         ray.kill(actor)
     if slot.place is not None:
         remove_placement_group(slot.place)
-
-
-def _last_line(error: RayError) -> str:
-    return click.unstyle(str(error)).strip().splitlines()[-1]
-
-
-def _first_line(error: RayError) -> str:
-    """Of what killed a worker, the line that tells that it was memory, if one does."""
-    lines = str(error).strip().splitlines()
-    return next((line for line in lines if LOW_ON_MEMORY in line), lines[0])
