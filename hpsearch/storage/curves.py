@@ -129,7 +129,7 @@ def _stored(connection: Connection, trials: Integers, columns: Sequence[str]) ->
             MetricRow.epoch,
             *(_as_stored(getattr(MetricRow, name)) for name in columns),
         )
-        .where(MetricRow.trial_id.in_(_listed(connection, trials.tolist())))
+        .where(MetricRow.trial_id.in_(listed(connection, trials.tolist())))
         .order_by(MetricRow.trial_id, MetricRow.epoch)
         .subquery()
     )
@@ -143,7 +143,7 @@ def _as_stored(column: Any) -> ColumnElement[Any]:
     return as_text.label(column.key)
 
 
-def _listed(connection: Connection, ids: Sequence[int]) -> Select[tuple[int]]:
+def listed(connection: Connection, ids: Sequence[int]) -> Select[tuple[int]]:
     """The ids as rows: there may be more of them than a statement may have parameters."""
     text = json.dumps(ids)
     if connection.dialect.name == "sqlite":
