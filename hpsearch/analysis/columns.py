@@ -19,13 +19,13 @@ DType = Any  # the name of a dtype, or a CategoricalDtype
 
 def to_frame(rows: Sequence[Sequence[Any]], dtypes: Mapping[str, DType]) -> pd.DataFrame:
     """The first columns of ``rows``, under the names of ``dtypes``."""
-    columns = list(zip(*rows, strict=True)) or [()] * len(dtypes)
-    return pd.DataFrame(
-        {
-            name: to_series(values, dtype)
-            for (name, dtype), values in zip(dtypes.items(), columns, strict=False)
-        }
-    )
+    return pd.DataFrame(_columns(rows, dtypes))
+
+
+def _columns(rows: Sequence[Sequence[Any]], dtypes: Mapping[str, DType]) -> dict[str, pd.Series]:
+    values = list(zip(*rows, strict=True)) or [()] * len(dtypes)
+    pairs = zip(dtypes.items(), values, strict=False)
+    return {name: to_series(of_it, dtype) for (name, dtype), of_it in pairs}
 
 
 def trials_frame(
@@ -35,12 +35,12 @@ def trials_frame(
     dtypes: Mapping[str, DType] = TRIALS,
 ) -> pd.DataFrame:
     """The first columns of ``rows``, and one a parameter, out of ``params`` in JSON."""
-    frame, values = to_frame(rows, dtypes), codec.decode_lists(",".join(params))
-    columns = {
+    values = codec.decode_lists(",".join(params))
+    searched = {
         name: _parameter([each.get(name) for each in values], dtype_of(parameter))
         for name, parameter in space.parameters.items()
     }
-    return pd.concat([frame, pd.DataFrame(columns, index=frame.index)], axis="columns")
+    return pd.DataFrame({**_columns(rows, dtypes), **searched})
 
 
 def _parameter(values: list[Any], dtype: DType) -> pd.Series:

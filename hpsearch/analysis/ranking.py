@@ -34,7 +34,8 @@ def best_frame(
     First those that were repeated, by the mean over their repeats; then the others, by value.
     """
     found = samples_of(connection, search, n, chosen)
-    values = objective_of(connection, search.spec, found[0][0].trial) if found else np.empty(0)
+    is_alone = len(found) > 1 and found[0][1].n == 1  # its curve says how far chance goes
+    values = objective_of(connection, search.spec, found[0][0].trial) if is_alone else np.empty(0)
     near = within_noise([over for _, over in found], search.spec.objective.mode, values)
     rows = [
         (*row[:AT], *astuple(over), is_near, *row[AT + 1 : len(TRIALS)])
@@ -54,15 +55,18 @@ def samples_of(
     mode, folds = search.spec.objective.mode, search.spec.data.folds
     sign = -1.0 if mode == "max" else 1.0
     repeated = queries.confirmed(connection, search.id, chosen)
-    first = sorted(repeated, key=lambda row: (sign * row.mean, row.number))[:n]
-    rows = [*first, *queries.best(connection, chosen, mode, n - len(first))]
-    return [(row, _over(row, folds)) for row in rows]
+    repeated.sort(key=lambda pair: (sign * pair[1].mean, pair[0].number))
+    first = [(row, _over_seeds(over)) for row, over in repeated[:n]]
+    others = queries.best(connection, chosen, mode, n - len(first))
+    return [*first, *((row, _over_folds(row, folds)) for row in others)]
 
 
-def _over(row: Row[Any], num_folds: int | None) -> Sample:
-    if hasattr(row, "mean"):
-        spread = math.nan if row.variance is None else math.sqrt(row.variance)
-        return Sample(mean=row.mean, spread=spread, n=row.n, confirmed=True)
+def _over_seeds(repeats: Row[Any]) -> Sample:
+    spread = math.nan if repeats.variance is None else math.sqrt(repeats.variance)
+    return Sample(mean=repeats.mean, spread=spread, n=repeats.n, confirmed=True)
+
+
+def _over_folds(row: Row[Any], num_folds: int | None) -> Sample:
     if row.spread is None:
         return Sample(mean=row.value, spread=math.nan, n=1, confirmed=False)
     return Sample(mean=row.value, spread=float(row.spread), n=num_folds or 1, confirmed=False)

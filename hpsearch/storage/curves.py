@@ -28,10 +28,11 @@ from sqlalchemy.orm import aliased
 from hpsearch.storage.numbers import Columns, read_columns
 from hpsearch.storage.reports import METRIC_COLUMNS
 from hpsearch.storage.tables import MetricRow, TrialRow
+from hpsearch.storage.types import LARGEST_INTEGER
 
 TEXTS = tuple(name for name in METRIC_COLUMNS if isinstance(MetricRow.__table__.c[name].type, JSON))
 NUMBERS = tuple(name for name in METRIC_COLUMNS if name not in TEXTS)
-EPOCH_BITS = 21  # of a key of trial and epoch; a stage has at most a million epochs
+EPOCH_BITS = 32  # of a key of trial and epoch, which are integers of 31
 MOST_ROWS = 500_000  # of a piece, unless told otherwise
 
 Integers = npt.NDArray[np.int64]
@@ -66,7 +67,7 @@ def _lineage(connection: Connection, chosen: ColumnElement[bool]) -> Integers:
             TrialRow.id.label("trial"),
             TrialRow.id.label("source"),
             TrialRow.start_epoch.label("after"),
-            literal((1 << EPOCH_BITS) - 1, Integer).label("up_to"),
+            literal(LARGEST_INTEGER, Integer).label("up_to"),
             TrialRow.epochs,
         )
         .where(chosen)
@@ -128,7 +129,7 @@ def _stored(connection: Connection, trials: Integers, columns: Sequence[str]) ->
             MetricRow.epoch,
             *(_as_stored(getattr(MetricRow, name)) for name in columns),
         )
-        .where(MetricRow.trial_id.in_(_listed(connection, trials.tolist())))
+        .where(MetricRow.trial_id.in_(listed(connection, trials.tolist())))
         .order_by(MetricRow.trial_id, MetricRow.epoch)
         .subquery()
     )
@@ -142,7 +143,7 @@ def _as_stored(column: Any) -> ColumnElement[Any]:
     return as_text.label(column.key)
 
 
-def _listed(connection: Connection, ids: Sequence[int]) -> Select[tuple[int]]:
+def listed(connection: Connection, ids: Sequence[int]) -> Select[tuple[int]]:
     """The ids as rows: there may be more of them than a statement may have parameters."""
     text = json.dumps(ids)
     if connection.dialect.name == "sqlite":

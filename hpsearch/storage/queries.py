@@ -28,6 +28,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import aliased
 from sqlalchemy.types import TypeEngine
 
+from hpsearch.storage.curves import listed
 from hpsearch.storage.tables import (
     DiagnosisRow,
     EventRow,
@@ -76,11 +77,21 @@ def best(
 
 def confirmed(
     connection: Connection, search_id: int, chosen: ColumnElement[bool]
-) -> Sequence[Row[Any]]:
-    """Trials that were repeated, by number, with the mean, the variance and the n of the repeats.
+) -> list[tuple[Row[Any], Row[Any]]]:
+    """Trials that were repeated, by number, each with what its repeats have: mean, variance, n.
 
-    The variance, of a sample, is NULL where n is 1. Reads confirm stages alone.
+    The variance, of a sample, is NULL where n is 1. Reads confirm stages and these trials alone.
     """
+    of_trial = {row.parent_id: row for row in connection.execute(_repeats(search_id))}
+    if not of_trial:
+        return []
+    repeated = TrialRow.id.in_(listed(connection, list(of_trial)))
+    query = trials_query(and_(chosen, repeated), as_read).order_by(TrialRow.number)
+    rows = connection.execute(query).all()
+    return [(row, of_trial[row.trial]) for row in rows]
+
+
+def _repeats(search_id: int) -> Select[*tuple[Any, ...]]:
     stages = select(StageRow.id).where(StageRow.search_id == search_id, StageRow.kind == "confirm")
     repeats = (
         select(TrialRow.parent_id, TrialRow.value)
@@ -88,24 +99,15 @@ def confirmed(
         .cte("repeats")
     )
     of = repeats.c
-    mean = (
-        select(of.parent_id, func.avg(of.value).label("mean")).group_by(of.parent_id).cte("means")
-    )
+    average = func.avg(of.value).label("mean")
+    mean = select(of.parent_id, average).group_by(of.parent_id).cte("means")
     away = of.value - mean.c.mean
-    spread = (
-        select(
-            of.parent_id,
-            mean.c.mean,
-            (func.sum(away * away) / func.nullif(func.count() - 1, 0)).label("variance"),
-            func.count().label("n"),
-        )
+    variance = func.sum(away * away) / func.nullif(func.count() - 1, 0)
+    return (
+        select(of.parent_id, mean.c.mean, variance.label("variance"), func.count().label("n"))
         .join(mean, mean.c.parent_id == of.parent_id)
         .group_by(of.parent_id, mean.c.mean)
-        .cte("spreads")
     )
-    query = trials_query(chosen, as_read).add_columns(spread.c.mean, spread.c.variance, spread.c.n)
-    query = query.join(spread, spread.c.parent_id == TrialRow.id)
-    return connection.execute(query.order_by(TrialRow.number)).all()
 
 
 def diagnoses(connection: Connection, search_id: int) -> Sequence[Row[Any]]:

@@ -180,6 +180,23 @@ def test_the_best_are_found_through_the_index(sqlite_url: str) -> None:
     assert "SCAN" not in steps
 
 
+def test_what_was_repeated_is_found_through_its_stage(sqlite_url: str) -> None:
+    database = Database(sqlite_url)
+    writer = begin(database)
+    asked: list[tuple[str, tuple[object, ...]]] = []
+
+    @event.listens_for(database.engine, "before_cursor_execute")
+    def note(connection, cursor, statement, parameters, *rest):  # type: ignore[no-untyped-def]
+        asked.append((statement, parameters))
+
+    Frames(writer.repository).best("digits")
+    statement, parameters = next(ask for ask in asked if "WITH repeats" in ask[0])
+    with database.read() as connection:
+        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+        steps = " | ".join(row[3] for row in plan)
+    assert "SEARCH trials USING INDEX ix_trials_stage_id" in steps
+
+
 # Curves
 
 
