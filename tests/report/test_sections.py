@@ -258,6 +258,24 @@ def test_the_winner_is_the_best_and_its_spec_can_be_run(reading: Reading) -> Non
     assert spec.objective == reading.record.spec.objective
 
 
+def test_the_winner_of_trials_that_were_repeated_has_the_best_mean(sqlite_url: str) -> None:
+    first, second = sorted(ENDED, key=lambda n: -value(n))[:2]
+    reading = stored(sqlite_url, repeats={first: [0.5, 0.7], second: [0.65, 0.75, 0.7]})
+    assert winner(reading) == second
+    table = best_trials(reading).parts[-1]
+    assert isinstance(table, Table)
+    assert table.frame["number"].tolist() == [second, first]
+    assert table.frame["mean"].tolist() == pytest.approx([0.7, 0.6])
+    assert table.frame["std"].tolist() == pytest.approx([0.05, 0.1 * math.sqrt(2)])
+    assert table.frame["size"].tolist() == [3, 2]
+
+
+def test_repeats_are_no_trials_of_their_own_in_the_plots(sqlite_url: str) -> None:
+    reading = stored(sqlite_url, repeats={the_best(): [0.99, 0.99]})
+    assert set(reading.ranked["number"]) == set(ENDED)
+    assert drawn_numbers(axes.panel(reading, "learning_rate"), on_border=False) == set(ENDED)
+
+
 def test_the_spec_of_a_winner_with_folds_has_them(sqlite_url: str) -> None:
     data = a_search().data.model_copy(update={"folds": 3})
     reading = stored(sqlite_url, spec=a_search(data=data))
