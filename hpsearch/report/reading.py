@@ -60,8 +60,7 @@ class Reading:
     @property
     def column(self) -> str:
         """The column of the curves that holds the objective."""
-        own = self.metric in self.curves.columns
-        return self.metric if own else column_of(self.metric)
+        return column_of(self.metric)
 
     def ranges(self) -> dict[str, bool]:
         """The numeric parameters, and whether each is searched on a log scale."""

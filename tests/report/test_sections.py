@@ -184,6 +184,13 @@ def test_the_best_trials_have_curves_in_validation_and_training(reading: Reading
     assert not set(best) & set(others)
 
 
+def test_an_objective_of_the_user_s_own_has_curves_by_its_name(sqlite_url: str) -> None:
+    spec = a_search(objective=Objective(metric="learning_rate"))  # a column of ours is called so
+    panel = curves.panel(stored(sqlite_url, spec=spec), "value")
+    assert panel is not None
+    assert (panel.title, panel.y.title) == ("learning_rate by epoch", "learning_rate")
+
+
 def test_a_long_curve_keeps_its_last_epoch(reading: Reading) -> None:
     rows = reading.curves.loc[reading.curves.index.repeat(500)].reset_index(drop=True)
     thin = curves.thinned(rows)
