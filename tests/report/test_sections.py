@@ -32,6 +32,7 @@ from hpsearch.report.overview import overview, state
 from hpsearch.report.panel import Panel
 from hpsearch.report.reading import Reading, sampled
 from hpsearch.report.section import Section, Table, Text
+from hpsearch.report.values import places_of
 from hpsearch.report.winner import best_trials, winner, winning_spec
 from hpsearch.spec import load
 from hpsearch.spec.reason import Reason
@@ -105,9 +106,8 @@ def test_the_best_of_each_choice_is_marked(reading: Reading) -> None:
 
 
 def test_numbers_and_booleans_are_different_choices() -> None:
-    assert axes.same(1, 1)
-    assert not axes.same(True, 1)
-    assert axes.same((64, 32), (64, 32))
+    choices = [1, True, (64, 32), "a", None]
+    assert places_of(choices, [True, 1, 1.0, (64, 32), None, "b"]) == [1, 0, 0, 2, 4, None]
 
 
 # Stages
@@ -208,6 +208,15 @@ def test_best_so_far_is_the_running_best_over_epochs_spent(reading: Reading) -> 
     changed = progress.steps(ended)
     assert changed["best"].is_monotonic_increasing
     assert changed["best"].iloc[-1] == pytest.approx(value(the_best()))
+
+
+def test_where_no_epochs_are_told_trials_are_counted_instead(reading: Reading) -> None:
+    ended = progress.order(reading)
+    (of_epochs, *_) = progress.panels(reading, ended)
+    assert of_epochs.x.title == "epochs spent, of all trials"
+    (only,) = progress.panels(reading, ended.assign(spent=0.0, since_s=1.0))
+    assert only.x.title == "trials that had ended"
+    assert only.marks[-1].x[-1] == len(ended)
 
 
 # Two and all parameters
