@@ -31,7 +31,7 @@ MOST_CHOICES = 40
 
 def axes(reading: Reading) -> Section:
     """A panel a parameter; those that never vary in a sentence."""
-    varied, constant = parted(reading)
+    varied, constant = reading.varied, reading.constant
     parts: list[Part] = [Text(_caption(reading)), *_legend(reading)] if varied else []
     parts += panels(reading)
     if len(varied) > MOST_PARAMETERS:
@@ -48,24 +48,7 @@ def axes(reading: Reading) -> Section:
 
 def panels(reading: Reading) -> list[Panel]:
     """A panel a parameter that varies."""
-    return [panel(reading, name) for name in parted(reading)[0][:MOST_PARAMETERS]]
-
-
-def parted(reading: Reading) -> tuple[list[str], dict[str, Any]]:
-    """The names of the parameters that vary among trials that ended, and the value of the others.
-
-    Those that no such trial has are in neither.
-    """
-    ended = reading.trials[reading.trials["ranks"] | reading.trials["is_infeasible"]]
-    varied: list[str] = []
-    constant: dict[str, Any] = {}
-    for name in reading.record.spec.space.parameters:
-        values = ended[name].dropna()
-        if len(values) and len(set(map(repr, plain(values)))) == 1:
-            constant[name] = values.iloc[0]
-        elif len(values):
-            varied.append(name)
-    return varied, constant
+    return [panel(reading, name) for name in reading.varied[:MOST_PARAMETERS]]
 
 
 def panel(reading: Reading, name: str) -> Panel:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hpsearch.report.axes import parted
 from hpsearch.report.panel import OTHERS, SCALE, Axis, Marks, Panel
 from hpsearch.report.reading import sampled
 from hpsearch.report.section import Legend, Part, Section, Text
@@ -46,7 +45,7 @@ def coordinates(reading: Reading) -> Section:
 
 def panel(reading: Reading) -> Panel | None:
     """The lines of the trials that rank, grey ones first; None where fewer than two axes vary."""
-    names = parted(reading)[0][:MOST_PARAMETERS]
+    names = reading.varied[:MOST_PARAMETERS]
     ranked = reading.ranked
     if len(names) < 2 or ranked.empty:
         return None
