@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from stored_searches import ELSEWHERE, PROVENANCE, a_spec, a_stage, a_trial
@@ -14,6 +14,7 @@ from hpsearch.spec.reason import Reason
 from hpsearch.spec.search import Objective, Search, Stage
 from hpsearch.spec.space import Branch, Choice, Range, Space
 from hpsearch.storage.database import Database
+from hpsearch.storage.leases import Lease
 from hpsearch.storage.records import (
     NewDiagnosis,
     NewTrial,
@@ -81,8 +82,12 @@ def stored(
     reasons: Sequence[Reason] = (),
     branches: Sequence[Branch] | None = None,
     findings: Sequence[NewDiagnosis] = (),
+    repeats: Mapping[int, Sequence[float]] | None = None,
 ) -> Reading:
-    """A search with one stage, whose trials have ``EPOCHS`` epochs each; state None: it runs."""
+    """A search with one stage, whose trials have ``EPOCHS`` epochs each; state None: it runs.
+
+    ``repeats`` are the values that some trials had with other seeds, by number.
+    """
     spec = spec or a_search()
     repository = Repository(Database(url))
     record = repository.create_search(spec, PROVENANCE)
@@ -95,11 +100,35 @@ def stored(
     for epoch in range(1, EPOCHS + 1):
         commit = _commit(epoch, [t for t in added if t.id not in messages], value_of)
         repository.commit_report(lease, commit)
+    for number, values in (repeats or {}).items():
+        _repeat(repository, lease, added[number], values)
     repository.fail_trials(lease, {id: ("diverged", text) for id, text in messages.items()})
     repository.add_diagnoses(lease, record.id, findings)
     if state is not None:
         repository.release(lease, state)
     return read(Frames(repository), record.id)
+
+
+def _repeat(
+    repository: Repository, lease: Lease, trial: TrialRecord, values: Sequence[float]
+) -> None:
+    """Store a trial that is complete for each value, as a confirm stage has them."""
+    first = 1000 * (trial.number + 1)
+    again = [
+        a_trial(
+            first + i,
+            stage_id=trial.stage_id,
+            parent_id=trial.id,
+            replicate=i + 1,
+            params=trial.params,
+            branch=trial.branch,
+            target_epochs=EPOCHS,
+        )
+        for i in range(len(values))
+    ]
+    ran = repository.add_trials(lease, again)
+    found = {one.number: value for one, value in zip(ran, values, strict=True)}
+    repository.commit_report(lease, _commit(EPOCHS, ran, found.get))
 
 
 def a_search(name: str = "digits", **changes: Any) -> Search:
@@ -129,6 +158,7 @@ def _commit(
             "trial_id": id,
             "val_accuracy": found,
             "train_accuracy": None if found is None else found + 0.05,
+            "value": found,
             "val_loss": None if found is None else 2 - found,
             "train_loss": None if found is None else 1.9 - found,
         }

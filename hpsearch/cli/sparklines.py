@@ -30,7 +30,7 @@ def metric_column(curves: DataFrame, objective: Objective, metric: str | None) -
     """
     is_objective = metric in (None, objective.metric)
     name = objective.metric if metric is None else metric
-    column = column_of(name) if is_objective and name not in curves else name
+    column = column_of(name) if is_objective else name
     floats = map(str, curves.select_dtypes("float64"))
     numeric = [each for each in floats if curves[each].notna().any()]
     if column not in numeric and len(curves):

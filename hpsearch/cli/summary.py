@@ -100,23 +100,21 @@ def _print_findings(result: Result, chosen: int, db: str | None) -> None:
 
 def _print_repeats(result: Result) -> int | None:
     """Mean and spread over the seeds of a confirm stage, best first; the number to take from it."""
-    trials = result.db.trials(result.id).set_index("trial")
-    is_repeat = (trials["replicate"] > 0) & (trials["state"] == "complete")
-    repeats = trials[is_repeat & trials["value"].notna()]
-    if repeats.empty:
+    from hpsearch.analysis.repeats import over_seeds
+
+    trials = result.db.trials(result.id)
+    found = over_seeds(trials, is_max=result.mode == "max")
+    if found.empty:
         return None
-    found = repeats.groupby("parent")["value"].agg(["mean", "std", "min", "max", "size"])
-    found = found.sort_values("mean", ascending=result.mode == "min", kind="stable")
-    found["number"] = trials["number"].reindex(found.index)
     for row in found.itertuples():
         click.echo(
             f"number {row.number} with {row.size} other seeds: "
             f"{row.mean:.4f} ± {row.std:.4f} (a standard deviation; "
             f"from {row.min:.4f} to {row.max:.4f})"
         )
-    best = trials.loc[found.index[0], list(result.parameters)].dropna()
-    chosen = ", ".join(f"{name}={cell(value)}" for name, value in best.items())
     number = int(found["number"].iloc[0])
+    best = trials.set_index("number").loc[number, list(result.parameters)].dropna()
+    chosen = ", ".join(f"{name}={cell(value)}" for name, value in best.items())
     click.echo(f"Best over seeds: number {number}: {chosen}")
     return number
 

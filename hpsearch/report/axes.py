@@ -14,7 +14,7 @@ import numpy as np
 from hpsearch.report.panel import INK, Axis, Marks, Panel, numbers
 from hpsearch.report.reading import sampled
 from hpsearch.report.section import Legend, Part, Section, Text
-from hpsearch.report.values import beyond, choices_of, plain, spread, within, words
+from hpsearch.report.values import beyond, choices_of, places_of, plain, spread, within, words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,8 +31,8 @@ MOST_CHOICES = 40
 
 def axes(reading: Reading) -> Section:
     """A panel a parameter; those that never vary in a sentence."""
-    varied, constant = parted(reading)
-    parts: list[Part] = [Text(_caption(reading)), _legend(reading)] if varied else []
+    varied, constant = reading.varied, reading.constant
+    parts: list[Part] = [Text(_caption(reading)), *_legend(reading)] if varied else []
     parts += panels(reading)
     if len(varied) > MOST_PARAMETERS:
         left = ", ".join(varied[MOST_PARAMETERS:])
@@ -48,24 +48,7 @@ def axes(reading: Reading) -> Section:
 
 def panels(reading: Reading) -> list[Panel]:
     """A panel a parameter that varies."""
-    return [panel(reading, name) for name in parted(reading)[0][:MOST_PARAMETERS]]
-
-
-def parted(reading: Reading) -> tuple[list[str], dict[str, Any]]:
-    """The names of the parameters that vary among trials that ended, and the value of the others.
-
-    Those that no such trial has are in neither.
-    """
-    ended = reading.trials[reading.trials["ranks"] | reading.trials["is_infeasible"]]
-    varied: list[str] = []
-    constant: dict[str, Any] = {}
-    for name in reading.record.spec.space.parameters:
-        values = ended[name].dropna()
-        if len(values) and len(set(map(repr, plain(values)))) == 1:
-            constant[name] = values.iloc[0]
-        elif len(values):
-            varied.append(name)
-    return varied, constant
+    return [panel(reading, name) for name in reading.varied[:MOST_PARAMETERS]]
 
 
 def panel(reading: Reading, name: str) -> Panel:
@@ -74,14 +57,15 @@ def panel(reading: Reading, name: str) -> Panel:
     ranked = reading.ranked.dropna(subset=[name])
     crosses = reading.infeasible.dropna(subset=[name]).iloc[:MOST_CROSSES]
     y = reading.value_axis(ranked["value"].tolist())
-    shown = sampled(ranked, MOST_POINTS)
+    shown, left_out = sampled(ranked, MOST_POINTS), 0
     if name in ranges:
         x, places = _numeric_axis(name, ranges[name]), _numeric(name)
         tried, values = _floats(ranked[name]), ranked["value"].tolist()
         best = envelope(tried, values, is_log=ranges[name], is_max=reading.is_max)
         envelope_kind = "line"
     else:
-        choices = choices_of(reading.trials, name)[:MOST_CHOICES]
+        choices = choices_of(reading.trials, name)
+        left_out, choices = len(choices) - MOST_CHOICES, choices[:MOST_CHOICES]
         x, places = _choice_axis(name, choices), _chosen(name, choices)
         shown, crosses = (f[f[name].isin(choices)] for f in (shown, crosses))
         best = best_of_choices(ranked, name, choices, reading.is_max)
@@ -91,6 +75,8 @@ def panel(reading: Reading, name: str) -> Panel:
         marks.append(_crosses(crosses, places))
     lost = beyond(y, ranked["value"].tolist())
     note = f"{lost} worse trials stand on the edge." if lost else ""
+    if left_out > 0:
+        note = f"{note} {left_out} more choices are not drawn.".strip()
     return Panel(title=name, x=x, y=y, marks=tuple(marks), note=note, legend=False)
 
 
@@ -119,17 +105,12 @@ def best_of_choices(
     ranked: pd.DataFrame, name: str, choices: Sequence[Any], is_max: bool
 ) -> list[tuple[float, float]]:
     """(place of the choice, best value) of each choice that a trial has a value with."""
-    found = []
-    for place, choice in enumerate(choices):
-        values = ranked.loc[[same(value, choice) for value in plain(ranked[name])], "value"]
-        if len(values):
-            found.append((float(place), float(values.max() if is_max else values.min())))
-    return found
-
-
-def same(value: Any, choice: Any) -> bool:
-    """Whether they are one choice: 1 and True are not."""
-    return bool(value == choice) and isinstance(value, bool) == isinstance(choice, bool)
+    best: dict[int, float] = {}
+    better = max if is_max else min
+    for place, value in zip(places_of(choices, plain(ranked[name])), ranked["value"], strict=True):
+        if place is not None:
+            best[place] = float(better(best.get(place, value), value))
+    return [(float(place), best[place]) for place in sorted(best)]
 
 
 def _caption(reading: Reading) -> str:
@@ -142,9 +123,11 @@ def _caption(reading: Reading) -> str:
     )
 
 
-def _legend(reading: Reading) -> Legend:
+def _legend(reading: Reading) -> list[Part]:
+    """Of the branches, if there are several."""
     ended = reading.trials[reading.trials["ranks"] | reading.trials["is_infeasible"]]
-    return Legend(tuple((color, name) for name, color, _ in reading.by_color(ended)))
+    entries = tuple((color, name) for name, color, _ in reading.by_color(ended))
+    return [Legend(entries)] if len(entries) > 1 else []
 
 
 def _numeric_axis(name: str, is_log: bool) -> Axis:
@@ -166,11 +149,9 @@ def _numeric(name: str) -> Any:
 
 def _chosen(name: str, choices: Sequence[Any]) -> Any:
     def places(trials: pd.DataFrame) -> list[float | None]:
-        found = [
-            next(float(place) for place, choice in enumerate(choices) if same(value, choice))
-            for value in plain(trials[name])
-        ]
-        return numbers(spread(found, trials["number"].tolist()))
+        found = places_of(choices, plain(trials[name]))
+        among = [0.0 if place is None else float(place) for place in found]  # all are among them
+        return numbers(spread(among, trials["number"].tolist()))
 
     return places
 

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hpsearch.report.axes import parted, same
 from hpsearch.report.panel import OTHERS, SCALE, Axis, Marks, Panel
 from hpsearch.report.reading import sampled
 from hpsearch.report.section import Legend, Part, Section, Text
-from hpsearch.report.values import choices_of, plain, words
+from hpsearch.report.values import choices_of, places_of, plain, words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 MOST_LINES = 400
 MOST_PARAMETERS = 12
 BEST_SHARE = 0.1  # of the trials, which have colours; the others are grey
+MOST_LABELS = 12  # at an axis
 ABSENT = -0.12  # where a line runs that has no value of a parameter
 DIGITS = 3
 
@@ -45,7 +45,7 @@ def coordinates(reading: Reading) -> Section:
 
 def panel(reading: Reading) -> Panel | None:
     """The lines of the trials that rank, grey ones first; None where fewer than two axes vary."""
-    names = parted(reading)[0][:MOST_PARAMETERS]
+    names = reading.varied[:MOST_PARAMETERS]
     ranked = reading.ranked
     if len(names) < 2 or ranked.empty:
         return None
@@ -89,12 +89,8 @@ def placed(
         ]
     choices = choices_of(ranked, name)
     step = 1 / max(1, len(choices) - 1)
-    return [
-        None
-        if value is None
-        else round(next(i for i, c in enumerate(choices) if same(value, c)) * step, DIGITS)
-        for value in plain(shown[name])
-    ]
+    found = places_of(choices, plain(shown[name]))
+    return [None if place is None else round(place * step, DIGITS) for place in found]
 
 
 def _scaled(values: pd.Series[Any], is_log: bool) -> np.ndarray[Any, Any]:
@@ -128,4 +124,5 @@ def _ends(
         return [(place, 0.0, words(float(values.min()))), (place, 1.0, words(float(values.max())))]
     choices = choices_of(ranked, name)
     step = 1 / max(1, len(choices) - 1)
-    return [(place, i * step, words(choice)) for i, choice in enumerate(choices)]
+    every = -(-len(choices) // MOST_LABELS)
+    return [(place, i * step, words(choices[i])) for i in range(0, len(choices), every)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from hpsearch.report.axes import MOST_CROSSES, parted
+from hpsearch.report.axes import MOST_CROSSES
 from hpsearch.report.panel import Axis, Marks, Panel, numbers
 from hpsearch.report.reading import sampled
 from hpsearch.report.section import Part, Section, Text
@@ -24,7 +24,7 @@ HEIGHT = 340
 def pair_of(reading: Reading) -> tuple[str, str] | None:
     """The two parameters: the rate and the weight decay, else the first numeric ones that vary."""
     ranges = reading.ranges()
-    varied = [name for name in parted(reading)[0] if name in ranges]
+    varied = [name for name in reading.varied if name in ranges]
     first = [name for name in WANTED if name in varied]
     pair = [*first, *(name for name in varied if name not in first)][:2]
     return (pair[0], pair[1]) if len(pair) == 2 else None

@@ -5,15 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from hpsearch.report.panel import OTHERS, PALETTE, Axis, Marks, Panel, numbers
 from hpsearch.report.reading import sampled
-from hpsearch.report.section import Section, Text
+from hpsearch.report.section import Part, Section, Text
 from hpsearch.report.values import within
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from hpsearch.report.reading import Reading
 
 MOST_POINTS = 800
@@ -26,18 +25,26 @@ def progress(reading: Reading) -> Section:
     if ended.empty:
         text = Text("No trial has ended with a value yet.")
         return Section(key="progress", title="Best so far", parts=(text,))
-    seconds = ended["since_s"]
-    size, unit = next((s, u) for s, u in UNITS if seconds.max() >= s or s == 1)
     caption = (
         "The best value of all trials that had ended by then; each point is a trial, where it "
         "ended. Time is the clock's, pauses of the search included."
     )
-    parts = (
-        Text(caption),
-        _panel(reading, ended, ended["spent"], "epochs spent, of all trials"),
-        _panel(reading, ended, seconds / size, f"{unit} since the search was stored"),
-    )
+    parts: tuple[Part, ...] = (Text(caption), *panels(reading, ended))
     return Section(key="progress", title="Best so far", parts=parts)
+
+
+def panels(reading: Reading, ended: pd.DataFrame) -> list[Panel]:
+    """Against epochs, or against trials where none are told; and against time, where it passed."""
+    spent, seconds = ended["spent"], ended["since_s"]
+    if spent.max() > 0:
+        drawn = [_panel(reading, ended, spent, "epochs spent, of all trials")]
+    else:
+        count = pd.Series(range(1, len(ended) + 1), index=ended.index, dtype="float64")
+        drawn = [_panel(reading, ended, count, "trials that had ended")]
+    if seconds.max() > seconds.min():
+        size, unit = next((s, u) for s, u in UNITS if seconds.max() >= s or s == 1)
+        drawn.append(_panel(reading, ended, seconds / size, f"{unit} since the search was stored"))
+    return drawn
 
 
 def order(reading: Reading) -> pd.DataFrame:

@@ -5,16 +5,16 @@ Nothing here is drawn; trials are sampled where there are more than a plot can s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from hpsearch.analysis.diagnosis import tables
 from hpsearch.report.panel import OTHERS, PALETTE, Axis
-from hpsearch.report.values import value_axis
+from hpsearch.report.values import plain, value_axis
 from hpsearch.spec.space import Range
 from workers.metrics import column_of
 
@@ -34,7 +34,9 @@ class Reading:
     took over from the one that it continues, ``is_infeasible`` (it failed, or its value is no
     number) and ``ranks`` (it has a value, and is no repeat with another seed). ``ranked`` are those
     that rank, best first, and ``infeasible`` those that are. ``colors`` are of the branches, the
-    one with the best trial first; the many share one. ``stored`` is what all of it is made of.
+    one with the best trial first; the many share one. Of the parameters ``varied`` are those that
+    vary among the trials that ended, and ``constant`` the values of those that do not; one that no
+    such trial has is in neither. ``stored`` is what all of it is made of.
     """
 
     frames: Frames
@@ -47,6 +49,8 @@ class Reading:
     ranked: pd.DataFrame
     infeasible: pd.DataFrame
     colors: dict[str, str]
+    varied: list[str]
+    constant: dict[str, Any]
     stored: tuple[list[StageRecord], list[TrialRecord]]
 
     @property
@@ -60,8 +64,7 @@ class Reading:
     @property
     def column(self) -> str:
         """The column of the curves that holds the objective."""
-        own = self.metric in self.curves.columns
-        return self.metric if own else column_of(self.metric)
+        return column_of(self.metric)
 
     def ranges(self) -> dict[str, bool]:
         """The numeric parameters, and whether each is searched on a log scale."""
@@ -92,6 +95,7 @@ def read(frames: Frames, search: SearchRef) -> Reading:
     trials = _trials(frames.trials(record.id), stored[1])
     is_max = record.spec.objective.mode == "max"
     ranked = trials[trials["ranks"]].sort_values(["value", "number"], ascending=[not is_max, True])
+    varied, constant = _parted(trials, record.spec.space.parameters)
     return Reading(
         frames=frames,
         record=record,
@@ -103,6 +107,8 @@ def read(frames: Frames, search: SearchRef) -> Reading:
         ranked=ranked,
         infeasible=trials[trials["is_infeasible"]],
         colors=_colors(ranked, trials),
+        varied=varied,
+        constant=constant,
         stored=stored,
     )
 
@@ -117,6 +123,19 @@ def _trials(trials: pd.DataFrame, stored: Sequence[TrialRecord]) -> pd.DataFrame
         is_infeasible=is_infeasible,
         ranks=state.isin(["complete", "pruned"]) & has_value & (trials["replicate"] == 0),
     )
+
+
+def _parted(trials: pd.DataFrame, names: Iterable[str]) -> tuple[list[str], dict[str, Any]]:
+    ended = trials[trials["ranks"] | trials["is_infeasible"]]
+    varied: list[str] = []
+    constant: dict[str, Any] = {}
+    for name in names:
+        values = plain(ended[name].dropna())
+        if values and len({(isinstance(value, bool), value) for value in values}) == 1:
+            constant[name] = values[0]
+        elif values:
+            varied.append(name)
+    return varied, constant
 
 
 def _colors(ranked: pd.DataFrame, trials: pd.DataFrame) -> dict[str, str]:

@@ -5,7 +5,7 @@ Used by every plot of the report that has trials in it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -73,11 +73,18 @@ def beyond(axis: Axis, values: Sequence[float]) -> int:
 
 def choices_of(trials: pd.DataFrame, name: str) -> list[Any]:
     """The different values that trials have of a parameter, in order where there is one."""
-    known = list(dict.fromkeys(plain(trials[name].dropna())))
+    values = plain(trials[name].dropna())
+    known = list({(isinstance(value, bool), value): value for value in values}.values())
     try:
         return sorted(known)
     except TypeError:  # numbers beside names
         return sorted(known, key=str)
+
+
+def places_of(choices: Sequence[Any], values: Iterable[Any]) -> list[int | None]:
+    """Where each value is among the choices; None for what is none. True is not 1."""
+    places = {(isinstance(choice, bool), choice): place for place, choice in enumerate(choices)}
+    return [places.get((isinstance(value, bool), value)) for value in values]
 
 
 def words(value: Any) -> str:

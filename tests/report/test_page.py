@@ -14,6 +14,7 @@ from reported import a_search, params, stored, value
 from hpsearch.errors import HpsearchError
 from hpsearch.report.document import write_report
 from hpsearch.report.files import write
+from hpsearch.report.interactive import figure
 from hpsearch.report.page import cell, embedded, escaped, page
 from hpsearch.report.panel import Axis, Marks, Panel
 from hpsearch.report.reading import Reading
@@ -139,6 +140,16 @@ def test_missing_values_are_empty_cells_and_lists_are_read_as_lists() -> None:
     assert [cell(v) for v in (None, float("nan"), pd.NA, pd.NaT)] == ["", "", "", ""]
     assert cell((64, 32)) == "[64, 32]"
     assert escaped("<&>\"'") == "&lt;&amp;&gt;&quot;&#x27;"
+
+
+def test_plotly_is_given_no_tags_of_a_user_s() -> None:
+    marks = Marks(x=[1.0], y=[1.0], name=EVIL, words=[EVIL], numbers=[1])
+    axis = Axis(title=EVIL, ticks=((1.0, EVIL),))
+    panel = Panel(
+        title=EVIL, x=axis, y=axis, marks=(marks,), labels=((0.0, 0.0, EVIL),), scale_title=EVIL
+    )
+    assert "<script" not in json.dumps(figure(panel))
+    assert "<img" not in json.dumps(figure(panel))
 
 
 # Where it is written

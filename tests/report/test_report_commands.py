@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +15,9 @@ from hypothesis import strategies as st
 from reported import EPOCHS, a_search, stored, the_best
 
 from hpsearch.cli.sparklines import HEIGHTS, sparkline
+
+FIXTURES = Path(__file__).parent.parent / "storage" / "fixtures"
+NEWEST = max(FIXTURES.glob("*.sql")).stem
 
 
 @pytest.fixture
@@ -86,6 +91,21 @@ def test_an_empty_and_a_running_search_have_reports(
     assert "No trial was begun" in Path("empty.html").read_text()
     assert hpsearch("report", "busy", "-o", "busy.html")[0] == 0
     assert "The search is running" in Path("busy.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("revision", "code", "said"),
+    [("0005", 1, "has schema 0005, but this hpsearch needs"), (NEWEST, 0, "is in report.html")],
+)
+def test_an_old_database_is_to_be_upgraded_first(
+    hpsearch: Hpsearch, tmp_path: Path, revision: str, code: int, said: str
+) -> None:
+    dump = (FIXTURES / f"{revision}.sql").read_text()
+    with closing(sqlite3.connect(tmp_path / "search.db")) as connection:
+        connection.executescript(dump)
+    found, out, err = hpsearch("report", "1")
+    assert found == code
+    assert said in out + err
 
 
 def test_a_sparkline_goes_from_low_to_high() -> None:

@@ -32,6 +32,7 @@ from hpsearch.report.overview import overview, state
 from hpsearch.report.panel import Panel
 from hpsearch.report.reading import Reading, sampled
 from hpsearch.report.section import Section, Table, Text
+from hpsearch.report.values import places_of
 from hpsearch.report.winner import best_trials, winner, winning_spec
 from hpsearch.spec import load
 from hpsearch.spec.reason import Reason
@@ -105,9 +106,8 @@ def test_the_best_of_each_choice_is_marked(reading: Reading) -> None:
 
 
 def test_numbers_and_booleans_are_different_choices() -> None:
-    assert axes.same(1, 1)
-    assert not axes.same(True, 1)
-    assert axes.same((64, 32), (64, 32))
+    choices = [1, True, (64, 32), "a", None]
+    assert places_of(choices, [True, 1, 1.0, (64, 32), None, "b"]) == [1, 0, 0, 2, 4, None]
 
 
 # Stages
@@ -184,6 +184,13 @@ def test_the_best_trials_have_curves_in_validation_and_training(reading: Reading
     assert not set(best) & set(others)
 
 
+def test_an_objective_of_the_user_s_own_has_curves_by_its_name(sqlite_url: str) -> None:
+    spec = a_search(objective=Objective(metric="learning_rate"))  # a column of ours is called so
+    panel = curves.panel(stored(sqlite_url, spec=spec), "value")
+    assert panel is not None
+    assert (panel.title, panel.y.title) == ("learning_rate by epoch", "learning_rate")
+
+
 def test_a_long_curve_keeps_its_last_epoch(reading: Reading) -> None:
     rows = reading.curves.loc[reading.curves.index.repeat(500)].reset_index(drop=True)
     thin = curves.thinned(rows)
@@ -201,6 +208,15 @@ def test_best_so_far_is_the_running_best_over_epochs_spent(reading: Reading) -> 
     changed = progress.steps(ended)
     assert changed["best"].is_monotonic_increasing
     assert changed["best"].iloc[-1] == pytest.approx(value(the_best()))
+
+
+def test_where_no_epochs_are_told_trials_are_counted_instead(reading: Reading) -> None:
+    ended = progress.order(reading)
+    (of_epochs, *_) = progress.panels(reading, ended)
+    assert of_epochs.x.title == "epochs spent, of all trials"
+    (only,) = progress.panels(reading, ended.assign(spent=0.0, since_s=1.0))
+    assert only.x.title == "trials that had ended"
+    assert only.marks[-1].x[-1] == len(ended)
 
 
 # Two and all parameters
@@ -256,6 +272,24 @@ def test_the_winner_is_the_best_and_its_spec_can_be_run(reading: Reading) -> Non
     assert (spec.stages[0].epochs, spec.stages[0].trials) == (EPOCHS, 1)
     assert spec.data == reading.record.spec.data
     assert spec.objective == reading.record.spec.objective
+
+
+def test_the_winner_of_trials_that_were_repeated_has_the_best_mean(sqlite_url: str) -> None:
+    first, second = sorted(ENDED, key=lambda n: -value(n))[:2]
+    reading = stored(sqlite_url, repeats={first: [0.5, 0.7], second: [0.65, 0.75, 0.7]})
+    assert winner(reading) == second
+    table = best_trials(reading).parts[-1]
+    assert isinstance(table, Table)
+    assert table.frame["number"].tolist() == [second, first]
+    assert table.frame["mean"].tolist() == pytest.approx([0.7, 0.6])
+    assert table.frame["std"].tolist() == pytest.approx([0.05, 0.1 * math.sqrt(2)])
+    assert table.frame["size"].tolist() == [3, 2]
+
+
+def test_repeats_are_no_trials_of_their_own_in_the_plots(sqlite_url: str) -> None:
+    reading = stored(sqlite_url, repeats={the_best(): [0.99, 0.99]})
+    assert set(reading.ranked["number"]) == set(ENDED)
+    assert drawn_numbers(axes.panel(reading, "learning_rate"), on_border=False) == set(ENDED)
 
 
 def test_the_spec_of_a_winner_with_folds_has_them(sqlite_url: str) -> None:
