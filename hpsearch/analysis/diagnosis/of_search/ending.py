@@ -79,10 +79,10 @@ def train_shorter(picture: Picture) -> Iterator[NewDiagnosis]:
 
 
 def best_overfit(picture: Picture) -> Iterator[NewDiagnosis]:
-    """At least half of the best trials fit the training part better than they generalize."""
+    """Half of the ten best trials fit the training part better than they generalize."""
     best = list(picture.last()[:BEST])
     overfit = [t for t in best if _kinds(picture, t) & {*OVERFIT}]
-    if len(overfit) < LEAST or 2 * len(overfit) < len(best):
+    if len(overfit) < LEAST:
         return
     has = [name for name in REGULARIZERS if name in picture.spec.space.parameters]
     advice = (
