@@ -51,7 +51,7 @@ def few_good(picture: Picture) -> Iterator[NewDiagnosis]:
     tried, ranked = picture.tried(last), picture.last()
     if len(tried) < LEAST_TRIED or not ranked:
         return
-    good = [trial for trial in ranked if picture.is_good(ranked)(trial)]
+    good = list(filter(picture.is_good(ranked), ranked))
     if len(good) >= LEAST_GOOD:
         return
     name = picture.name(last)
