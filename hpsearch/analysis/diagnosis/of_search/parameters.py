@@ -124,7 +124,7 @@ def _sizes(total: int) -> tuple[int, int]:
 
 
 def _distinct(values: Sequence[Value]) -> list[Value]:
-    return [value for i, value in enumerate(values) if value not in values[:i]]
+    return list({repr(value): value for value in values}.values())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
