@@ -106,6 +106,12 @@ def test_few_trials_have_few_good_ones() -> None:
     assert list(few_good(needle(19, 1))) == []
 
 
+def test_trials_that_were_pruned_might_have_come_near() -> None:
+    picture = needle(60, 1)
+    pruned = [t.changed({"state": "pruned"}) if t.number > 18 else t for t in picture.trials]
+    assert list(few_good(a_picture(SPEC, pruned))) == []
+
+
 def test_near_is_less_than_twice_the_error_of_a_loss() -> None:
     values = [0.1, *(0.19 if i < 2 else 0.5 for i in range(39))]
     assert list(few_good(a_picture(LOSS, trials_of(drawn(40), values)))) == []

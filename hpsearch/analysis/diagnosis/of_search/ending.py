@@ -67,12 +67,12 @@ def train_shorter(picture: Picture) -> Iterator[NewDiagnosis]:
     if len(best) < LEAST or len(early) < MOST * len(best) or longest < LEAST_LONG:
         return
     last, needed = picture.planned[-1], 2 * max(early)
+    patience = f", or train: {{patience: {needed}}}," * (picture.spec.trainable is None)
     yield NewDiagnosis(
         kind="train_shorter",
         message=f"{len(early)} of the best {len(best)} trials of stage {picture.name(last)} had "
         f"their best epoch in the first tenth (by epoch {max(early)} of {longest}): that is far "
-        f"too long; epochs: {needed} for stage {picture.name(last)}, or train: {{patience: "
-        f"{needed}}}, pays for more trials",
+        f"too long; epochs: {needed} for stage {picture.name(last)}{patience} pays for more trials",
         evidence={"early": len(early), "best": len(best), "epochs": longest, "by": max(early)},
         stage_id=picture.stages_of(last)[0].id,
     )
