@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 
 class Perceptron(nn.Module):
@@ -329,3 +330,83 @@ class Tied(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.leave(self.enter(x).relu())
+
+
+class TwoLayers(nn.Module):
+    """What those below change."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc, self.head = nn.Linear(12, 9), nn.Linear(9, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.fc(x).relu()) * 1.0  # so that it is no chain of plain layers
+
+
+class ShapeRead(TwoLayers):
+    """Scales by a number of units that it reads from the weights."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.fc(x).tanh() / self.fc.weight.shape[0])
+
+
+class MaxNorm(TwoLayers):
+    """Limits a norm that is within the limit at the start."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        norm = self.fc.weight.norm()
+        h = self.fc(x)
+        return self.head(torch.where(norm > 9.0, h * 9.0 / norm, h).relu())
+
+
+class CalledPast(TwoLayers):
+    """Calls a layer's forward, which no hook sees."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(x[:, :9] + self.fc.forward(x).mean(-1, keepdim=True))
+
+
+class CalledWhole(TwoLayers):
+    """Calls a layer's forward, and needs all of its units."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.fc.forward(x).relu()) * 1.0
+
+
+class Hooked(TwoLayers):
+    """Keeps the outputs of a layer by a hook, as people do who look at them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc.register_forward_hook(lambda module, given, h: nn.functional.normalize(h, dim=-1))
+
+
+class Forwarded(TwoLayers):
+    """Replaces a layer's forward."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        plain = self.fc.forward
+        self.fc.forward = lambda x: 3 * plain(x).sin()
+
+
+class Keyword(TwoLayers):
+    """Calls its layers by keyword."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(input=self.fc(input=x).relu()) * 1.0
+
+
+class Recomputed(TwoLayers):
+    """Computes a layer anew on the way back, to keep less in memory."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = checkpoint(lambda x: self.fc(x).tanh(), x, use_reentrant=False)
+        return self.head(h)
+
+
+def hooked_chain() -> nn.Module:
+    """A chain of plain layers, but for a hook."""
+    net = nn.Sequential(nn.Linear(12, 9), nn.ReLU(), nn.Linear(9, 4))
+    net[0].register_forward_hook(lambda module, given, h: 3 * h.sin())
+    return net

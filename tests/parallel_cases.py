@@ -54,8 +54,8 @@ def assert_alike(found: list[Report], expected: list[Report], tolerance: float =
         assert mine.metrics.keys() == theirs.metrics.keys()
         for name, values in theirs.metrics.items():
             torch.testing.assert_close(
-                torch.tensor(mine.metrics[name]).double(),
-                torch.tensor(values).double(),
+                torch.tensor(mine.metrics[name], dtype=torch.float64),
+                torch.tensor(values, dtype=torch.float64),
                 rtol=tolerance,
                 atol=tolerance,
                 equal_nan=True,

@@ -144,6 +144,17 @@ class Report:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Measured:
+    """A trained network on held-out examples: its metrics by name, under those of validation.
+
+    ``confusion[i][j]`` is how many examples of class i it took for class j; None of a regression.
+    """
+
+    metrics: dict[str, float]
+    confusion: list[list[int]] | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Probe:
     """One configuration that stands for many; ``rates`` is the range of its learning rate.
 

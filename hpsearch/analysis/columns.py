@@ -10,8 +10,9 @@ from typing import Any
 
 import pandas as pd
 
-from hpsearch.analysis.layout import TIME
-from hpsearch.spec.space import Choice, Parameter, value_types
+from hpsearch.analysis.layout import TIME, TRIALS
+from hpsearch.spec.space import Choice, Parameter, Space, value_types
+from hpsearch.storage import codec
 
 DType = Any  # the name of a dtype, or a CategoricalDtype
 
@@ -25,6 +26,27 @@ def to_frame(rows: Sequence[Sequence[Any]], dtypes: Mapping[str, DType]) -> pd.D
             for (name, dtype), values in zip(dtypes.items(), columns, strict=False)
         }
     )
+
+
+def trials_frame(
+    space: Space,
+    rows: Sequence[Sequence[Any]],
+    params: Sequence[str],
+    dtypes: Mapping[str, DType] = TRIALS,
+) -> pd.DataFrame:
+    """The first columns of ``rows``, and one a parameter, out of ``params`` in JSON."""
+    frame, values = to_frame(rows, dtypes), codec.decode_lists(",".join(params))
+    columns = {
+        name: _parameter([each.get(name) for each in values], dtype_of(parameter))
+        for name, parameter in space.parameters.items()
+    }
+    return pd.concat([frame, pd.DataFrame(columns, index=frame.index)], axis="columns")
+
+
+def _parameter(values: list[Any], dtype: DType) -> pd.Series:
+    if dtype == "object":
+        values = [tuple(value) if isinstance(value, list) else value for value in values]
+    return to_series(values, dtype)
 
 
 def to_series(values: Sequence[Any], dtype: DType) -> pd.Series:

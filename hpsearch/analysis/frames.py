@@ -12,13 +12,15 @@ from typing import Any
 import pandas as pd
 from sqlalchemy import ColumnElement, Connection
 
+from hpsearch.analysis.best_of_n import best_of_n
 from hpsearch.analysis.collection import no_collection
-from hpsearch.analysis.columns import dtype_of, to_frame, to_series
+from hpsearch.analysis.columns import to_frame, trials_frame
+from hpsearch.analysis.comparison import compared
 from hpsearch.analysis.curve_frames import curves_frame, stored_columns, wanted_columns
-from hpsearch.analysis.layout import DIAGNOSES, SEARCHES, STAGES, STATUS, TRIALS, WIDTHS
+from hpsearch.analysis.layout import DIAGNOSES, EVENTS, SEARCHES, STAGES, STATUS, WIDTHS
+from hpsearch.analysis.ranking import best_frame
 from hpsearch.analysis.rows import search_row, stage_rows
-from hpsearch.spec.space import Space
-from hpsearch.storage import codec, queries, trials
+from hpsearch.storage import queries, trials
 from hpsearch.storage.curves import MOST_ROWS, read_curves
 from hpsearch.storage.filters import Filter, Names, chosen_by, telling_of
 from hpsearch.storage.records import SearchRecord
@@ -37,17 +39,28 @@ class Frames:
     def __init__(self, repository: Repository) -> None:
         self.repository = repository
 
-    def best(self, search: SearchRef, n: int = 10) -> pd.DataFrame:
-        """The ``n`` best complete trials, best first, ties by number; columns as in :meth:`trials`.
+    def best(
+        self,
+        search: SearchRef,
+        n: int = 10,
+        *,
+        stage: Names | None = None,
+        where: str | None = None,
+    ) -> pd.DataFrame:
+        """The ``n`` best complete trials, best first, ties by number; the filters of trials.
 
-        A trial that another one continues is left out, and so is one whose value is NaN.
+        Trials that were repeated with other seeds come first: they are ``confirmed`` and rank by
+        the ``mean`` over the repeats, which are no rows of their own, with their ``spread`` and
+        ``n``. The others rank by their value, which with folds is a mean too. ``within_noise`` are
+        those that chance may have put behind the best. A trial that another one continues is left
+        out, and so is one whose value is NaN.
         """
         if n < 0:
             raise ValueError(f"n must be >= 0, but got {n}")
         record = self.repository.find_search(search)
-        with self._chosen(record, Filter()) as (connection, chosen):
-            rows = queries.best(connection, chosen, record.spec.objective.mode, n)
-        return _trials_frame(record.spec.space, rows)
+        given = Filter(stage=stage, where=where)
+        with self._chosen(record, given) as (connection, chosen):
+            return best_frame(connection, record, chosen, n)
 
     def trials(
         self,
@@ -66,7 +79,7 @@ class Frames:
         record = self.repository.find_search(search)
         with no_collection(), self._chosen(record, given) as (connection, chosen):
             rows = queries.trials(connection, chosen)
-            return _trials_frame(record.spec.space, rows)
+            return trials_frame(record.spec.space, rows, [row.params for row in rows])
 
     def iter_trials(
         self, search: SearchRef, chunksize: int = 100_000, **filters: Any
@@ -77,7 +90,7 @@ class Frames:
         with self._chosen(record, given) as (connection, chosen):
             last = -1
             while rows := queries.trials(connection, chosen, last, _positive(chunksize)):
-                yield _trials_frame(record.spec.space, rows)
+                yield trials_frame(record.spec.space, rows, [row.params for row in rows])
                 last = rows[-1].number
 
     def curves(
@@ -172,6 +185,34 @@ class Frames:
         record = self.repository.find_search(search)
         return importance_frame(record, *self.repository.load(record.id))
 
+    def events(self, search: SearchRef) -> pd.DataFrame:
+        """The log of a search, oldest first: who owned it, stages, rungs, failures, and when."""
+        record = self.repository.find_search(search)
+        with self.repository.database.read() as connection:
+            return to_frame(queries.events(connection, record.id), EVENTS)
+
+    def compare(self, searches: Sequence[SearchRef]) -> pd.DataFrame:
+        """One row a search, best first: its best trial, how far behind it is, and what was spent.
+
+        ``mean``, ``spread``, ``n`` and ``confirmed`` are those of the best trial, ``behind`` its
+        distance from the first row, and ``within_noise`` whether that may be chance. Raises
+        HpsearchError for searches that do not rank by the same objective.
+        """
+        return compared(self.repository, [self.repository.find_search(each) for each in searches])
+
+    def best_of_n(self, search: SearchRef, stage: str | None = None) -> pd.DataFrame:
+        """The best of n trials that one may expect, by n: would more trials have paid?
+
+        Of the trials that were drawn anew in one stage, by default the first that searches, which
+        all came from the same ranges. ``expected`` is the mean of a bootstrap, ``low`` and ``high``
+        its quantiles 0.05 and 0.95; ``gain`` is by how much n trials are better than half of them.
+        """
+        record = self.repository.find_search(search)
+        first = next((s.name for s in record.spec.stages if s.kind == "search"), None)
+        with self._chosen(record, Filter(stage=stage or first)) as (connection, chosen):
+            values = queries.drawn(connection, chosen)
+        return best_of_n(values, record.spec.objective.mode)
+
     def searches(self) -> pd.DataFrame:
         """One row a search, oldest first; ``best`` is the best value of its complete trials."""
         with self.repository.database.read() as connection:
@@ -209,19 +250,3 @@ def _positive(chunksize: int) -> int:
     if chunksize < 1:
         raise ValueError(f"chunksize must be >= 1, but got {chunksize}")
     return chunksize
-
-
-def _trials_frame(space: Space, rows: Sequence[Any]) -> pd.DataFrame:
-    frame = to_frame(rows, TRIALS)
-    params = codec.decode_lists(",".join(row.params for row in rows))
-    columns = {
-        name: _parameter([values.get(name) for values in params], dtype_of(parameter))
-        for name, parameter in space.parameters.items()
-    }
-    return pd.concat([frame, pd.DataFrame(columns, index=frame.index)], axis="columns")
-
-
-def _parameter(values: list[Any], dtype: Any) -> pd.Series:
-    if dtype == "object":
-        values = [tuple(value) if isinstance(value, list) else value for value in values]
-    return to_series(values, dtype)

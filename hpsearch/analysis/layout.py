@@ -30,6 +30,44 @@ TRIALS = {
     "finished_at": TIME,
     "worker": "string",
 }
+# In the place of ``spread`` alone: what a trial ranks by, over its seeds, or its folds, or itself.
+_OVER = {
+    "mean": "float64",
+    "spread": "float64",
+    "n": "Int64",
+    "confirmed": "boolean",
+    "within_noise": "boolean",
+}
+BEST = {
+    name: dtype
+    for column, of_trials in TRIALS.items()
+    for name, dtype in (_OVER if column == "spread" else {column: of_trials}).items()
+}
+BEST_OF_N = {
+    "n": "Int64",
+    "expected": "float64",
+    "low": "float64",
+    "high": "float64",
+    "gain": "float64",
+}
+COMPARED = {
+    "search": "Int64",
+    "name": "string",
+    "state": "category",
+    "number": "Int64",
+    "mean": "float64",
+    "spread": "float64",
+    "n": "Int64",
+    "confirmed": "boolean",
+    "behind": "float64",
+    "within_noise": "boolean",
+    "trials": "Int64",
+    "complete": "Int64",
+    "pruned": "Int64",
+    "failed": "Int64",
+    "trained": "Int64",
+    "seconds": "float64",
+}
 CURVES = {
     "number": "Int64",
     "trial": "Int64",
@@ -59,6 +97,12 @@ DIAGNOSES = {
     "trial": "Int64",
     "stage": "category",
     "evidence": "object",
+    "created_at": TIME,
+}
+EVENTS = {
+    "event": "Int64",
+    "kind": "category",
+    "data": "object",
     "created_at": TIME,
 }
 SEARCHES = {

@@ -17,7 +17,18 @@ from typing import Any
 import click
 
 from hpsearch import __version__
-from hpsearch.cli import check, cluster, database, export, plan, read, run, service, watch
+from hpsearch.cli import (
+    check,
+    cluster,
+    database,
+    export,
+    plan,
+    read,
+    report,
+    run,
+    service,
+    watch,
+)
 from hpsearch.cli.interrupted import INTERRUPTED
 from hpsearch.errors import HpsearchError, Stopped
 
@@ -55,7 +66,7 @@ def _check_folder() -> None:
         ) from error
 
 
-for family in (run, check, plan, read, watch, export, service, cluster, database):
+for family in (run, check, plan, read, report, watch, export, service, cluster, database):
     for command in family.COMMANDS:
         cli.add_command(command)
 

@@ -84,6 +84,19 @@ def not_begun(frames: Frames, search: SearchRecord) -> str:
     )
 
 
+def no_best(frames: Frames, search: SearchRecord) -> str:
+    """Of a search without a trial that ranks: how far it is, or what became of its trials."""
+    states = frames.status(search.id)
+    if states.empty:
+        return not_begun(frames, search)
+    if search.state == "running" and not states["complete"].sum():
+        sums = {str(state): int(states[state].sum()) for state in TOLD}
+        counted = {state: n for state, n in sums.items() if n}
+        told = counts(counted) or "none yet"
+        return f"{standing(search)}, and no trial has ended with a value: its trials are {told}"
+    return why_nothing(frames, search.id)
+
+
 def why_nothing(frames: Frames, search_id: int) -> str:
     """That all was pruned or diverged, if it was found so; else how most failed, if any did."""
     has_all = f"(`hpsearch trials {search_id} --format csv` has all)"

@@ -34,6 +34,7 @@ _DETAILS = {
 # What a screen too narrow for all does without first.
 _LEAST = {
     "trials": ("seconds", "epochs", "best_epoch", "spread", "failure_kind", "stage"),
+    "compare": ("seconds", "pruned", "complete", "state", "search"),
     "stages": ("kind", "sampler", "pruner", "epochs", "trials", "action"),
     "status": ("pruned", "kind", "epochs", "waiting", "trained", "state"),
     "searches": ("mode", "created_at", "finished_at", "seed", "failed", "pruned", "complete"),
@@ -72,6 +73,17 @@ def _echo_trials(frame: DataFrame, form: str) -> None:
         said = ["branch"] + ["state"] * bool((frame["state"] == "complete").all())
         frame = frame.drop(columns=said)
     _echo(frame, form, least=_LEAST["trials"])
+
+
+def _telling(best: DataFrame) -> DataFrame:
+    """Without columns of what was not done: no trial was repeated or folded, none is near."""
+    said = {
+        "mean": best["n"].gt(1).any(),
+        "n": best["n"].gt(1).any(),
+        "confirmed": best["confirmed"].any(),
+        "within_noise": best["within_noise"].sum() > 1,
+    }
+    return best.drop(columns=[name for name, does in said.items() if not does])
 
 
 def _echo_forgotten(number: int, form: str) -> None:
@@ -117,13 +129,19 @@ def status(search: str, db: str | None, form: str) -> None:
 @db_option
 @format_option
 def best(search: str, n: int, db: str | None, form: str) -> None:
-    """The best trials of SEARCH."""
-    from hpsearch.cli.outcome import why_nothing
+    """The best trials of SEARCH.
+
+    Those that a confirm stage repeated come first, by the mean over their other seeds. Within noise
+    are those that chance may have put behind the best. The table leaves out what says nothing.
+    """
+    from hpsearch.cli.outcome import no_best
 
     frames = _open(db)
-    found, status = frames.best(search, n=n), frames.status(search)
-    if form == "table" and found.empty and n and status["trials"].sum():
-        click.echo(why_nothing(frames, frames.repository.find_search(search).id))
+    found = frames.best(search, n=n)
+    if form == "table" and found.empty and n:
+        click.echo(no_best(frames, frames.repository.find_search(search)))
+    elif form == "table":
+        _echo_trials(_telling(found), form)
     else:
         _echo_trials(found, form)
 
@@ -139,11 +157,52 @@ def trials(search: str, db: str | None, form: str) -> None:
 
 @click.command()
 @search_argument
+@click.option(
+    "-n", type=click.IntRange(1, 10**6), default=20, show_default=True, help="Curves in a table."
+)
+@click.option("--metric", metavar="NAME", help="Draw this metric, not the objective.")
 @db_option
 @format_option
-def curves(search: str, db: str | None, form: str) -> None:
-    """Metrics of SEARCH, a row an epoch of a trial."""
-    _echo(_open(db).curves(search), form)
+def curves(search: str, n: int, metric: str | None, db: str | None, form: str) -> None:
+    """Learning curves of the best trials of SEARCH, a line each; csv and json have all epochs."""
+    frames = _open(db)
+    record = frames.repository.find_search(search)
+    found = frames.curves(record.id)
+    if form != "table":
+        _echo(found, form)
+        return
+    from hpsearch.cli.sparklines import metric_column, sparklines
+
+    column, is_max = metric_column(found, record.spec.objective, metric)
+    lines = sparklines(frames.best(record.id, n=n), found, column, is_max=is_max)
+    _echo(lines, form, f"{record.name}: {metric or record.spec.objective.metric} by epoch")
+
+
+@click.command()
+@click.argument("searches", nargs=-1, required=True)
+@db_option
+@format_option
+def compare(searches: tuple[str, ...], db: str | None, form: str) -> None:
+    """The best trial of each of SEARCHES, the best search first, and what it took to find it.
+
+    They must have the same objective. Behind is how far from the first one a search is, within
+    noise whether that may be chance; trained are epochs.
+    """
+    _echo(_open(db).compare(searches), form, least=_LEAST["compare"])
+
+
+@click.command()
+@search_argument
+@db_option
+@format_option
+def events(search: str, db: str | None, form: str) -> None:
+    """The log of SEARCH: who carried it out, its stages, its rungs, and what went wrong."""
+    frame = _open(db).events(search)
+    if form == "table":
+        frame = frame[["kind", "data"]].assign(time=frame["created_at"])
+        frame["data"] = [", ".join(f"{k}={v}" for k, v in each.items()) for each in frame["data"]]
+        frame = frame[["time", "kind", "data"]]
+    _echo(frame, form, below=("data",))
 
 
 @click.command()
@@ -232,4 +291,17 @@ def sql(query: str, db: str | None, form: str) -> None:
     _echo(_open(db).sql(query), form)
 
 
-COMMANDS = (sql, list_searches, status, best, trials, curves, stages, importance, diagnose, widths)
+COMMANDS = (
+    list_searches,
+    status,
+    best,
+    compare,
+    trials,
+    curves,
+    stages,
+    importance,
+    diagnose,
+    events,
+    sql,
+    widths,
+)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from hpsearch.api import Result
     from hpsearch.storage.records import TrialRecord
 
-SHOWN = ("number", "stage", "value", "best_epoch", "epochs")
+SHOWN = ("number", "stage", "value", "mean", "spread", "n", "best_epoch", "epochs")
 LEAST = ("epochs", "best_epoch", "stage")  # of SHOWN, what a narrow screen does without first
 BEST_KNOWN = "The fastest numbers of rows at once, by all that this database has measured"
 FIXED = "How many rows were trained at once"
@@ -34,7 +34,12 @@ def print_summary(result: Result, db: str | None) -> None:
     found = result.db.best(result.id, n=10)
     if found.empty:
         raise HpsearchError(outcome.why_nothing(result.db, result.id))
-    columns = [name for name in (*SHOWN, *result.parameters) if found[name].notna().any()]
+    alone = () if found["n"].gt(1).any() else ("mean", "spread", "n")
+    columns = [
+        name
+        for name in (*SHOWN, *result.parameters)
+        if name not in alone and found[name].notna().any()
+    ]
     title = f"{result.name}: the best trials"
     all_with = command(f"best {result.id} --format csv", database_url(db))
     print_table(found[columns], title, least=LEAST, all_with=all_with)
@@ -96,11 +101,12 @@ def _print_findings(result: Result, chosen: int, db: str | None) -> None:
 def _print_repeats(result: Result) -> int | None:
     """Mean and spread over the seeds of a confirm stage, best first; the number to take from it."""
     trials = result.db.trials(result.id).set_index("trial")
-    repeats = trials[(trials["replicate"] > 0) & trials["value"].notna()]
+    is_repeat = (trials["replicate"] > 0) & (trials["state"] == "complete")
+    repeats = trials[is_repeat & trials["value"].notna()]
     if repeats.empty:
         return None
     found = repeats.groupby("parent")["value"].agg(["mean", "std", "min", "max", "size"])
-    found = found.sort_values("mean", ascending=result.mode == "min")
+    found = found.sort_values("mean", ascending=result.mode == "min", kind="stable")
     found["number"] = trials["number"].reindex(found.index)
     for row in found.itertuples():
         click.echo(

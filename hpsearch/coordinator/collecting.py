@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from hpsearch.coordinator.planning import to_continue
-from hpsearch.coordinator.view import SearchView, rank
+from hpsearch.coordinator.view import SearchView, rank_confirmed
 from hpsearch.spec.search import Stage
 from hpsearch.storage.records import FINISHED, TrialRecord
 
@@ -24,7 +24,7 @@ def needed(view: SearchView, *, has_ended: bool = False) -> set[str]:
     if view.search.spec.resources.keep_checkpoints >= len(view.trials):
         return view.files()
     stage = None if has_ended else _next(view)
-    trials = (*_unfinished(view), *_may_be_continued(view, stage), *_best(view, stage))
+    trials = (*_unfinished(view), *_may_be_continued(view, stage), *_best(view, stage, has_ended))
     return {trial.checkpoint_file for trial in trials if trial.checkpoint_file is not None}
 
 
@@ -37,12 +37,18 @@ def _may_be_continued(view: SearchView, stage: Stage | None) -> list[TrialRecord
     return to_continue(trials, stage, view.search.spec.objective.mode) if stage else []
 
 
-def _best(view: SearchView, stage: Stage | None) -> list[TrialRecord]:
-    """Of the whole search; a trial that is continued in ``stage`` makes room for one more."""
+def _best(view: SearchView, stage: Stage | None, has_ended: bool) -> list[TrialRecord]:
+    """Of the whole search; a trial that is continued in ``stage`` makes room for one more.
+
+    Any that a confirm stage repeats may turn out the best: they keep theirs until it has ended.
+    """
     spec, gone = view.search.spec, view.superseded()
-    most = spec.resources.keep_checkpoints + (stage.continued if stage else 0)
-    results = (trial for trial in view.trials.values() if trial.id not in gone)
-    return rank(results, spec.objective.mode)[:most]
+    kept = spec.resources.keep_checkpoints
+    if kept and not has_ended:
+        kept = max(kept, *(each.top for each in spec.stages))
+    results = [trial for trial in view.trials.values() if trial.id not in gone]
+    most = kept + (stage.continued if stage else 0)
+    return rank_confirmed(results, spec.objective.mode)[:most]
 
 
 def _next(view: SearchView) -> Stage | None:

@@ -79,21 +79,37 @@ def check_same_data(repository: Repository, lease: Lease, dataset: Dataset | Non
     """
     if dataset is None:
         return
-    read = [event for event in repository.events(lease.search_id) if event.kind == DATA_READ]
-    now = {
+    if check_data_are(repository, lease.search_id, dataset) is None:
+        repository.add_event(lease, DATA_READ, _noted(dataset))
+
+
+def check_data_are(
+    repository: Repository, search_id: int, dataset: Dataset
+) -> Mapping[str, Any] | None:
+    """What is noted of the data that the search began with; None if nothing is yet.
+
+    Raises HpsearchError if ``dataset`` is another.
+    """
+    read = [event for event in repository.events(search_id) if event.kind == DATA_READ]
+    if not read:
+        return None
+    now = _noted(dataset)
+    if _differ(read[0].data, now):
+        raise HpsearchError(
+            f"the data of search {search_id} must be those that it began with on "
+            f"{read[0].created_at:%Y-%m-%d %H:%M} ({read[0].data['rows']} training rows), but they "
+            f"have changed (now {now['rows']}): put them back, or search anew with --new"
+        )
+    return read[0].data
+
+
+def _noted(dataset: Dataset) -> dict[str, Any]:
+    return {
         "rows": len(dataset.x_train),
         "classes": len(dataset.class_names),  # for the diagnoses: what guessing would reach
         "fingerprint": dataset.fingerprint(),
         "sample": dataset.sample_fingerprint(),
     }
-    if not read:
-        repository.add_event(lease, DATA_READ, now)
-    elif _differ(read[0].data, now):
-        raise HpsearchError(
-            f"the data of search {lease.search_id} must be those that it began with on "
-            f"{read[0].created_at:%Y-%m-%d %H:%M} ({read[0].data['rows']} training rows), but they "
-            f"have changed (now {now['rows']}): put them back, or search anew with --new"
-        )
 
 
 def _differ(then: Mapping[str, Any], now: Mapping[str, Any]) -> bool:

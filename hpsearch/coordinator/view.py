@@ -6,9 +6,11 @@ database is the same.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from statistics import fmean
 
 from hpsearch.coordinator.curves import Curves
 from hpsearch.coordinator.speeds import Speeds
@@ -136,3 +138,19 @@ def rank(trials: Iterable[TrialRecord], mode: str) -> list[TrialRecord]:
     sign = -1.0 if mode == "max" else 1.0
     complete = (t for t in trials if t.state == "complete" and t.value is not None)
     return sorted(complete, key=lambda trial: (sign * (trial.value or 0.0), trial.number))
+
+
+def rank_confirmed(trials: Sequence[TrialRecord], mode: str) -> list[TrialRecord]:
+    """As ``Frames.best``: first what was repeated, by the mean over its repeats, then the others.
+
+    Repeats with other seeds are no results of their own.
+    """
+    sign = -1.0 if mode == "max" else 1.0
+    values: dict[int | None, list[float]] = defaultdict(list)
+    for trial in rank(trials, mode):
+        if trial.replicate > 0 and not math.isnan(trial.value or 0.0):
+            values[trial.parent_id].append(trial.value or 0.0)
+    mean = {parent: sign * fmean(of) for parent, of in values.items()}
+    repeated = [trial for trial in trials if trial.id in mean]
+    others = [trial for trial in trials if trial.id not in mean and not trial.replicate]
+    return [*sorted(repeated, key=lambda t: (mean[t.id], t.number)), *rank(others, mode)]

@@ -11,13 +11,14 @@ from contextlib import ExitStack
 
 from hpsearch.executors.base import ChecksBroken, Ended, Raised, Reported, Update
 from workers.data import Dataset
-from workers.messages import CheckPlan, CheckResult, Report, TrialGroup
+from workers.messages import CheckPlan, CheckResult, Measured, Report, TrialGroup
 from workers.training.checks import check
 from workers.training.device import prepared_device
 from workers.training.device_name import device_name
 from workers.training.feed import DeviceData
 from workers.training.kept import KeptCheckpoints
 from workers.training.loop import train
+from workers.training.measuring import measure
 
 NAME = "in-process"
 
@@ -59,6 +60,10 @@ class InProcessExecutor:
         except Exception as error:  # whatever a probe's configuration makes PyTorch raise
             said = str(error).strip().partition("\n")[0]
             raise ChecksBroken(f"{type(error).__name__}: {said}") from error
+
+    def measure(self, group: TrialGroup) -> Measured:
+        """The one network of ``group`` on the validation part, trained no further."""
+        return measure(group, self._data)
 
     def close(self) -> None:
         self._running = None

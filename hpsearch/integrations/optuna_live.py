@@ -24,7 +24,7 @@ from hpsearch.errors import HpsearchError
 from hpsearch.integrations.optuna_trials import distributions_of, frozen_study, frozen_trial
 from hpsearch.settings import database_url
 from hpsearch.spec.space import Params
-from hpsearch.storage import codec, queries, searches, trials
+from hpsearch.storage import codec, searches, trials, watching
 from hpsearch.storage.records import SearchRecord
 from hpsearch.storage.urls import check_exists
 
@@ -70,7 +70,7 @@ class _Search:
         A trial's values by epoch are stored together with where it stands then, so they are as
         they were while its row is. What was given away is never changed, only replaced.
         """
-        rows = queries.history(connection, self.record.id)
+        rows = watching.history(connection, self.record.id)
         changed = [row for row in rows if not self._has(row)]
         if changed or len(rows) != len(self._known):
             new = self._read(connection, changed)
@@ -85,7 +85,7 @@ class _Search:
     def _read(self, connection: Connection, rows: Sequence[Row[Any]]) -> dict[int, _Known]:
         params: Sequence[Params] = codec.decode_all(row.params for row in rows)
         ids, metric = [row.trial for row in rows], self.record.spec.objective.metric
-        curves = queries.objectives(connection, ids, metric)
+        curves = watching.objectives(connection, ids, metric)
         return {
             row.trial: _Known(row=row, params=one, curve=curves.get(row.trial, {}))
             for row, one in zip(rows, params, strict=True)
@@ -162,7 +162,7 @@ class LiveStorage(BaseStorage):
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
         with self._lock, self.repository.database.read() as connection:
-            study_id = queries.search_of(connection, trial_id)
+            study_id = watching.search_of(connection, trial_id)
         every = [] if study_id is None else self.get_all_trials(study_id, deepcopy=False)
         found = next((trial for trial in every if trial._trial_id == trial_id), None)
         if found is None:
@@ -180,7 +180,7 @@ class LiveStorage(BaseStorage):
 
     def _studies(self, connection: Connection) -> list[FrozenStudy]:
         """All, oldest first; a spec is read once, as it never changes."""
-        states = queries.search_states(connection)
+        states = watching.search_states(connection)
         unknown = states.keys() - self._searches.keys()
         if unknown:
             new = searches.list_all(connection, after=min(unknown) - 1)

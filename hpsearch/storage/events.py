@@ -11,8 +11,9 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select
 
-from hpsearch.storage.records import DiagnosisRecord, EventRecord, NewDiagnosis
-from hpsearch.storage.tables import DiagnosisRow, EventRow
+from hpsearch.storage.database import clock
+from hpsearch.storage.records import TESTED, DiagnosisRecord, EventRecord, NewDiagnosis
+from hpsearch.storage.tables import DiagnosisRow, EventRow, SearchRow
 
 
 def add_event(
@@ -22,6 +23,24 @@ def add_event(
     connection.execute(
         insert(EventRow).values(search_id=search_id, kind=kind, data=data, created_at=now)
     )
+
+
+def keep_test(connection: Connection, search_id: int, data: Mapping[str, Any]) -> EventRecord:
+    """The score on the test part that is stored; this one if none was."""
+    connection.execute(select(SearchRow.id).where(SearchRow.id == search_id).with_for_update())
+    found = test_of(connection, search_id)
+    if found is None:
+        now = connection.execute(select(clock(connection.dialect.name))).scalar_one()
+        add_event(connection, search_id, TESTED, data, now)
+        found = test_of(connection, search_id)
+    assert found is not None  # it was added
+    return found
+
+
+def test_of(connection: Connection, search_id: int) -> EventRecord | None:
+    """The first score on the test part of a search, if there is one."""
+    told = (event for event in events(connection, search_id) if event.kind == TESTED)
+    return next(told, None)
 
 
 def events(connection: Connection, search_id: int) -> list[EventRecord]:

@@ -1,23 +1,19 @@
 """Questions that people ask, as SELECTs: the best trials, all trials, curves, findings, searches.
 
-Called by ``hpsearch.analysis.frames``, whose columns are the labels of the rows, and by the storage
-that Optuna's dashboard reads, again and again.
+Called by ``hpsearch.analysis.frames``, whose columns are the labels of the rows.
 """
 
 from __future__ import annotations
 
 import math
 import sys
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from sqlalchemy import (
-    CTE,
     ColumnElement,
     Connection,
     Double,
-    Integer,
     Row,
     Select,
     Text,
@@ -26,8 +22,6 @@ from sqlalchemy import (
     cast,
     exists,
     func,
-    literal,
-    or_,
     select,
     type_coerce,
 )
@@ -36,87 +30,82 @@ from sqlalchemy.types import TypeEngine
 
 from hpsearch.storage.tables import (
     DiagnosisRow,
-    MetricRow,
+    EventRow,
     SearchRow,
     SpeedRow,
     StageRow,
     TrialRow,
 )
-from hpsearch.storage.types import LARGEST_INTEGER
-from workers.metrics import column_of
 
 _BATCH = 500  # ids in one statement; both databases take so many
 
-# NaN is not NULL in the tables of either database, and has no place in an order.
-_RANKED = and_(
-    TrialRow.state == "complete",
-    TrialRow.value.is_not(None),
-    TrialRow.value != math.nan,
-)
+
+def _ranked(trial: Any) -> tuple[ColumnElement[bool], ...]:
+    """Complete with a value. NaN is not NULL in the tables, and has no place in an order."""
+    return trial.state == "complete", trial.value.is_not(None), trial.value != math.nan
+
+
+_RANKED = and_(*_ranked(TrialRow))
 
 
 def trials(
     connection: Connection, chosen: ColumnElement[bool], after: int = -1, most: int | None = None
 ) -> Sequence[Row[Any]]:
     """The trials that ``chosen`` is true of, by number: at most ``most`` beyond ``after``."""
-    query = _trials(chosen, _as_read).where(TrialRow.number > after).order_by(TrialRow.number)
+    query = trials_query(chosen, as_read).where(TrialRow.number > after).order_by(TrialRow.number)
     return connection.execute(query.limit(most)).all()
-
-
-def history(connection: Connection, search_id: int) -> Sequence[Row[Any]]:
-    """Those of a whole search, each value as what it is: times with a zone, NaN a float."""
-    query = _trials(TrialRow.search_id == search_id, lambda column, _: column)
-    return connection.execute(query.order_by(TrialRow.number)).all()
 
 
 def best(
     connection: Connection, chosen: ColumnElement[bool], mode: Literal["max", "min"], n: int
 ) -> Sequence[Row[Any]]:
-    """The ``n`` best complete trials, ties by number, without those that another one continues.
+    """The ``n`` best complete trials that were not repeated, best first, ties by number.
 
-    Walks the index over (search, value) from its good end, so it reads little more than
-    ``n`` trials.
+    Neither those that another one continues, nor repeats. Walks the index over (search, value) from
+    its good end, so it reads little more than ``n`` trials.
     """
-    continuing = aliased(TrialRow)
-    superseded = exists().where(continuing.parent_id == TrialRow.id, continuing.start_epoch > 0)
+    other = aliased(TrialRow)
+    of_it = other.parent_id == TrialRow.id
+    superseded = exists().where(of_it, other.start_epoch > 0)
+    repeated = exists().where(of_it, other.replicate > 0, *_ranked(other))
     order = TrialRow.value.desc() if mode == "max" else TrialRow.value.asc()
-    query = _trials(chosen, _as_read).where(_RANKED, ~superseded).order_by(order, TrialRow.number)
+    single = (TrialRow.replicate == 0, *_ranked(TrialRow), ~superseded, ~repeated)
+    query = trials_query(chosen, as_read).where(*single).order_by(order, TrialRow.number)
     return connection.execute(query.limit(n)).all()
 
 
-def objectives(
-    connection: Connection, trial_ids: Sequence[int], metric: str
-) -> dict[int, dict[int, float]]:
-    """The objective ``metric`` of these trials by epoch, those of a continued one's parent too.
+def confirmed(
+    connection: Connection, search_id: int, chosen: ColumnElement[bool]
+) -> Sequence[Row[Any]]:
+    """Trials that were repeated, by number, with the mean, the variance and the n of the repeats.
 
-    NaN where it was that; an epoch without it, and a trial without any, is not there.
+    The variance, of a sample, is NULL where n is 1. Reads confirm stages alone.
     """
-    column = getattr(MetricRow, column_of(metric))
-    found: defaultdict[int, dict[int, float]] = defaultdict(dict)
-    for start in range(0, len(trial_ids), _BATCH):
-        lineage = _lineage(TrialRow.id.in_(trial_ids[start : start + _BATCH]))
-        rows = connection.execute(
-            select(lineage.c.trial, MetricRow.epoch, column)
-            .join_from(lineage, MetricRow, _is_within(lineage))
-            .where(column.is_not(None))
-            .order_by(lineage.c.trial, MetricRow.epoch)
+    stages = select(StageRow.id).where(StageRow.search_id == search_id, StageRow.kind == "confirm")
+    repeats = (
+        select(TrialRow.parent_id, TrialRow.value)
+        .where(TrialRow.stage_id.in_(stages), TrialRow.replicate > 0, *_ranked(TrialRow))
+        .cte("repeats")
+    )
+    of = repeats.c
+    mean = (
+        select(of.parent_id, func.avg(of.value).label("mean")).group_by(of.parent_id).cte("means")
+    )
+    away = of.value - mean.c.mean
+    spread = (
+        select(
+            of.parent_id,
+            mean.c.mean,
+            (func.sum(away * away) / func.nullif(func.count() - 1, 0)).label("variance"),
+            func.count().label("n"),
         )
-        for trial_id, epoch, value in rows:
-            found[trial_id][epoch] = value
-    return dict(found)
-
-
-def search_of(connection: Connection, trial_id: int) -> int | None:
-    """The id of the search that a trial is of; None if there is no such trial."""
-    if not 0 <= trial_id <= LARGEST_INTEGER:
-        return None
-    return connection.scalar(select(TrialRow.search_id).where(TrialRow.id == trial_id))
-
-
-def search_states(connection: Connection) -> dict[int, str]:
-    """The state of each search, by id, oldest first."""
-    rows = connection.execute(select(SearchRow.id, SearchRow.state).order_by(SearchRow.id))
-    return {id: state for id, state in rows}
+        .join(mean, mean.c.parent_id == of.parent_id)
+        .group_by(of.parent_id, mean.c.mean)
+        .cte("spreads")
+    )
+    query = trials_query(chosen, as_read).add_columns(spread.c.mean, spread.c.variance, spread.c.n)
+    query = query.join(spread, spread.c.parent_id == TrialRow.id)
+    return connection.execute(query.order_by(TrialRow.number)).all()
 
 
 def diagnoses(connection: Connection, search_id: int) -> Sequence[Row[Any]]:
@@ -137,6 +126,41 @@ def diagnoses(connection: Connection, search_id: int) -> Sequence[Row[Any]]:
         .where(DiagnosisRow.search_id == search_id)
         .order_by(DiagnosisRow.id)
     ).all()
+
+
+def events(connection: Connection, search_id: int) -> Sequence[Row[Any]]:
+    """The log of a search, oldest first."""
+    return connection.execute(
+        select(EventRow.id.label("event"), EventRow.kind, EventRow.data, EventRow.created_at)
+        .where(EventRow.search_id == search_id)
+        .order_by(EventRow.id)
+    ).all()
+
+
+def spent(connection: Connection, search_ids: Sequence[int]) -> Sequence[Row[Any]]:
+    """What each search spent: its trials, how they ended, the epochs and seconds they trained."""
+    states = ("complete", "pruned", "failed")
+    query: Select[*tuple[Any, ...]] = (
+        select(
+            SearchRow.id.label("search"),
+            func.count(TrialRow.id).label("trials"),
+            *(func.count().filter(TrialRow.state == state).label(state) for state in states),
+            func.coalesce(func.sum(TrialRow.epochs - TrialRow.start_epoch), 0).label("trained"),
+            func.coalesce(func.sum(TrialRow.seconds), 0.0).label("seconds"),
+        )
+        .outerjoin(TrialRow, TrialRow.search_id == SearchRow.id)
+        .where(SearchRow.id.in_(search_ids))
+        .group_by(SearchRow.id)
+    )
+    return connection.execute(query).all()
+
+
+def drawn(connection: Connection, chosen: ColumnElement[bool]) -> Sequence[float | None]:
+    """The values of the trials that were drawn anew and have ended; None of those that failed."""
+    ended = TrialRow.state.in_(("complete", "pruned", "failed"))
+    is_new = and_(TrialRow.start_epoch == 0, TrialRow.replicate == 0)
+    value = case((TrialRow.state != "failed", TrialRow.value))
+    return connection.scalars(select(value).where(chosen, ended, is_new)).all()
 
 
 def searches(connection: Connection) -> Sequence[Row[Any]]:
@@ -212,12 +236,12 @@ def widths(connection: Connection) -> Sequence[Row[Any]]:
     return connection.execute(query.order_by(*order)).all()
 
 
-def _as_read(column: Any, kind: TypeEngine[Any]) -> ColumnElement[Any]:
+def as_read(column: Any, kind: TypeEngine[Any]) -> ColumnElement[Any]:
     """As the driver has it: whole columns are converted in one go."""
     return type_coerce(column, kind).label(column.key)
 
 
-def _trials(
+def trials_query(
     chosen: ColumnElement[bool], read: Callable[[Any, TypeEngine[Any]], Any]
 ) -> Select[*tuple[Any, ...]]:
     return (
@@ -246,41 +270,3 @@ def _trials(
         .join(StageRow, StageRow.id == TrialRow.stage_id)
         .where(chosen)
     )
-
-
-def _is_within(lineage: CTE) -> ColumnElement[bool]:
-    """Whether a row of metrics is part of the curve that a row of ``lineage`` tells of."""
-    return and_(
-        MetricRow.trial_id == lineage.c.source,
-        MetricRow.epoch > lineage.c.after,
-        or_(lineage.c.up_to.is_(None), MetricRow.epoch <= lineage.c.up_to),
-    )
-
-
-def _lineage(which: ColumnElement[bool]) -> CTE:
-    """Which trial's epochs make up the curve of each trial: (trial, number, source, after, up_to].
-
-    Of the trials that ``which`` admits.
-
-    A trial is its own source for the epochs after its start; its parent is for those between the
-    parent's start and its own, and so on up the chain.
-    """
-    own = (
-        select(
-            TrialRow.id.label("trial"),
-            TrialRow.number,
-            TrialRow.id.label("source"),
-            TrialRow.start_epoch.label("after"),
-            literal(None, Integer).label("up_to"),
-        )
-        .where(which)
-        .cte("lineage", recursive=True)
-    )
-    child, parent = aliased(TrialRow), aliased(TrialRow)
-    inherited = (
-        select(own.c.trial, own.c.number, parent.id, parent.start_epoch, own.c.after)
-        .join(child, child.id == own.c.source)
-        .join(parent, parent.id == child.parent_id)
-        .where(own.c.after > 0)
-    )
-    return own.union_all(inherited)

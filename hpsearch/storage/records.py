@@ -23,6 +23,7 @@ FailureKind = Literal["diverged", "error", "out_of_memory", "worker_lost"]
 CHECK_KIND = "check_"  # what the kinds of findings of a check stage begin with
 DATA_READ = "data_read"  # the event that notes which data a search began with
 PACKED_FOR = "packed_for"  # the event that notes for how many workers groups are packed
+TESTED = "tested"  # the event that notes the winner's score on the test part, one a search
 BEGUN = "begun"  # the event that a job of the service was submitted
 ENDED: tuple[SearchState, ...] = ("complete", "failed", "cancelled")
 FINISHED: tuple[TrialState, ...] = ("complete", "pruned", "failed")

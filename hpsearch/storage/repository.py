@@ -278,6 +278,19 @@ class Repository:
         with self.database.read() as connection:
             return events.events(connection, search_id)
 
+    def find_test(self, search_id: int) -> EventRecord | None:
+        """The winner's score on the test part, if it was measured."""
+        with self.database.read() as connection:
+            return events.test_of(connection, search_id)
+
+    def keep_test(self, search_id: int, data: Mapping[str, Any]) -> EventRecord:
+        """Store the winner's score on the test part, once: what is stored stays, and is returned.
+
+        Without a lease, for it is measured when the search is over.
+        """
+        with self.database.write() as connection:
+            return events.keep_test(connection, search_id, data)
+
     @contextmanager
     def _writing(self, lease: Lease) -> Iterator[tuple[Connection, datetime]]:
         """A transaction under the lease, and the database's time at its begin."""

@@ -10,7 +10,7 @@ from sqlalchemy import event
 from stored_searches import PROVENANCE, SPACE, Writer, a_report, a_spec, a_stage, a_trial, begin
 
 from hpsearch.analysis.frames import Frames
-from hpsearch.analysis.layout import CURVES, DIAGNOSES, SEARCHES, STAGES, TIME, TRIALS, WIDTHS
+from hpsearch.analysis.layout import BEST, CURVES, DIAGNOSES, SEARCHES, STAGES, TIME, TRIALS, WIDTHS
 from hpsearch.coordinator.speeds import Speeds
 from hpsearch.spec.reason import Reason
 from hpsearch.spec.reserved import RESERVED
@@ -61,7 +61,7 @@ def test_the_columns_and_dtypes_do_not_depend_on_the_rows(database: Database) ->
     frames = Frames(writer.repository)
     for read, columns in (
         (frames.trials, {**TRIALS, **PARAMETERS}),
-        (frames.best, {**TRIALS, **PARAMETERS}),
+        (frames.best, {**BEST, **PARAMETERS}),
         (frames.curves, CURVES),
         (frames.stages, STAGES),
         (frames.diagnoses, DIAGNOSES),
@@ -78,7 +78,7 @@ def test_a_database_without_searches_has_an_empty_frame(database: Database) -> N
 
 
 def test_no_parameter_may_have_the_name_of_a_column_of_ours() -> None:
-    assert set(TRIALS) <= set(RESERVED)
+    assert {*TRIALS, *BEST} <= set(RESERVED)
 
 
 def test_an_unknown_search_is_refused(database: Database) -> None:

@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 
 import pytest
-from stored_searches import PROVENANCE, a_report, a_spec, a_trial, begin
+from stored_searches import PROVENANCE, Writer, a_report, a_spec, a_stage, a_trial, begin
 
 from hpsearch.analysis.frames import Frames
 from hpsearch.spec.search import Objective
@@ -27,7 +27,24 @@ def frames(database: Database) -> Frames:
             report = a_report(epoch, ends, state="complete")
             writer.repository.commit_report(writer.lease, report)
         writer.repository.fail_trials(writer.lease, {writer.ids[5]: ("error", "x")})
+        _confirm(writer, {1: (0.4, 0.6, math.nan), 2: (0.52,)}, first=7)
     return Frames(writer.repository)
+
+
+def _confirm(writer: Writer, repeats: dict[int, tuple[float, ...]], first: int) -> None:
+    """A confirm stage: the values of the repeats of each trial, by its number."""
+    repository, lease = writer.repository, writer.lease
+    confirm = a_stage(1, name="confirm", kind="confirm", branches=())
+    stage, _ = repository.open_stage(lease, confirm, [])
+    drawn, values = [], []
+    for number, of in repeats.items():
+        for replicate, value in enumerate(of, 1):
+            given = {"parent_id": writer.ids[number], "replicate": replicate, "stage_id": stage.id}
+            drawn.append(a_trial(first + len(drawn), **given))
+            values.append(value)
+    ids = [trial.id for trial in repository.add_trials(lease, drawn)]
+    report = a_report(5, dict(zip(ids, values, strict=True)), state="complete")
+    repository.commit_report(lease, report)
 
 
 @pytest.mark.parametrize("name", ["up", "down"])
@@ -36,15 +53,21 @@ def test_the_view_of_the_best_ranks_as_best_does(frames: Frames, name: str) -> N
     best = frames.best(name)
     assert found["number"].tolist() == best["number"].tolist()
     assert found["rank"].tolist() == list(range(1, len(best) + 1))
-    for column in ("value", "epochs", "stage", "branch", "trial"):
+    for column in ("value", "mean", "n", "epochs", "stage", "branch", "trial"):
         assert found[column].tolist() == best[column].tolist(), column
+    assert found["confirmed"].astype(bool).tolist() == best["confirmed"].tolist()
+    spread = found["variance"].astype("float64") ** 0.5
+    assert spread.tolist() == pytest.approx(best["spread"].tolist(), nan_ok=True)
+    order = [2, 1, 3, 6] if name == "up" else [1, 2, 6, 3]
+    assert best["number"].tolist() == order
+    assert best.set_index("number")["n"].to_dict() == {1: 2, 2: 1, 3: 1, 6: 1}
 
 
 def test_the_view_of_curves_has_each_epoch_that_a_trial_trained(frames: Frames) -> None:
     """And not those that it continues, which ``parent`` has."""
     found = frames.sql("SELECT * FROM trial_curves WHERE search = 1 ORDER BY number, epoch")
     curves = frames.curves("up")
-    own = curves[(curves["number"] < 6) | (curves["epoch"] == 6)].reset_index(drop=True)
+    own = curves[(curves["number"] != 6) | (curves["epoch"] == 6)].reset_index(drop=True)
     assert found["number"].tolist() == own["number"].tolist()
     assert found["epoch"].tolist() == own["epoch"].tolist()
     losses = found["val_loss"].astype("float64")

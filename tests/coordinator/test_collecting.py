@@ -9,11 +9,12 @@ import pytest
 from coordinated import PROVENANCE, a_search, coordinate, crash, curve, finished_table, stop
 from sqlalchemy import update
 
+from hpsearch.analysis.frames import Frames
 from hpsearch.coordinator.events import Event, Troubled
 from hpsearch.coordinator.ledger import Ledger
 from hpsearch.coordinator.loop import Coordinator
 from hpsearch.coordinator.resources import checkpoint_folder, checkpoint_path
-from hpsearch.coordinator.view import SearchView, rank
+from hpsearch.coordinator.view import SearchView
 from hpsearch.coordinator.warm_starts import resolve_warm_starts
 from hpsearch.errors import HpsearchError
 from hpsearch.executors.simulated import SimulatedExecutor
@@ -43,10 +44,11 @@ def _files(folder: Path) -> set[str]:
     return {file.name for file in folder.glob("*.safetensors")}
 
 
-def _best(view: SearchView, number: int) -> list[str]:
-    gone = view.superseded()
-    ranked = rank((t for t in view.trials.values() if t.id not in gone), "max")
-    return [str(trial.checkpoint_file) for trial in ranked[:number]]
+def _best(view: SearchView, repository: Repository, number: int) -> list[str]:
+    """Those of the trials that ``Frames.best`` has first."""
+    numbers = Frames(repository).best(view.search.id, n=number)["number"].tolist()
+    files = {trial.number: str(trial.checkpoint_file) for trial in view.trials.values()}
+    return [files[number] for number in numbers]
 
 
 @pytest.mark.parametrize("keep", [0, 1, 3, 10])
@@ -58,7 +60,7 @@ def test_the_best_keep_theirs_few_others_do_and_no_trial_misses_one(
     _, undisturbed = _carried_out(tmp_path / "all", _search(ALL))
     assert finished_table(repository) == finished_table(undisturbed)
     assert not [event for event in told if isinstance(event, Troubled)]
-    assert _files(tmp_path / "few") == set(_best(view, keep))
+    assert _files(tmp_path / "few") == set(_best(view, repository, keep))
     assert len(_files(tmp_path / "all")) > 10
 
 
@@ -85,9 +87,9 @@ def test_a_parent_whose_child_fails_gives_its_place_to_the_next_best(tmp_path: P
         return "raise" if epoch > 3 else None
 
     executor = SimulatedExecutor(curve, fault=fault)
-    view, _ = _carried_out(tmp_path / "h", _search(5, stages=stages), executor=executor)
+    view, repository = _carried_out(tmp_path / "h", _search(5, stages=stages), executor=executor)
     assert [trial.state for trial in view.of_stage(view.stages[-1])] == ["failed"] * 3
-    assert _files(tmp_path / "h") == set(_best(view, 5))
+    assert _files(tmp_path / "h") == set(_best(view, repository, 5))
 
 
 @pytest.mark.parametrize("before", [True, False])
@@ -102,7 +104,7 @@ def test_one_that_dies_at_any_time_has_what_it_goes_on_from(before: bool, tmp_pa
         view = coordinate(Repository(database), _search(1), folder=folder, observer=told.append)
         assert not [event for event in told if isinstance(event, Troubled)]
         assert finished_table(Repository(database)) == finished_table(undisturbed)
-        assert _files(folder) == set(_best(view, 1))
+        assert _files(folder) == set(_best(view, Repository(database), 1))
 
 
 def test_what_one_that_died_had_not_told_of_is_swept_away(tmp_path: Path) -> None:
@@ -111,7 +113,7 @@ def test_what_one_that_died_had_not_told_of_is_swept_away(tmp_path: Path) -> Non
     (tmp_path / "group-77-2.safetensors").touch()
     (tmp_path / "notes.txt").touch()
     view = coordinate(repository, _search(1), folder=tmp_path)
-    assert _files(tmp_path) == set(_best(view, 1))
+    assert _files(tmp_path) == set(_best(view, repository, 1))
     assert (tmp_path / "notes.txt").exists()
 
 
@@ -120,13 +122,13 @@ def test_a_trial_that_stopped_early_is_kept_like_others(tmp_path: Path) -> None:
         return member.trial % 2 == 0 and epoch == 2
 
     executor = SimulatedExecutor(curve, stops=stops)
-    view, _ = _carried_out(tmp_path / "h", _search(4), executor=executor)
-    assert _files(tmp_path / "h") == set(_best(view, 4))
+    view, repository = _carried_out(tmp_path / "h", _search(4), executor=executor)
+    assert _files(tmp_path / "h") == set(_best(view, repository, 4))
 
 
 def test_a_search_that_its_budget_ends_keeps_no_more(tmp_path: Path) -> None:
-    view, _ = _carried_out(tmp_path / "h", _search(2, budget={"trials": 10}))
-    assert _files(tmp_path / "h") == set(_best(view, 2))
+    view, repository = _carried_out(tmp_path / "h", _search(2, budget={"trials": 10}))
+    assert _files(tmp_path / "h") == set(_best(view, repository, 2))
 
 
 def test_one_that_lost_the_search_deletes_nothing(tmp_path: Path) -> None:
@@ -139,7 +141,7 @@ def test_one_that_lost_the_search_deletes_nothing(tmp_path: Path) -> None:
     view = coordinate(repository, _search(3), folder=tmp_path)
     with pytest.raises(LeaseLost):
         zombie.run()
-    assert _files(tmp_path) == set(_best(view, 3))
+    assert _files(tmp_path) == set(_best(view, repository, 3))
 
 
 def test_what_another_search_starts_from_stays_with_it(tmp_path: Path) -> None:

@@ -24,8 +24,10 @@ from workers.messages import CheckpointSlice, Report, TrialGroup
 from workers.training.feed import Feed
 from workers.training.group_training import GroupTraining
 from workers.training.models.base import ParameterSpec
-from workers.training.parallel import Mesh
+from workers.training.models.own import OwnModel
+from workers.training.parallel import Devices, Mesh
 from workers.training.parallel.joined import Joined
+from workers.training.parallel.pretended import on_pretended
 from workers.training.shares import Shares
 
 Grid = tuple[int, int]
@@ -214,9 +216,9 @@ def test_what_asks_for_all_examples_at_once_goes_with_parts_of_layers(
         ),
         (
             {"model": "own_nets:PastTheCall"},
-            "model must have a layer of 4 units or more, which so many devices part: an nn.Linear "
-            "or a convolution whose weights are read by its call alone, but it has none; part "
-            "minibatches instead (parallel: data)",
+            "model must read the weights of a layer by its call alone, for devices part its units, "
+            "but it reads the weights of head past its call; part minibatches instead (parallel: "
+            "data)",
         ),
     ],
     ids=["few units", "weights that are read elsewhere"],
@@ -247,14 +249,13 @@ def test_the_shares_of_all_devices_are_a_whole_row(
     ]
     shares = [Shares(specs, _Line(num, rank)) for rank in range(num)]
     whole_MP = torch.randn(rows, shares[0].num_columns)
-    parts = [each.own_columns(whole_MP) for each in shares]
+    parts = [each.device_columns(whole_MP) for each in shares]
     for one, part in zip(shares, parts, strict=True):
         assert part.shape == (rows, one.slices[-1].stop)
     counted = sum(
         part[:, place].sum(1)
         for one, part in zip(shares, parts, strict=True)
-        for place, counts in zip(one.slices, one.counts, strict=True)
-        if counts
+        for _, place in one.counted()
     )
     torch.testing.assert_close(counted, whole_MP.sum(1), rtol=1e-4, atol=1e-4)
 
@@ -269,3 +270,60 @@ class _Line:
 
     def __init__(self, num: int, rank: int) -> None:
         self.num, self.rank = num, rank
+
+
+# Networks whose layers cannot be parted, each for its reason; see ``own_nets``.
+REFUSED = {
+    "ShapeRead": "reads the weights of fc past its call",
+    "MaxNorm": "reads the weights of fc past its call",
+    "CalledPast": "two devices with some of its units each do not give what one",
+    "CalledWhole": "with some of its units it raises RuntimeError",
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_parted_is_found_out_before_it_is(name: str) -> None:
+    model = GroupTraining(group(config(model=f"own_nets:{name}")), device_data()).stack.model
+    assert isinstance(model, OwnModel)
+    assert REFUSED[name] in str(model.refuses_split)
+
+
+@pytest.mark.parametrize("name", ["Hooked", "Forwarded"])
+def test_layers_that_are_not_as_their_class_has_them_stay_whole(team: Ranks, name: str) -> None:
+    one = group(*[config(model=f"own_nets:{name}")] * 2, epochs=2)
+    model = GroupTraining(one, device_data()).stack.model
+    assert {s.name for s in model.parameters if s.by_unit} == {"head.weight", "head.bias"}
+    for found in team.call_grid(MODEL_2, trained, one, blobs()):
+        assert_alike(found, alone(one, blobs()), 1e-6)
+
+
+def test_layers_may_be_called_by_keyword(team: Ranks) -> None:
+    one = group(*[config(model="own_nets:Keyword")] * 2, epochs=2)
+    for found in team.call_grid(MODEL_2, trained, one, blobs()):
+        assert_alike(found, alone(one, blobs()))
+
+
+def test_what_devices_part_is_told_once(team: Ranks) -> None:
+    first, second = team.call_grid(MODEL_2, trained, group(config(), epochs=2), blobs())[0]
+    assert first.note == "2 devices part 2 of 2 layers, 100% of the parameters"
+    assert not second.note
+
+
+def test_pretended_devices_collect_add_up_and_end_together() -> None:
+    def called(devices: Devices) -> tuple[list[Tensor], Tensor, Tensor]:
+        total = torch.tensor([1.0 + devices.rank])
+        devices.add_up(total)
+        mine = torch.tensor([devices.rank])
+        return devices.collected(mine), total, devices.agreed(mine)
+
+    for collected, total, agreed in on_pretended(3, called):
+        assert torch.cat(collected).tolist() == [0, 1, 2]
+        assert (total.tolist(), agreed.tolist()) == ([6.0], [0])
+
+    def fails(devices: Devices) -> None:
+        if devices.rank == 1:
+            raise ValueError("mine")
+        devices.agreed(torch.zeros(1))
+
+    with pytest.raises(ValueError, match="mine"):
+        on_pretended(2, fails)

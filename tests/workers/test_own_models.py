@@ -142,6 +142,7 @@ def test_what_vmap_refuses_is_named_and_trained_row_by_row() -> None:
         ("Counting", {}, "must give the same when it is called again with the same numbers"),
         ("HiddenRandomness", {}, "must give the same when it is called again with the same"),
         ("ForeignStart", {}, "must draw its weights by torch's random numbers alone"),
+        ("Recomputed", {}, "must have the gradients of a row that it is called with"),
         ("Complex", {}, "must have real numbers, but has complex ones"),
         ("Pair", {}, "outputs must be a tensor, but are of type tuple"),
         ("Exits", {}, r"take examples of shape \[12\], but that raises SystemExit: bye"),
@@ -194,6 +195,7 @@ def test_plain_layers_are_seen_and_have_the_gradients_of_any_other_module() -> N
         "TwoActivations",
         "Probabilities",
         "Frozen",
+        "hooked_chain",
     ],
 )
 def test_what_is_not_quite_plain_is_not_taken_for_it(name: str) -> None:

@@ -1,7 +1,8 @@
 """CIFAR-10 from the official Python batches: the tar.gz as it is, or its extracted folder.
 
 Read by ``workers.data.loading``. The archive is streamed, nothing is extracted to disk, and only
-data_batch_1 to data_batch_5 are unpickled: the test batch is not for decisions.
+data_batch_1 to data_batch_5 are unpickled: the test batch is not for decisions, and is read by
+``test_part`` alone.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import gzip
 import tarfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -20,6 +21,7 @@ from workers.data.examples import Array, Examples, Int64Array, check_labels_matc
 from workers.data.pickles import unpickle_arrays
 
 BATCHES = tuple(f"data_batch_{number}" for number in range(1, 6))
+TEST_BATCH = "test_batch"
 FOLDER = "cifar-10-batches-py"
 ARCHIVE = "cifar-10-python.tar.gz"
 IMAGE_SHAPE = (3, 32, 32)
@@ -41,7 +43,7 @@ BUFFER_BYTES = 2**20
 def read_cifar10(config: DataConfig) -> Examples:
     """x [N, 3, 32, 32] uint8, batches in the order of their numbers. Raises DataError."""
     path = Path(config.path or "").expanduser()
-    batches = dict(_from_folder(path) if path.is_dir() else _from_archive(path))
+    batches = _batches(path, BATCHES)
     missing = [name for name in BATCHES if name not in batches]
     if missing:
         raise DataError(
@@ -57,14 +59,31 @@ def read_cifar10(config: DataConfig) -> Examples:
     )
 
 
-def _from_folder(path: Path) -> Iterator[tuple[str, tuple[Array, Int64Array]]]:
+def read_test_batch(path: Path) -> tuple[Array, Array] | None:
+    """Images [N, 3, 32, 32] and the names of their classes [N]; None where there is no test batch.
+
+    Raises DataError for files that are damaged.
+    """
+    found = _batches(path, (TEST_BATCH,)).get(TEST_BATCH)
+    return None if found is None else (found[0], np.array(CLASS_NAMES)[found[1]])
+
+
+def _batches(path: Path, names: Collection[str]) -> dict[str, tuple[Array, Int64Array]]:
+    return dict(_from_folder(path, names) if path.is_dir() else _from_archive(path, names))
+
+
+def _from_folder(
+    path: Path, names: Collection[str]
+) -> Iterator[tuple[str, tuple[Array, Int64Array]]]:
     folder = path / FOLDER if (path / FOLDER).is_dir() else path
-    for name in BATCHES:
+    for name in names:
         if (folder / name).is_file():
             yield name, _read_batch((folder / name).read_bytes(), str(folder / name))
 
 
-def _from_archive(path: Path) -> Iterator[tuple[str, tuple[Array, Int64Array]]]:
+def _from_archive(
+    path: Path, names: Collection[str]
+) -> Iterator[tuple[str, tuple[Array, Int64Array]]]:
     if not path.exists():
         raise DataError(
             f"path must be CIFAR-10's {ARCHIVE} or its folder {FOLDER}, but {path} does not "
@@ -76,7 +95,7 @@ def _from_archive(path: Path) -> Iterator[tuple[str, tuple[Array, Int64Array]]]:
             gzip.open(path) as stream,
             tarfile.open(fileobj=stream, mode="r|", bufsize=BUFFER_BYTES) as archive,
         ):
-            for name, content in _batch_files(archive):
+            for name, content in _batch_files(archive, names):
                 yield name, _read_batch(content, f"{path}: {name}")
             while stream.read(BUFFER_BYTES):  # to the end, where gzip checks its sum
                 pass
@@ -88,10 +107,10 @@ def _from_archive(path: Path) -> Iterator[tuple[str, tuple[Array, Int64Array]]]:
         ) from error
 
 
-def _batch_files(archive: tarfile.TarFile) -> Iterator[tuple[str, bytes]]:
+def _batch_files(archive: tarfile.TarFile, names: Collection[str]) -> Iterator[tuple[str, bytes]]:
     for entry in archive:
         name = PurePosixPath(entry.name).name
-        file = archive.extractfile(entry) if name in BATCHES else None
+        file = archive.extractfile(entry) if name in names else None
         if file is not None:
             yield name, file.read()
 

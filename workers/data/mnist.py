@@ -1,7 +1,8 @@
 """MNIST, and any data set in its layout, from the official IDX files, gzipped or not.
 
-Read by ``workers.data.loading``. Only the training files are opened: the test part (t10k) is not
-for decisions. The format is described on the MNIST database's page (LeCun, Cortes, Burges).
+Read by ``workers.data.loading``, which opens the training files only: the test part (t10k) is not
+for decisions, and read by ``test_part`` alone. The format is described on the MNIST database's page
+(LeCun, Cortes, Burges).
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ import numpy as np
 import numpy.typing as npt
 
 from workers.data.config import DataConfig, DataError
-from workers.data.examples import Examples, check_labels_match
+from workers.data.examples import Array, Examples, check_labels_match
 
 IMAGES = "train-images-idx3-ubyte"
 LABELS = "train-labels-idx1-ubyte"
+TEST_IMAGES = "t10k-images-idx3-ubyte"
+TEST_LABELS = "t10k-labels-idx1-ubyte"
 NUM_CLASSES = 10
 
 
@@ -37,6 +40,23 @@ def read_mnist(config: DataConfig) -> Examples:
         )
     names = tuple(str(digit) for digit in range(NUM_CLASSES))
     return Examples(x=x, y=y.astype(np.int64), class_names=names, unit=1 / 255)
+
+
+def read_test_images(folder: Path) -> tuple[Array, Array] | None:
+    """Images [N, rows, columns] and labels [N] of the test files; None where they are not there.
+
+    Raises DataError for files that are damaged.
+    """
+    if not all(_has(folder, name) for name in (TEST_IMAGES, TEST_LABELS)):
+        return None
+    x = _read_idx(_find(folder, TEST_IMAGES), ndim=3)
+    y = _read_idx(_find(folder, TEST_LABELS), ndim=1)
+    check_labels_match(len(x), len(y), str(folder))
+    return x, y
+
+
+def _has(folder: Path, name: str) -> bool:
+    return any((folder / f"{name}{ending}").is_file() for ending in ("", ".gz"))
 
 
 def _find(folder: Path, name: str) -> Path:

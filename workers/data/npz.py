@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from workers.data.labels import encode_targets
 from workers.data.streamed import Streamed
 
 WANTED = ("x", "X", "y", "x_validation", "y_validation")
+TEST = ("x_test", "y_test")  # read by the report of a complete search alone
 UNREADABLE = (
     OSError,
     ValueError,
@@ -37,7 +38,7 @@ def read_npz(config: DataConfig) -> Examples:
     Arrays x_validation and y_validation, given together, are the validation part. Raises DataError.
     """
     path = existing_file(Path(config.path or "").expanduser(), "an .npz file with arrays x and y")
-    return examples_of(_read_arrays(path), config, path)
+    return examples_of(read_arrays(path, WANTED), config, path)
 
 
 def examples_of(
@@ -67,10 +68,18 @@ def examples_of(
     )
 
 
-def _read_arrays(path: Path | str) -> dict[str, Array]:
+def test_examples(arrays: Mapping[str, Array], path: Path | str) -> tuple[Array, Array]:
+    """Examples, channels first, and labels of the test part among ``arrays``. Raises DataError."""
+    x, y = _part(arrays, ("x_test",), "y_test", path)
+    assert not isinstance(x, Streamed), "arrays are held in memory"
+    return x, y
+
+
+def read_arrays(path: Path | str, names: Collection[str] = TEST) -> dict[str, Array]:
+    """Those of an .npz file that are among ``names``. Raises DataError for a damaged file."""
     try:
         with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in WANTED if name in archive}
+            return {name: archive[name] for name in names if name in archive}
     except UNREADABLE as error:
         raise DataError(
             f"path must be a whole .npz file of plain arrays, but {path} cannot be read as one "

@@ -14,7 +14,7 @@ from workers.config.own import OwnError, imported, said
 from workers.data.config import DataConfig, DataError, check_can_stream
 from workers.data.examples import Array, Examples
 from workers.data.memory import free_bytes
-from workers.data.npz import WANTED, examples_of
+from workers.data.npz import TEST, WANTED, examples_of
 from workers.data.streamed import (
     MapStyle,
     Opened,
@@ -84,8 +84,8 @@ def _arrays(given: object, config: DataConfig) -> Arrays | None:
             "else, which is in memory already; leave stream out",
             "stream",
         )
-    if isinstance(given, dict) and set(given) <= set(WANTED):
-        return {name: np.asarray(value) for name, value in given.items()}
+    if isinstance(given, dict) and set(given) <= {*WANTED, *TEST}:
+        return {name: np.asarray(value) for name, value in given.items() if name in WANTED}
     names = NAMES.get(len(given)) if isinstance(given, tuple | list) else None
     if names is None or not isinstance(given, tuple | list):
         return None

@@ -45,24 +45,27 @@ class BlockValidation:
 
     def see(self) -> bool:
         """Score the next chunk; whether there was one."""
-        chunk = next(self._chunks, None)
-        if chunk is None:
+        seen = next(self.outputs(), None)
+        if seen is None:
             return False
-        x_mBF, y_mB = chunk
-        given = Pass(
-            weights=self._weights,
-            buffers=self._block.buffers,
-            columns=self._block.columns,
-            training=False,
-            mesh=self._block.mesh,
-            observe=self._units.observe if self._units.is_open else None,
-        )
-        outputs_MBC = self._block.forward(given, x_mBF)
         if self._kept is None:
-            self._score(outputs_MBC, y_mB)
+            self._score(*seen)
         else:
-            self._kept.append((outputs_MBC, y_mB))
+            self._kept.append(seen)
         return True
+
+    def outputs(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """What the rows make of each chunk that is left, [M, B, C], and its targets [m, B]."""
+        for x_mBF, y_mB in self._chunks:
+            given = Pass(
+                weights=self._weights,
+                buffers=self._block.buffers,
+                columns=self._block.columns,
+                training=False,
+                mesh=self._block.mesh,
+                observe=self._units.observe if self._units.is_open else None,
+            )
+            yield self._block.forward(given, x_mBF), y_mB
 
     def metrics(self) -> dict[str, Tensor]:
         """The scores of all chunks, of which the rest is seen now, and the state of the units.

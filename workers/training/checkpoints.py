@@ -135,7 +135,7 @@ def _fill(
     first, stop = min(of), max(of) + 1
     for key in stack.rows.keys() & stored.keys():
         rows = stored[key][first:stop][[row - first for row in of]]
-        stack.rows[key][to] = stack.own_columns(key, rows).to(stack.rows[key])
+        stack.rows[key][to] = stack.device_columns(key, rows).to(stack.rows[key])
     return int(metadata["step"])
 
 

@@ -100,6 +100,19 @@ class GroupTraining:
             self._tell_unmeasured(run, validation.failed)
         return _joined(ends)
 
+    @torch.no_grad()
+    def confusion(self) -> Tensor:
+        """How many validation examples of a class were taken for which: [M, true, guessed]."""
+        size = self.data.shape.num_outputs
+        counts = []
+        for _, block in self.stack.blocks(self.width):
+            count_MK = torch.zeros(len(block), size * size, dtype=torch.int64, device=block.device)
+            for outputs_MBC, y_mB in self._validation(block, self._chunk(block)).outputs():
+                place_MB = y_mB * size + outputs_MBC.argmax(2)
+                count_MK.scatter_add_(1, place_MB, torch.ones_like(place_MB))
+            counts.append(count_MK.view(-1, size, size))
+        return torch.cat(counts)
+
     def _train(self, epoch: Epoch, tally: Tally) -> Tally:
         """The rest of the epoch, block after block."""
         left = epoch.num_steps - tally.num_steps

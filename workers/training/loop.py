@@ -98,14 +98,21 @@ def _train(
 
 
 def _note(group: TrialGroup, training: GroupTraining) -> str:
-    """What of the user's own cannot be stacked, and what that means; nothing if all can be."""
+    """What of the user's own cannot be stacked, and what that means; what devices part of layers.
+
+    Nothing if all can be stacked, and layers are not parted.
+    """
     config, own_loss = group.members[0].config, training.own_loss
     model, loss = training.stack.model.refusal, None if own_loss is None else own_loss.refusal
     told = (
         (f"model {config.model}", model, "its trials go one after the other"),
         (f"loss {config.loss}", loss, "it is computed row by row"),
     )
-    return "; ".join(f"{what}: {why}; {ends}" for what, why, ends in told if why is not None)
+    notes = [f"{what}: {why}; {ends}" for what, why, ends in told if why is not None]
+    shares = training.stack.shares
+    if not shares.is_all:
+        notes.append(f"{training.stack.mesh.model.num} devices part {shares}")
+    return "; ".join(notes)
 
 
 def _told(group: TrialGroup, refused: tuple[Refusal, ...]) -> Report:

@@ -27,9 +27,8 @@ def gradient_norms(gradient_MP: Tensor, shares: Shares) -> dict[str, Tensor]:
     """The norm of the whole gradient [M], and of each layer's, first to last [M, L]."""
     num_layers = 1 + max(spec.layer for spec in shares.parameters)
     squares_ML = gradient_MP.new_zeros(len(gradient_MP), num_layers)
-    for spec, place, counts in zip(shares.parameters, shares.slices, shares.counts, strict=True):
-        if counts:
-            squares_ML[:, spec.layer] += gradient_MP[:, place].square().sum(1)
+    for spec, place in shares.counted():
+        squares_ML[:, spec.layer] += gradient_MP[:, place].square().sum(1)
     shares.add_up(squares_ML)
     return {
         "gradient_norm": squares_ML.sum(1).sqrt(),

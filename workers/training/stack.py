@@ -64,7 +64,7 @@ class Stack(Block):
                 drawn = [fresh[spec.name] for spec in self.parameters]
                 for spec in self._buffer_specs:
                     self.buffers[spec.name][rows] = fresh[spec.name].to(self.buffers[spec.name])
-            flat = torch.cat([tensor.flatten() for tensor in self.shares.own(drawn)])
+            flat = torch.cat([tensor.flatten() for tensor in self.shares.device_tensors(drawn)])
             self.weights_MP[rows] = flat.to(self.weights_MP)
 
     def rows_of(self, place: int) -> slice:
@@ -109,9 +109,9 @@ class Stack(Block):
             for name, tensor in self.rows.items()
         }
 
-    def own_columns(self, name: str, whole: Tensor) -> Tensor:
+    def device_columns(self, name: str, whole: Tensor) -> Tensor:
         """What this device has of rows ``name``, of which ``whole`` has all columns."""
-        return self.shares.own_columns(whole) if self._has_columns(name) else whole
+        return self.shares.device_columns(whole) if self._has_columns(name) else whole
 
     def _has_columns(self, name: str) -> bool:
         """Whether the rows ``name`` have a number for each parameter."""

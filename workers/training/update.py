@@ -122,7 +122,7 @@ class Update:
         if self._noise_M1 is None:
             return
         all_MP = normals(self._columns.seeds_M, self._shares.num_columns, step, NOISE)
-        noise_MP = self._shares.own_columns(all_MP)
+        noise_MP = self._shares.device_columns(all_MP)
         deviation_M1 = (self._noise_M1 / step**NOISE_DECAY).sqrt()
         self._gradient_MP.addcmul_(noise_MP.to(self._gradient_MP), deviation_M1)
 

@@ -15,6 +15,7 @@ from workers.checkpoint_layout import named_tensors
 from workers.config.combination import ConfigError
 from workers.messages import CheckpointSlice, Member, Refusal
 from workers.training.checkpoints import CheckpointError
+from workers.training.shares import Shares
 from workers.training.stack import Stack
 
 
@@ -50,8 +51,17 @@ def _start(stack: Stack, member: Member, source: CheckpointSlice, rows: slice) -
     spare = [n for n in found if n not in views and 0 <= _layer(n) < head + takes_head]
     if lacking or spare:
         raise ConfigError("warm_start", _mismatch(shapes, found, (*lacking, *spare), source, heads))
+    parts = _device_parts(stack, found)
     for name in wanted:
-        views[name][rows].copy_(stack.shares.own_tensor(name, found[name]))
+        views[name][rows].copy_(parts[name])
+
+
+def _device_parts(stack: Stack, found: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors with this device's units of the parameters that devices part."""
+    named = [spec.name for spec in stack.model.parameters if spec.name in found]
+    kept = [spec for spec in stack.model.parameters if spec.name in found]
+    parts = Shares(kept, stack.mesh.model).device_tensors([found[name] for name in named])
+    return {**found, **dict(zip(named, parts, strict=True))}
 
 
 def _fits(shape: tuple[int, ...], tensor: Tensor | None) -> bool:

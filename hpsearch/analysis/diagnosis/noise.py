@@ -13,12 +13,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hpsearch.analysis.chance import (
+    ERRORS,
+    error_over_folds,
+    error_over_seeds,
+    jitter,
+    pooled,
+)
 from hpsearch.analysis.diagnosis.curve import Curve
 from hpsearch.storage.records import NewDiagnosis, TrialRecord
 
-ERRORS = 2.0  # standard errors: about 95 %
 COMPARED = 10  # of the best trials
-TAIL = 5  # epochs at the end over which a metric jitters
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +56,8 @@ def too_close(
 def _repeated(trials: Sequence[TrialRecord], mode: str) -> list[_Repeated]:
     values: dict[int, list[float]] = defaultdict(list)
     for trial in trials:
-        if trial.replicate > 0 and trial.parent_id is not None and trial.value is not None:
+        is_repeat = trial.replicate > 0 and trial.state == "complete"
+        if is_repeat and trial.parent_id is not None and trial.value is not None:
             values[trial.parent_id].append(trial.value)
     numbers = {trial.id: trial.number for trial in trials}
     found = [
@@ -65,12 +71,11 @@ def _repeated(trials: Sequence[TrialRecord], mode: str) -> list[_Repeated]:
 
 def _over_seeds(best: _Repeated, second: _Repeated) -> NewDiagnosis | None:
     difference = abs(best.mean - second.mean)
-    freedom = best.n + second.n - 2
-    pooled = ((best.n - 1) * best.variance + (second.n - 1) * second.variance) / freedom
-    error = math.sqrt(pooled / best.n + pooled / second.n)
+    variance = pooled(best.variance, best.n, second.variance, second.n)
+    error = error_over_seeds(variance, best.n, second.n)
     if difference >= ERRORS * error:
         return None
-    needed = "" if difference == 0 else f" ({_needed(pooled, difference)} seeds would tell)"
+    needed = "" if difference == 0 else f" ({_needed(variance, difference)} seeds would tell)"
     return NewDiagnosis(
         kind="noise",
         message=f"numbers {best.number} and {second.number} differ by {difference:.2g} over their "
@@ -122,17 +127,9 @@ def _single(
 
 
 def _over_folds(spread: float, num_folds: int) -> tuple[float, str]:
-    """Two standard errors of a difference of two means over k folds: 2 sqrt(2) s / sqrt(k).
-
-    s is the spread of the best epoch. The folds of two trials are the same, and what is hard about
-    one is hard for both: their difference varies by less, so that this is conservative.
-    """
-    error = spread * math.sqrt(2 / num_folds)
+    error = error_over_folds(spread, num_folds)
     return ERRORS * error, f"two standard errors over the {num_folds} folds are"
 
 
 def _over_epochs(curve: Curve) -> tuple[float, str]:
-    """The standard deviation of the value at the end, its trend taken off; 0 if that is short."""
-    last = curve.known(curve.objective)[-TAIL:]
-    jitter = float(np.diff(last).std() / math.sqrt(2)) if len(last) == TAIL else 0.0
-    return jitter, "from epoch to epoch at its end it moves by"
+    return jitter(curve.known(curve.objective)), "from epoch to epoch at its end it moves by"

@@ -62,12 +62,12 @@ def convolved(h_BKYX: Tensor, weight_MOIkk: Tensor, bias_MO: Tensor) -> Tensor:
     )
 
 
-def left(h_BKYX: Tensor, channels: int, devices: Devices) -> Tensor:
+def gathered(h_BKYX: Tensor, channels: int, devices: Devices) -> Tensor:
     """All ``channels`` of each row, of which ``h`` has the device's."""
     if not layers.is_parted(channels, devices):
         return h_BKYX
-    own = len(layers.own_units(channels, devices))
-    h_BMCYX = layers.left(torch.unflatten(h_BKYX, 1, (-1, own)), -3, channels, devices)
+    own = len(layers.device_units(channels, devices))
+    h_BMCYX = layers.gathered(torch.unflatten(h_BKYX, 1, (-1, own)), -3, channels, devices)
     whole_BKYX = h_BMCYX.flatten(1, 2)
     return whole_BKYX if h_BKYX.is_cuda else whole_BKYX.to(memory_format=torch.channels_last)
 

@@ -14,7 +14,7 @@ from workers.training.models.activations import ACTIVATIONS, slope_parameters, s
 from workers.training.models.base import BufferSpec, ParameterSpec, Pass, Pullback
 from workers.training.models.normalization import Normalization
 from workers.training.models.products import affine, products
-from workers.training.parallel.layers import added_up, entered, is_parted, left, own_part
+from workers.training.parallel.layers import added_up, device_part, entered, gathered, is_parted
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,7 +83,7 @@ class LinearLayers:
         def pullback(g_MHB: Tensor) -> list[Tensor]:
             gradients: list[Tensor] = []
             for layer in range(self.head, self.first - 1, -1):
-                g_MHB = own_part(g_MHB, -2, given.mesh.model)
+                g_MHB = device_part(g_MHB, -2, given.mesh.model)
                 by_weight_MHF = products(g_MHB, inputs[layer].transpose(1, 2))
                 gradients = [by_weight_MHF, g_MHB.sum(2), *gradients]
                 if layer > self.first:
@@ -111,7 +111,7 @@ class LinearLayers:
         units, devices = self._units(layer), given.mesh.model
         h_mFB = entered(h_mFB, units, devices)
         h_MHB = affine(weight_MHF, h_mFB, given.weights[f"{layer}.bias"])
-        return left(h_MHB, -2, units, devices)
+        return gathered(h_MHB, -2, units, devices)
 
     def _units(self, layer: int) -> int:
         return self.widths[layer - self.first + 1]

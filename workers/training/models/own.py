@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 from typing import Any
 
 import torch
@@ -28,10 +28,11 @@ from workers.training.models.own_module import (
     kept,
     one_by_one,
     passed,
+    slopes,
     stacked,
     trained,
 )
-from workers.training.models.own_units import layers_with_parts, parted
+from workers.training.models.own_split import layers_with_units, parted, refuses_split
 
 # PyTorch's shortcut for transformers in validation, a kernel that no rows can share.
 torch.backends.mha.set_fastpath_enabled(False)
@@ -60,8 +61,7 @@ class OwnModel:
         self._widest = 1
         self._look(num_outputs)
         self._plain = plain_layers(self._net)
-        tried = torch.rand(_TRIED[-1], *shape, generator=torch.Generator())
-        self._by_unit = layers_with_parts(self._net, tried)
+        self._by_unit = layers_with_units(self._net).keys()
         self.refusal = self._refusal()
         self.refuses_one = self._refuses_one()
 
@@ -107,7 +107,7 @@ class OwnModel:
         if given.training:
             rows |= self._factors(given, x.shape[1])
         together = one_by_one if self.refusal is not None or len(given.columns) == 1 else stacked
-        with parted(self._by_unit, given.mesh.model):
+        with parted(net, given.mesh.model):
             outputs_MBC, after = together(net, rows, x)
         if given.training:
             for name, buffer in given.buffers.items():
@@ -201,10 +201,34 @@ class OwnModel:
             for hook in hooks:
                 hook.remove()
         expected = [self._repeated(row, x, training=training) for training in (True, False)]
+        self._check_gradients(row, x)
         for (one, _), alone in zip(found, expected, strict=False):
             if not torch.allclose(one, alone, rtol=_CLOSE, atol=_CLOSE, equal_nan=True):
                 return "two rows of it, stacked, do not give what one gives alone"
         return refusal
+
+    def _check_gradients(self, row: Mapping[str, Tensor], x: Tensor) -> None:
+        """A row must learn by the gradients that the module itself has with the row's numbers.
+
+        Where a part of it is computed anew on the way back, that is by the module's own numbers,
+        for a row's are gone then. Raises ConfigError.
+        """
+        net, names = self._built(), [spec.name for spec in self.parameters]
+        with torch.no_grad():
+            for name, tensor in (*trained(net), *kept(net)):
+                tensor.copy_(row[name])
+        leaves = {name: row[name].clone().requires_grad_() for name in names}
+        given = {name: tensor.clone() for name, tensor in row.items()} | leaves
+        found, _ = attempt(lambda: passed(self._net.train(), given, x), self._shape)
+        expected = attempt(lambda: net.train()(x), self._shape).view_as(found)
+        of_net = dict(trained(net))
+        for one, other in zip(
+            slopes(found, leaves.values()), slopes(expected, of_net.values()), strict=True
+        ):
+            if not torch.allclose(one, other, rtol=_CLOSE, atol=_CLOSE, equal_nan=True):
+                rule = "must have the gradients of a row that it is called with, but has others"
+                remedy = "take torch.utils.checkpoint away, or whatever else computes it anew"
+                raise ConfigError("model", f"{rule}; {remedy}")
 
     def _two(self, rows: Mapping[str, Tensor], x: Tensor, training: bool) -> Tensor:
         both = {name: torch.stack([tensor, tensor]) for name, tensor in rows.items()}
@@ -221,6 +245,18 @@ class OwnModel:
         except ConfigError as error:
             return f"model {error}"
         return None
+
+    @cached_property
+    def refuses_split(self) -> str | None:
+        """Why several devices cannot part its layers; None if they can."""
+        first, second = (self.fresh(torch.Generator().manual_seed(seed)) for seed in range(2))
+        rows = {name: torch.stack([first[name], second[name]]) for name in first}
+        x = torch.rand(_TRIED[-1], *self._shape, generator=torch.Generator())
+        together = stacked if self.refusal is None else one_by_one
+        return refuses_split(self._built, self.parameters, rows, x, together)
+
+    def _built(self) -> nn.Module:
+        return built(self._make, self._shape)
 
     def batch_norm(self) -> str | None:
         """The name and kind of a batch normalization in it; None if it has none."""

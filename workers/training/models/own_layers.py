@@ -14,6 +14,7 @@ from torch import fx, nn
 from workers.training.models.linear import LinearLayers
 from workers.training.models.normalization import Normalization
 from workers.training.models.own_dropout import KeyedDropout
+from workers.training.models.own_module import is_untouched
 
 _ACTIVATIONS: dict[type[nn.Module], str] = {
     nn.ReLU: "relu",
@@ -27,6 +28,8 @@ def plain_layers(net: nn.Module) -> LinearLayers | None:
     try:
         net = deepcopy(net)  # what a module keeps of a trace would stay in it
     except Exception:  # what some keep cannot be copied
+        return None
+    if not all(is_untouched(module) for module in net.modules()):
         return None
     modules = _chain(net.train())
     if modules is None or _chain(net.eval()) != modules:

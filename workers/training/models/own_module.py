@@ -5,7 +5,7 @@ Called by ``own``. Tensors are taken by name; what becomes of them is given besi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import TypeVar
 
@@ -52,6 +52,17 @@ def attempt(call: Callable[[], Given], shape: tuple[int, ...]) -> Given:
         raise ConfigError("model", f"{rule} {said(error)}") from error
 
 
+def is_untouched(module: nn.Module) -> bool:
+    """Whether its calls are those of its class: no hooks on it, no forward of its own."""
+    hooks = (
+        module._forward_hooks,
+        module._forward_pre_hooks,
+        module._backward_hooks,
+        module._backward_pre_hooks,
+    )
+    return not any(hooks) and "forward" not in vars(module)
+
+
 def trained(net: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """The parameters, but those that the module itself has frozen."""
     return ((name, tensor) for name, tensor in net.named_parameters() if tensor.requires_grad)
@@ -73,6 +84,14 @@ def passed(net: nn.Module, tensors: Mapping[str, Tensor], x: Tensor) -> tuple[Te
         raise TypeError(f"outputs must be a tensor, but are of type {type(found).__name__}")
     after = {name: after[name] for name in tensors}
     return found.unsqueeze(1) if found.dim() == 1 else found, after
+
+
+def slopes(outputs: Tensor, leaves: Iterable[Tensor]) -> tuple[Tensor, ...]:
+    """The gradient of some sum of the outputs by each of the leaves; 0 where none enters it."""
+    weights = torch.linspace(-1, 1, outputs.numel(), device=outputs.device).view_as(outputs)
+    return torch.autograd.grad(
+        (outputs * weights).sum(), list(leaves), allow_unused=True, materialize_grads=True
+    )
 
 
 def one_by_one(net: nn.Module, rows: Mapping[str, Tensor], x_mB: Tensor) -> tuple[Tensor, Tensors]:

@@ -23,7 +23,7 @@ def is_parted(units: int, devices: Devices) -> bool:
     return 1 < devices.num <= units
 
 
-def own_units(units: int, devices: Devices) -> Portion:
+def device_units(units: int, devices: Devices) -> Portion:
     """Those of a layer that are this device's."""
     if not is_parted(units, devices):
         return Portion(0, units, units)
@@ -38,20 +38,20 @@ def entered(h: Tensor, units: int, devices: Devices) -> Tensor:
     return entering
 
 
-def left(h: Tensor, axis: int, units: int, devices: Devices) -> Tensor:
+def gathered(h: Tensor, axis: int, units: int, devices: Devices) -> Tensor:
     """All ``units`` of a layer's output along ``axis`` (negative), of which ``h`` has the device's.
 
     Its gradient is the same on all devices, each of which takes that of its own units.
     """
     if not is_parted(units, devices):
         return h
-    leaving: Tensor = _Left.apply(h, axis, units, devices)  # type: ignore[no-untyped-call]
-    return leaving
+    whole: Tensor = _Gathered.apply(h, axis, units, devices)  # type: ignore[no-untyped-call]
+    return whole
 
 
-def own_part(whole: Tensor, axis: int, devices: Devices) -> Tensor:
+def device_part(whole: Tensor, axis: int, devices: Devices) -> Tensor:
     """The device's units of a layer's output, a view."""
-    return own_units(whole.shape[axis], devices).of(whole, axis)
+    return device_units(whole.shape[axis], devices).of(whole, axis)
 
 
 def units_of_all(part: Tensor, axis: int, units: int, devices: Devices) -> Tensor:
@@ -91,7 +91,7 @@ class _Entered(torch.autograd.Function):
         return _Entered.apply(stacked, devices), 0  # type: ignore[no-untyped-call]
 
 
-class _Left(torch.autograd.Function):
+class _Gathered(torch.autograd.Function):
     @staticmethod
     def forward(h: Tensor, axis: int, units: int, devices: Devices) -> Tensor:
         return units_of_all(h, axis, units, devices)
@@ -102,11 +102,11 @@ class _Left(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
-        return own_part(gradient, ctx.axis, ctx.devices), None, None, None
+        return device_part(gradient, ctx.axis, ctx.devices), None, None, None
 
     @staticmethod
     def vmap(
         info: Any, in_dims: Any, h: Tensor, axis: int, units: int, devices: Devices
     ) -> tuple[Tensor, int]:
         stacked = h.movedim(in_dims[0], 0)
-        return _Left.apply(stacked, axis, units, devices), 0  # type: ignore[no-untyped-call]
+        return _Gathered.apply(stacked, axis, units, devices), 0  # type: ignore[no-untyped-call]

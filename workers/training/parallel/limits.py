@@ -42,9 +42,19 @@ def _check_examples(config: TrainConfig, model: Model, data: DeviceData, num_par
 def _check_layers(config: TrainConfig, model: Model, mesh: Mesh) -> None:
     units = [spec.shape[0] for spec in model.parameters if spec.by_unit]
     if any(is_parted(num, mesh.model) for num in units):
+        _check_own_layers(model)
         return
     rule = f"must have a layer of {mesh.model.num} units or more, which so many devices part"
     if isinstance(model, OwnModel):
-        rule = f"{rule}: an nn.Linear or a convolution whose weights are read by its call alone"
+        rule = f"{rule}: a plain nn.Linear or convolution, that shares no weights and has no hooks"
     found = f"the widest such layer has {max(units)}" if units else "it has none"
     raise ConfigError("model", f"{rule}, but {found}; part minibatches instead (parallel: data)")
+
+
+def _check_own_layers(model: Model) -> None:
+    broken = model.refuses_split if isinstance(model, OwnModel) else None
+    if broken is not None:
+        rule = "must read the weights of a layer by its call alone, for devices part its units"
+        raise ConfigError(
+            "model", f"{rule}, but {broken}; part minibatches instead (parallel: data)"
+        )

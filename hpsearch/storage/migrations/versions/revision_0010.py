@@ -13,29 +13,57 @@ down_revision = "0009"
 branch_labels = None
 depends_on = None
 
-# What a dialect has its own words for: the good direction of a search, and that a number is one.
-_MODE = {
-    "sqlite": "json_extract(s.spec, '$.objective.mode')",
-    "postgresql": "s.spec -> 'objective' ->> 'mode'",
+# What a dialect has its own words for: the good direction of a search, its folds, a number.
+_WORDS = {
+    "sqlite": {
+        "mode": "json_extract(s.spec, '$.objective.mode')",
+        "folds": "json_extract(s.spec, '$.data.folds')",
+        "is_number": "typeof(t.value) = 'real'",
+    },
+    "postgresql": {
+        "mode": "s.spec -> 'objective' ->> 'mode'",
+        "folds": "CAST(s.spec -> 'data' ->> 'folds' AS INTEGER)",
+        "is_number": "t.value <> 'NaN'",
+    },
 }
-_IS_NUMBER = {"sqlite": "typeof(t.value) = 'real'", "postgresql": "t.value <> 'NaN'"}
 
+# As Frames.best has it: those that were repeated with other seeds first, by the mean over them.
 _BEST_TRIALS = """
 CREATE VIEW best_trials AS
+WITH repeats AS (
+    SELECT t.parent_id AS trial, t.value AS value
+    FROM trials t
+    WHERE t.replicate > 0 AND t.state = 'complete' AND {is_number}
+), means AS (
+    SELECT trial, avg(value) AS mean, count(*) AS n FROM repeats GROUP BY trial
+), spreads AS (
+    SELECT r.trial, m.mean, m.n,
+        sum((r.value - m.mean) * (r.value - m.mean)) / nullif(m.n - 1, 0) AS variance
+    FROM repeats r JOIN means m ON m.trial = r.trial
+    GROUP BY r.trial, m.mean, m.n
+)
 SELECT
     s.id AS search, s.name AS name,
     row_number() OVER (
         PARTITION BY s.id
-        ORDER BY CASE WHEN {mode} = 'max' THEN -t.value ELSE t.value END, t.number
+        ORDER BY
+            CASE WHEN c.trial IS NULL THEN 1 ELSE 0 END,
+            CASE WHEN {mode} = 'max' THEN -1 ELSE 1 END * coalesce(c.mean, t.value),
+            t.number
     ) AS rank,
-    t.number AS number, t.value AS value, t.spread AS spread, t.best_epoch AS best_epoch,
-    t.epochs AS epochs, g.name AS stage, t.branch AS branch, t.seconds AS seconds,
-    t.params AS params, t.id AS trial
+    t.number AS number, t.value AS value,
+    coalesce(c.mean, t.value) AS mean,
+    CASE WHEN c.trial IS NULL THEN t.spread * t.spread ELSE c.variance END AS variance,
+    coalesce(c.n, CASE WHEN t.spread IS NULL THEN 1 ELSE {folds} END) AS n,
+    c.trial IS NOT NULL AS confirmed,
+    t.best_epoch AS best_epoch, t.epochs AS epochs, g.name AS stage, t.branch AS branch,
+    t.seconds AS seconds, t.params AS params, t.id AS trial
 FROM trials t
 JOIN searches s ON s.id = t.search_id
 JOIN stages g ON g.id = t.stage_id
-WHERE t.state = 'complete' AND {is_number}
-AND NOT EXISTS (SELECT 1 FROM trials c WHERE c.parent_id = t.id AND c.start_epoch > 0)
+LEFT JOIN spreads c ON c.trial = t.id
+WHERE t.state = 'complete' AND {is_number} AND (t.replicate = 0 OR c.trial IS NOT NULL)
+AND NOT EXISTS (SELECT 1 FROM trials o WHERE o.parent_id = t.id AND o.start_epoch > 0)
 """
 _TRIAL_CURVES = """
 CREATE VIEW trial_curves AS
@@ -52,6 +80,6 @@ JOIN trials t ON t.id = m.trial_id
 
 def upgrade() -> None:
     """Add the views; no table changes."""
-    dialect = op.get_bind().dialect.name
-    op.execute(_BEST_TRIALS.format(mode=_MODE[dialect], is_number=_IS_NUMBER[dialect]))
+    words = _WORDS[op.get_bind().dialect.name]
+    op.execute(_BEST_TRIALS.format(**words))
     op.execute(_TRIAL_CURVES)

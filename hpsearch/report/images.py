@@ -1,0 +1,184 @@
+"""The report's plots as image files for papers, drawn by matplotlib.
+
+Called by ``hpsearch plot``. The panels are those of the page.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from math import ceil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+
+from hpsearch.errors import HpsearchError
+from hpsearch.report import axes, curves, pairs, stages
+from hpsearch.report.files import check_writable, write
+from hpsearch.report.panel import BORDER, INK, SCALE, Marks, Numbers, Panel
+from hpsearch.report.reading import Reading, read
+
+if TYPE_CHECKING:
+    from hpsearch.analysis.frames import Frames, SearchRef
+
+Kind = Literal["curves", "axes", "stages", "map"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+ENDINGS = (".png", ".pdf", ".svg")
+COLUMNS = 3  # of panels
+WIDTH, HEIGHT = 4.2, 3.2  # inches of one
+LINE = 0.28  # inches of each line of a panel of ranges
+DPI = 200
+AREA = 0.6  # of matplotlib's marks, in points, for a pixel of the page's
+SYMBOLS = {"circle": "o", "x": "x", "diamond": "D", "bar": "_"}
+STYLE: dict[Any, Any] = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "lines.solid_capstyle": "butt",  # a range ends where it ends
+    "svg.hashsalt": "hpsearch",  # so that the same search gives the same file
+}
+_BLACK = "#1f2328"
+
+PANELS: dict[Kind, Callable[[Reading], list[Panel]]] = {
+    "curves": curves.panels,
+    "axes": axes.panels,
+    "stages": stages.panels,
+    "map": pairs.maps,
+}
+
+
+def write_plot(frames: Frames, search: SearchRef, kind: Kind, file: Path) -> None:
+    """Draw the panels of ``kind`` into ``file``: PNG, PDF or SVG, by its ending.
+
+    Raises StorageError if there is no such search, HpsearchError if it has nothing of the kind to
+    draw, or the file cannot be written.
+    """
+    ending = file.suffix.lower()
+    if ending not in ENDINGS:
+        known = ", ".join(ENDINGS)
+        raise HpsearchError(f"--output must end in one of {known}, but got {str(file)!r}")
+    check_writable(file)
+    reading = read(frames, search)
+    panels = PANELS[kind](reading)
+    if not panels:
+        raise HpsearchError(
+            f"search {reading.record.name} (id {reading.record.id}) must have what a plot of "
+            f"{kind} shows, but has {len(reading.trials)} trials, {len(reading.ranked)} of them "
+            "with a value, and no such panel: `hpsearch report` shows what there is"
+        )
+    write(file, drawn(panels, ending.removeprefix(".")))
+
+
+def drawn(panels: Sequence[Panel], form: str) -> bytes:
+    """The panels side by side, as a file of that form."""
+    from matplotlib import rc_context  # half a second
+    from matplotlib.figure import Figure
+
+    columns = min(COLUMNS, len(panels))
+    rows = ceil(len(panels) / columns)
+    height = max(_height(panel) for panel in panels)
+    with rc_context(STYLE):
+        figure = Figure(figsize=(columns * WIDTH, rows * height), layout="constrained")
+        places = figure.subplots(rows, columns, squeeze=False).ravel()
+        for i, (place, panel) in enumerate(zip(places, panels, strict=False)):
+            draw(panel, place, has_legend=panel.legend or i == 0)
+        for place in places[len(panels) :]:
+            place.set_axis_off()
+        out = io.BytesIO()
+        figure.savefig(out, format=form, dpi=DPI)
+    return out.getvalue()
+
+
+def draw(panel: Panel, ax: Any, *, has_legend: bool) -> None:
+    """One panel on matplotlib's axes ``ax``."""
+    ax.set_title(plain(panel.title), loc="left", fontsize=9)
+    for marks in panel.marks:
+        _DRAW[marks.kind](ax, marks, panel)
+    for axis, name in ((panel.x, "x"), (panel.y, "y")):
+        if axis.is_log:
+            ax.set(**{f"{name}scale": "log"})
+        if axis.ticks is not None:
+            places = [place for place, _ in axis.ticks]
+            ax.set(**{f"{name}ticks": places})
+            ax.set(**{f"{name}ticklabels": [plain(words) for _, words in axis.ticks]})
+        if axis.is_int:
+            getattr(ax, f"{name}axis").get_major_locator().set_params(integer=True)
+        if axis.limits is not None:
+            ax.set(**{f"{name}lim": axis.limits})
+        ax.set(**{f"{name}label": plain(axis.title)})
+    ax.grid(alpha=0.25, linewidth=0.5)
+    handles, labels = ax.get_legend_handles_labels()
+    is_scaled = any(marks.values is not None for marks in panel.marks)
+    if has_legend and len(labels) > 1 and not is_scaled:
+        ax.legend(handles, labels, fontsize=6, edgecolor="none", framealpha=0.85)
+
+
+def plain(text: str) -> str:
+    """A user's words for matplotlib, which would read what stands between dollars as TeX."""
+    return text.replace("$", r"\$")
+
+
+def _height(panel: Panel) -> float:
+    is_lines = panel.y.ticks is not None
+    return max(HEIGHT, 1.0 + LINE * len(panel.y.ticks or ())) if is_lines else HEIGHT
+
+
+def _line(ax: Any, marks: Marks, panel: Panel) -> None:
+    ax.plot(
+        _floats(marks.x),
+        _floats(marks.y),
+        color=_color(marks),
+        linewidth=marks.width * 0.7,
+        linestyle=":" if marks.dashed else "-",
+        alpha=marks.opacity,
+        drawstyle="steps-post" if marks.kind == "steps" else "default",
+        label=_label(marks),
+    )
+
+
+def _points(ax: Any, marks: Marks, panel: Panel) -> None:
+    from matplotlib.colors import LinearSegmentedColormap
+
+    look: dict[str, Any] = {
+        "s": (marks.size * AREA) ** 2,
+        "marker": SYMBOLS[marks.symbol],
+        "alpha": marks.opacity,
+        "label": _label(marks),
+    }
+    if marks.symbol in ("circle", "diamond"):
+        look["linewidths"] = 0
+    if marks.on_border:
+        look |= {"transform": ax.get_xaxis_transform(), "clip_on": False}
+        ax.scatter(_floats(marks.x), np.full(len(marks.x), BORDER), color=_color(marks), **look)
+    elif marks.values is None:
+        ax.scatter(_floats(marks.x), _floats(marks.y), color=_color(marks), **look)
+    else:
+        scale = SCALE[::-1] if panel.best_is_low else SCALE
+        colors = LinearSegmentedColormap.from_list("values", scale)
+        low, high = panel.scale or (None, None)
+        values = _floats(marks.values)
+        drawn = ax.scatter(
+            _floats(marks.x), _floats(marks.y), c=values, cmap=colors, vmin=low, vmax=high, **look
+        )
+        ax.figure.colorbar(drawn, ax=ax, label=plain(panel.scale_title))
+
+
+def _bars(ax: Any, marks: Marks, panel: Panel) -> None:
+    ax.barh(_floats(marks.y), _floats(marks.x), color=_color(marks))
+
+
+_DRAW = {"line": _line, "steps": _line, "points": _points, "bars": _bars}
+
+
+def _label(marks: Marks) -> str:
+    """Names that begin with _ are not in a legend."""
+    return plain(marks.name) if marks.in_legend and marks.name else "_"
+
+
+def _color(marks: Marks) -> str:
+    return _BLACK if marks.color == INK else marks.color
+
+
+def _floats(values: Numbers) -> np.ndarray[Any, Any]:
+    return np.array([np.nan if value is None else value for value in values], dtype=float)

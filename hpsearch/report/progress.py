@@ -1,0 +1,90 @@
+"""Best so far: what the search had found when, against epochs spent and against time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hpsearch.report.panel import OTHERS, PALETTE, Axis, Marks, Panel, numbers
+from hpsearch.report.reading import sampled
+from hpsearch.report.section import Section, Text
+from hpsearch.report.values import within
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from hpsearch.report.reading import Reading
+
+MOST_POINTS = 800
+UNITS = ((86400, "days"), (3600, "hours"), (60, "minutes"), (1, "seconds"))
+
+
+def progress(reading: Reading) -> Section:
+    """Two plots, or a sentence where no trial has ended."""
+    ended = order(reading)
+    if ended.empty:
+        text = Text("No trial has ended with a value yet.")
+        return Section(key="progress", title="Best so far", parts=(text,))
+    seconds = ended["since_s"]
+    size, unit = next((s, u) for s, u in UNITS if seconds.max() >= s or s == 1)
+    caption = (
+        "The best value of all trials that had ended by then; each point is a trial, where it "
+        "ended. Time is the clock's, pauses of the search included."
+    )
+    parts = (
+        Text(caption),
+        _panel(reading, ended, ended["spent"], "epochs spent, of all trials"),
+        _panel(reading, ended, seconds / size, f"{unit} since the search was stored"),
+    )
+    return Section(key="progress", title="Best so far", parts=parts)
+
+
+def order(reading: Reading) -> pd.DataFrame:
+    """The trials that ended with a value, as they ended, with ``spent`` (the epochs that all trials
+    had trained by then, those that failed too), ``since_s`` and ``best``.
+    """
+    ended = reading.trials[reading.trials["finished_at"].notna()]
+    ended = ended.sort_values(["finished_at", "number"])
+    since = ended["finished_at"] - reading.record.created_at
+    ended = ended.assign(
+        spent=ended["own_epochs"].cumsum().astype("float64"), since_s=since.dt.total_seconds()
+    )
+    ended = ended[ended["ranks"]]
+    values = ended["value"]
+    return ended.assign(best=values.cummax() if reading.is_max else values.cummin())
+
+
+def _panel(reading: Reading, ended: pd.DataFrame, x: pd.Series[float], title: str) -> Panel:
+    axis = reading.value_axis(ended["value"].tolist())
+    ended = ended.assign(x=x)
+    improved = steps(ended)
+    shown = sampled(ended.sample(frac=1, random_state=0), MOST_POINTS)
+    marks = (
+        Marks(
+            x=numbers(shown["x"]),
+            y=numbers(within(axis, shown["value"].tolist())),
+            numbers=shown["number"].tolist(),
+            color=OTHERS,
+            size=4,
+            opacity=0.5,
+            name="a trial",
+        ),
+        Marks(
+            x=numbers(improved["x"]),
+            y=numbers(within(axis, improved["best"].tolist())),
+            numbers=improved["number"].tolist(),
+            kind="steps",
+            color=PALETTE[0],
+            width=2.5,
+            name="best so far",
+        ),
+    )
+    return Panel(title=f"Against {title}", x=Axis(title=title), y=axis, marks=marks)
+
+
+def steps(ended: pd.DataFrame) -> pd.DataFrame:
+    """The trials that improved on all before them, and the last that ended."""
+    changed = ended["best"].ne(ended["best"].shift())
+    changed.iloc[-1] = True
+    return ended[np.asarray(changed, dtype=bool)]

@@ -1,0 +1,140 @@
+"""Reading: all that a report shows of a search, read once; what its sections are made from.
+
+Nothing here is drawn; trials are sampled where there are more than a plot can show.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from hpsearch.analysis.diagnosis import tables
+from hpsearch.report.panel import OTHERS, PALETTE, Axis
+from hpsearch.report.values import value_axis
+from hpsearch.spec.space import Range
+from workers.metrics import column_of
+
+if TYPE_CHECKING:
+    from hpsearch.analysis.frames import Frames, SearchRef
+    from hpsearch.storage.records import SearchRecord, StageRecord, TrialRecord
+
+KEPT_BEST = 300  # of a sample, those of the best trials, and as many that failed
+OTHER_BRANCHES = "other branches"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reading:
+    """A search as its tables have it.
+
+    ``trials`` are those of ``Frames.trials`` with ``own_epochs``, which leaves out what a trial
+    took over from the one that it continues, ``is_infeasible`` (it failed, or its value is no
+    number) and ``ranks`` (it has a value, and is no repeat with another seed). ``ranked`` are those
+    that rank, best first, and ``infeasible`` those that are. ``colors`` are of the branches, the
+    one with the best trial first; the many share one. ``stored`` is what all of it is made of.
+    """
+
+    frames: Frames
+    record: SearchRecord
+    trials: pd.DataFrame
+    curves: pd.DataFrame
+    stages: pd.DataFrame
+    status: pd.DataFrame
+    findings: pd.DataFrame
+    ranked: pd.DataFrame
+    infeasible: pd.DataFrame
+    colors: dict[str, str]
+    stored: tuple[list[StageRecord], list[TrialRecord]]
+
+    @property
+    def metric(self) -> str:
+        return self.record.spec.objective.metric
+
+    @property
+    def is_max(self) -> bool:
+        return self.record.spec.objective.mode == "max"
+
+    @property
+    def column(self) -> str:
+        """The column of the curves that holds the objective."""
+        own = self.metric in self.curves.columns
+        return self.metric if own else column_of(self.metric)
+
+    def ranges(self) -> dict[str, bool]:
+        """The numeric parameters, and whether each is searched on a log scale."""
+        return {
+            name: found.is_log
+            for name, parameter in self.record.spec.space.parameters.items()
+            for found in parameter.definitions[:1]
+            if isinstance(found, Range)
+        }
+
+    def value_axis(self, values: Sequence[float]) -> Axis:
+        """The objective's axis for these values."""
+        return value_axis(self.metric, values, is_max=self.is_max)
+
+    def by_color(self, trials: pd.DataFrame) -> list[tuple[str, str, pd.DataFrame]]:
+        """(name, colour, trials) of each branch that has a colour of its own, and of the others."""
+        branches = trials["branch"].astype(str)
+        parts = [(n, c, trials[branches == n]) for n, c in self.colors.items() if c != OTHERS]
+        others = trials[branches.map(self.colors) == OTHERS]
+        parts = [(short(name), color, own) for name, color, own in parts]
+        return [part for part in (*parts, (OTHER_BRANCHES, OTHERS, others)) if len(part[2])]
+
+
+def read(frames: Frames, search: SearchRef) -> Reading:
+    """All of ``search``. Raises StorageError if there is no such search."""
+    record = frames.repository.find_search(search)
+    stored = frames.repository.load(record.id)
+    trials = _trials(frames.trials(record.id), stored[1])
+    is_max = record.spec.objective.mode == "max"
+    ranked = trials[trials["ranks"]].sort_values(["value", "number"], ascending=[not is_max, True])
+    return Reading(
+        frames=frames,
+        record=record,
+        trials=trials,
+        curves=frames.curves(record.id),
+        stages=frames.stages(record.id),
+        status=frames.status(record.id),
+        findings=tables.findings(frames, record.id),
+        ranked=ranked,
+        infeasible=trials[trials["is_infeasible"]],
+        colors=_colors(ranked, trials),
+        stored=stored,
+    )
+
+
+def _trials(trials: pd.DataFrame, stored: Sequence[TrialRecord]) -> pd.DataFrame:
+    starts = {trial.number: trial.start_epoch for trial in stored}
+    has_value = np.isfinite(trials["value"].to_numpy())
+    state = trials["state"].astype(str)
+    is_infeasible = (state == "failed") | ((state == "complete") & ~has_value)
+    return trials.assign(
+        own_epochs=trials["epochs"] - trials["number"].map(starts),
+        is_infeasible=is_infeasible,
+        ranks=state.isin(["complete", "pruned"]) & has_value & (trials["replicate"] == 0),
+    )
+
+
+def _colors(ranked: pd.DataFrame, trials: pd.DataFrame) -> dict[str, str]:
+    order = ranked["branch"].astype(str).unique()
+    names = [*order, *sorted(set(trials["branch"].astype(str)) - set(order))]
+    return dict(zip(names, [*PALETTE, *[OTHERS] * len(names)], strict=False))
+
+
+def short(branch: str) -> str:
+    """The values alone of a branch of one choice: adam for optimizer=adam."""
+    return branch.partition("=")[2] if branch.count("=") == 1 else branch
+
+
+def sampled(trials: pd.DataFrame, most: int) -> pd.DataFrame:
+    """At most ``most`` of the trials, the first ``KEPT_BEST`` among them; always the same."""
+    if len(trials) <= most:
+        return trials
+    best = trials.iloc[: min(KEPT_BEST, most)]
+    rest = trials.iloc[len(best) :]
+    chosen = np.random.default_rng(0).choice(len(rest), most - len(best), replace=False)
+    return pd.concat([best, rest.iloc[np.sort(chosen)]])

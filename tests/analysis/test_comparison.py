@@ -1,0 +1,62 @@
+"""Searches side by side, and the log of one."""
+
+from __future__ import annotations
+
+import pytest
+from stored_searches import a_report, a_spec, begin
+
+from hpsearch.analysis.frames import Frames
+from hpsearch.analysis.layout import COMPARED, EVENTS
+from hpsearch.errors import HpsearchError
+from hpsearch.spec.search import Objective
+from hpsearch.storage.database import Database
+from hpsearch.storage.errors import StorageError
+
+
+@pytest.mark.parametrize("mode", ["max", "min"])
+def test_the_better_search_comes_first_and_one_without_a_result_last(
+    database: Database, mode: str
+) -> None:
+    objective = Objective(metric="val_loss", mode=mode)  # type: ignore[arg-type]
+    values = {"none": [], "low": [0.2, 0.3], "high": [0.7, 0.9]}
+    for name, of in values.items():
+        writer = begin(database, num_trials=3, spec=a_spec(name, objective=objective))
+        ends = dict(zip(writer.ids, of, strict=False))
+        writer.repository.commit_report(writer.lease, a_report(5, ends, state="complete"))
+        writer.repository.fail_trials(writer.lease, {writer.ids[2]: ("diverged", "x")})
+    frame = Frames(writer.repository).compare(list(values))
+    assert {name: str(dtype) for name, dtype in frame.dtypes.items()} == COMPARED
+    best = {"max": ["high", "low"], "min": ["low", "high"]}[mode]
+    assert frame["name"].tolist() == [*best, "none"]
+    assert frame["mean"].tolist()[:2] == ([0.9, 0.3] if mode == "max" else [0.2, 0.7])
+    assert frame["behind"].tolist()[:2] == pytest.approx([0, 0.6 if mode == "max" else 0.5])
+    assert frame["within_noise"].tolist()[:2] == [True, False]
+    assert frame["number"].tolist()[:2] == ([1, 1] if mode == "max" else [0, 0])
+    assert frame["number"].isna().tolist() == [False, False, True]
+    spent = frame.set_index("name")[["trials", "complete", "failed", "trained", "seconds"]]
+    assert spent.loc["low"].tolist() == [3, 2, 1, 10, 5.0]
+    assert spent.loc["none"].tolist() == [3, 0, 1, 0, 0.0]
+
+
+def test_what_cannot_be_compared_is_said(sqlite_url: str) -> None:
+    database = Database(sqlite_url)
+    begin(database, spec=a_spec("a"))
+    loss = Objective(metric="val_loss", mode="min")
+    frames = Frames(begin(database, spec=a_spec("b", objective=loss)).repository)
+    with pytest.raises(HpsearchError, match="two searches or more"):
+        frames.compare(["a", 1])
+    with pytest.raises(HpsearchError, match=r"a \(id 1\) has val_accuracy \(max\) and b \(id 2\)"):
+        frames.compare(["a", "b"])
+    with pytest.raises(StorageError, match="did you mean 'b'"):
+        frames.compare(["a", "bb"])
+
+
+def test_events_are_the_log_with_its_data(database: Database) -> None:
+    writer = begin(database)
+    writer.repository.fail_trials(writer.lease, {writer.ids[0]: ("diverged", "x")})
+    begin(database, spec=a_spec("other"))
+    frame = Frames(writer.repository).events(writer.search.id)
+    assert {name: str(dtype) for name, dtype in frame.dtypes.items()} == EVENTS
+    assert frame["kind"].tolist() == ["acquired", "stage_opened", "trials_failed"]
+    assert frame["data"][1]["name"] == "coarse"
+    assert frame["created_at"].is_monotonic_increasing
