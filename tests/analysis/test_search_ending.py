@@ -17,7 +17,7 @@ from hpsearch.analysis.diagnosis.of_search.ending import (
     train_shorter,
 )
 from hpsearch.analysis.diagnosis.of_search.picture import Picture
-from hpsearch.spec.search import Search
+from hpsearch.spec.search import Search, Tune
 
 SPACE = {"learning_rate": {"log_uniform": [1e-5, 1e-1]}}
 SPEC = a_spec_of(SPACE)
@@ -132,6 +132,13 @@ def test_the_best_that_peak_in_the_first_tenth_are_trained_far_too_long() -> Non
     assert found.evidence == {"early": 10, "best": 10, "epochs": 30, "by": 3}
     assert "epochs: 6 for stage only" in found.message
     assert "train: {patience: 6}" in found.message
+
+
+def test_a_trainable_has_no_patience_to_be_advised() -> None:
+    with_tune = SPEC.model_copy(update={"tune": Tune(), "train": {"trainable": "mine:train"}})
+    (found,) = train_shorter(searched(peaked(3), with_tune))
+    assert "epochs: 6 for stage only" in found.message
+    assert "patience" not in found.message
 
 
 def test_the_best_that_peak_after_it_are_not() -> None:

@@ -16,6 +16,13 @@ SPACE = {
     "learning_rate": {"log_uniform": [1e-5, 1e-1]},
 }
 SPEC = a_spec_of(SPACE)
+TWO = a_spec_of(
+    SPACE,
+    stages=[
+        {"name": "coarse", "trials": 40, "epochs": 10, "expand": 0},
+        {"name": "fine", "trials": 20, "epochs": 10, "expand": 0},
+    ],
+)
 LOSS = a_spec_of(SPACE, objective={"metric": "val_loss", "mode": "min"})
 
 
@@ -99,6 +106,12 @@ def test_few_trials_have_few_good_ones() -> None:
     assert list(few_good(needle(19, 1))) == []
 
 
+def test_trials_that_were_pruned_might_have_come_near() -> None:
+    picture = needle(60, 1)
+    pruned = [t.changed({"state": "pruned"}) if t.number > 18 else t for t in picture.trials]
+    assert list(few_good(a_picture(SPEC, pruned))) == []
+
+
 def test_near_is_less_than_twice_the_error_of_a_loss() -> None:
     values = [0.1, *(0.19 if i < 2 else 0.5 for i in range(39))]
     assert list(few_good(a_picture(LOSS, trials_of(drawn(40), values)))) == []
@@ -118,20 +131,38 @@ def test_near_is_a_fifth_of_the_way_to_the_median_of_an_objective_nobody_knows()
 
 def test_only_the_last_stage_is_asked_for_good_ones() -> None:
     """The coarse stage has one good trial, the fine stage around it many."""
-    coarse = trials_of(drawn(40), [0.95, *[0.5] * 39])
+    coarse = trials_of(drawn(40), [0.99, *[0.5] * 39])
     fine = trials_of(drawn(20, seed=1), [0.95] * 20, stage_id=2, first=40)
-    spec = a_spec_of(
-        SPACE,
-        stages=[
-            {"name": "coarse", "trials": 40, "epochs": 10, "expand": 0},
-            {"name": "fine", "trials": 20, "epochs": 10, "expand": 0},
-        ],
-    )
-    stages = [a_stage_of(spec), a_stage_of(spec, 2)]
-    picture = Picture(search=a_searched(spec), stages=stages, trials=[*coarse, *fine])
+    stages = [a_stage_of(TWO), a_stage_of(TWO, 2)]
+    picture = Picture(search=a_searched(TWO), stages=stages, trials=[*coarse, *fine])
     assert list(few_good(picture)) == []
 
 
 def test_a_search_without_trials_is_on_no_border() -> None:
     assert list(best_on_border(a_picture(SPEC, [], []))) == []
     assert list(few_good(a_picture(SPEC, [], []))) == []
+
+
+def test_only_the_last_stage_ends_on_a_border() -> None:
+    """The best of the coarse stage crowd 0.1; the fine stage was moved, and holds them inside."""
+    moved = [
+        branch.model_copy(
+            update={
+                "parameters": {
+                    "learning_rate": branch.parameters["learning_rate"].model_copy(
+                        update={"low": 1e-3, "high": 10.0}
+                    )
+                }
+            }
+        )
+        for branch in TWO.space.branches()
+    ]
+    params, draw = drawn(60), random.Random(1)
+    past = [{**one, "learning_rate": 10 ** draw.uniform(-3, 1)} for one in drawn(60)]
+    trials = [
+        *trials_of(params, [bowl(one, sgd=-1, adam=-1) for one in params]),
+        *trials_of(past, [bowl(one, sgd=-1, adam=-1) for one in past], stage_id=2, first=60),
+    ]
+    stages = [a_stage_of(TWO), a_stage_of(TWO, 2, branches=tuple(moved))]
+    assert list(best_on_border(a_picture(TWO, trials, stages))) == []
+    assert len(list(best_on_border(a_picture(TWO, trials[:60], stages[:1])))) == 2

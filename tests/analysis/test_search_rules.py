@@ -80,6 +80,18 @@ def test_what_can_be_said_before_the_end_is_said_at_the_end_too() -> None:
     assert set(EVER) < set(RULES)
 
 
+def test_before_the_end_nothing_is_said_that_a_later_stage_may_mend() -> None:
+    """Half of the trials are repeated, and all of them still improve."""
+    params = [{"optimizer": "sgd", "learning_rate": 0.01 * (i % 6 + 1)} for i in range(12)]
+    curves = {i + 1: a_curve([0.5 + 0.03 * e + 0.001 * i for e in range(10)]) for i in range(12)}
+    trials = trials_of(params, [0.77 + 0.001 * i for i in range(12)])
+    picture = a_picture(SPEC, trials, curves=curves)
+    early = [one.kind for one in diagnose_search(picture, ended=False)]
+    late = [one.kind for one in diagnose_search(picture, ended=True)]
+    assert early == ["known_already"]
+    assert late == ["train_longer", "known_already"]
+
+
 def test_the_page_names_every_kind() -> None:
     page = (Path(__file__).parents[2] / "docs" / "diagnoses.md").read_text()
     of_search = page[page.index("## Of the search") :]

@@ -101,7 +101,15 @@ def test_a_branch_of_which_all_were_pruned_while_they_caught_up_was_cut_too() ->
 
 
 def test_three_epochs_show_no_trend() -> None:
-    assert list(cut_early(raced(lambda i: slow(i)[:3], lambda i: fast(i)[:3]))) == []
+    def leaping(number: int) -> list[float]:
+        return [0.4, 0.6, 0.85 - 0.001 * number]
+
+    flat = raced(leaping, lambda i: [0.899, 0.9, 0.9])
+    assert list(cut_early(flat)) == []
+
+
+def test_a_branch_that_is_further_behind_than_it_gains_was_rightly_dropped() -> None:
+    assert list(cut_early(raced(lambda i: [one - 0.2 for one in slow(i)], fast))) == []
 
 
 # Known already
@@ -130,19 +138,19 @@ def test_repeats_with_other_seeds_and_continued_trials_are_meant_to_be_equal() -
     assert list(known_already(a_picture(SPEC, [*trials, *again], stages))) == []
 
 
-def two_stages(second: Sequence[Params]) -> Picture:
-    """The first stage shows that rates above 0.1 diverge; so do they in the second."""
+def two_stages(second: Sequence[Params], edge: float = 0.1) -> Picture:
+    """The first stage shows that rates above 0.1 diverge; in the second those above ``edge`` do."""
     first = drawn(60, optimizer="sgd")
     stages = [a_stage_of(SPEC), a_stage_of(SPEC, 2)]
 
-    def values(params: Sequence[Params]) -> list[float | None]:
-        return [None if one["learning_rate"] > 0.1 else 0.9 for one in params]
+    def values(params: Sequence[Params], edge: float) -> list[float | None]:
+        return [None if one["learning_rate"] > edge else 0.9 for one in params]
 
     return a_picture(
         SPEC,
         [
-            *trials_of(first, values(first)),
-            *trials_of(second, values(second), first=60, stage_id=2),
+            *trials_of(first, values(first, 0.1)),
+            *trials_of(second, values(second, edge), first=60, stage_id=2),
         ],
         stages,
     )
@@ -164,3 +172,14 @@ def test_a_stage_that_stays_inside_spent_nothing_on_it() -> None:
         for i, one in enumerate(drawn(40, seed=1, optimizer="sgd"))
     ]
     assert list(known_already(two_stages(inside))) == []
+
+
+def test_an_edge_that_was_none_in_the_next_stage_was_worth_a_look() -> None:
+    second = drawn(40, seed=1, optimizer="sgd")
+    assert list(known_already(two_stages(second, edge=4.0))) == []
+
+
+def test_a_few_values_that_were_tried_before_are_chance() -> None:
+    params = drawn(60)
+    again = [*params, *params[:6]]
+    assert list(known_already(a_picture(SPEC, trials_of(again, [0.5] * 66)))) == []

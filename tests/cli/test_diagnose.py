@@ -131,3 +131,18 @@ def test_the_classes_of_the_data_are_noted_for_what_guessing_reaches(printed: st
     repository = package.connect().repository
     noted = [e.data for e in repository.events(1) if e.kind == "data_read"]
     assert noted[0]["classes"] == 4
+
+
+def test_what_to_do_better_next_time_is_a_note_beside_the_warnings(
+    folder: Path, printed: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    stages = [{"name": "only", "trials": 12, "epochs": 1, "sampler": "random"}]
+    space = {"learning_rate": {"choice": [0.001, 0.01, 0.1]}}
+    spec = {**SPEC, "name": "thrice", "space": space, "stages": stages}
+    (folder / "thrice.yaml").write_text(yaml.safe_dump(spec))
+    _, out, _ = say(capfd, "run", "thrice.yaml", "--ray", "none")
+    assert "\nNote: 9 of 12 trials had the very values of an earlier one" in out
+    _, table, _ = say(capfd, "diagnose", "thrice")
+    assert "known_already" in table
+    found = package.connect().diagnoses("thrice").set_index("kind").loc["known_already"]
+    assert found["evidence"] == {"repeated": 9, "trials": 12, "distinct": 3}

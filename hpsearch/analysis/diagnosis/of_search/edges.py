@@ -129,8 +129,9 @@ def _edges(name: str, definition: Definition, trials: Sequence[TrialRecord]) -> 
         all_regions = [[_of_choice(name, value, trials)] for value in definition.choices]
     else:
         all_regions = [[*_of_side(name, side, trials)] for side in _SIDES]
+    total, failed = len(trials), sum(trial.state == "failed" for trial in trials)
     for regions in all_regions:
-        edges = [edge for one in regions for edge in _edge(name, definition, one, trials)]
+        edges = [edge for one in regions for edge in _edge(name, definition, one, total, failed)]
         if edges:
             yield max(edges, key=lambda edge: edge.contrast)
 
@@ -152,19 +153,18 @@ def _of_side(name: str, side: Side, trials: Sequence[TrialRecord]) -> Iterator[R
 
 
 def _edge(
-    name: str, definition: Definition, region: Region, trials: Sequence[TrialRecord]
+    name: str, definition: Definition, region: Region, total: int, failed: int
 ) -> Iterator[Edge]:
     """The region as an edge, if trials mostly fail there and seldom elsewhere."""
-    inside = len(trials) - region.past
+    inside, failed_inside = total - region.past, failed - region.failed
     if region.past < LEAST or region.failed < MOSTLY * region.past or not inside:
         return
-    in_all = sum(trial.state == "failed" for trial in trials)
-    if in_all - region.failed <= SELDOM * inside:
+    if failed_inside <= SELDOM * inside:
         yield Edge(
             name=name,
             definition=definition,
             region=region,
             inside=inside,
-            failed_inside=in_all - region.failed,
-            p=excess_p(len(trials), in_all, region.past, region.failed),
+            failed_inside=failed_inside,
+            p=excess_p(total, failed, region.past, region.failed),
         )

@@ -67,22 +67,22 @@ def train_shorter(picture: Picture) -> Iterator[NewDiagnosis]:
     if len(best) < LEAST or len(early) < MOST * len(best) or longest < LEAST_LONG:
         return
     last, needed = picture.planned[-1], 2 * max(early)
+    patience = f", or train: {{patience: {needed}}}," * (picture.spec.trainable is None)
     yield NewDiagnosis(
         kind="train_shorter",
         message=f"{len(early)} of the best {len(best)} trials of stage {picture.name(last)} had "
         f"their best epoch in the first tenth (by epoch {max(early)} of {longest}): that is far "
-        f"too long; epochs: {needed} for stage {picture.name(last)}, or train: {{patience: "
-        f"{needed}}}, pays for more trials",
+        f"too long; epochs: {needed} for stage {picture.name(last)}{patience} pays for more trials",
         evidence={"early": len(early), "best": len(best), "epochs": longest, "by": max(early)},
         stage_id=picture.stages_of(last)[0].id,
     )
 
 
 def best_overfit(picture: Picture) -> Iterator[NewDiagnosis]:
-    """At least half of the best trials fit the training part better than they generalize."""
+    """Half of the ten best trials fit the training part better than they generalize."""
     best = list(picture.last()[:BEST])
     overfit = [t for t in best if _kinds(picture, t) & {*OVERFIT}]
-    if len(overfit) < LEAST or 2 * len(overfit) < len(best):
+    if len(overfit) < LEAST:
         return
     has = [name for name in REGULARIZERS if name in picture.spec.space.parameters]
     advice = (

@@ -29,7 +29,7 @@ NO_SIGN_P = 0.1  # of each test; a parameter that matters a little fails at leas
 MOVED = ("narrowed", "extended", "stability_edge", "dropped", "trimmed")  # the search saw a sign
 LEAST_PAIRED = 40  # trials of a branch
 UPPER = 0.25  # the part of them along which two parameters may go together
-STRONG = 0.6  # a rank correlation that is seen in a plot
+STRONG = 0.5  # a rank correlation that is seen in a plot
 SURE_P = 0.01  # shared among the pairs
 
 _Placed = Sequence[tuple[Observation, float]]
@@ -124,7 +124,7 @@ def _sizes(total: int) -> tuple[int, int]:
 
 
 def _distinct(values: Sequence[Value]) -> list[Value]:
-    return [value for i, value in enumerate(values) if value not in values[:i]]
+    return list({repr(value): value for value in values}.values())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -16,7 +16,7 @@ from workers.config import DOMAINS
 from workers.keys import key
 
 LEAST_GOOD = 3  # one may be luck, of two nobody knows which way the good ones lie
-LEAST_TRIED = 20  # in the last stage: of fewer it is no wonder
+LEAST_TRIED = 20  # to the end, in the last stage: of fewer it is no wonder
 
 
 def best_on_border(picture: Picture) -> Iterator[NewDiagnosis]:
@@ -48,10 +48,11 @@ def few_good(picture: Picture) -> Iterator[NewDiagnosis]:
     if not picture.planned:
         return
     last = picture.planned[-1]
-    tried, ranked = picture.tried(last), picture.last()
+    tried = [trial for trial in picture.tried(last) if trial.state == "complete"]
+    ranked = picture.last()
     if len(tried) < LEAST_TRIED or not ranked:
         return
-    good = [trial for trial in ranked if picture.is_good(ranked)(trial)]
+    good = list(filter(picture.is_good(ranked), ranked))
     if len(good) >= LEAST_GOOD:
         return
     name = picture.name(last)

@@ -115,7 +115,7 @@ def _too_early(picture: Picture, planned: int, cut: str, race: _Race) -> NewDiag
         message=f"{cut} {race.gap:.2g} behind the leader after {race.epochs} epochs, while its "
         f"best trials still gained {race.gain:.2g} in the last half of them, and the leader "
         f"{race.leading:.2g}: that was too early to judge it; epochs: {2 * race.epochs} for stage "
-        f"{name}, or a pruner whose first rung is later",
+        f"{name}, or let what prunes wait longer",
         evidence={
             **{"epochs": race.epochs, "gap": race.gap, "gain": race.gain},
             "leader_gain": race.leading,
