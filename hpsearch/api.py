@@ -21,7 +21,14 @@ from hpsearch.coordinator.prior import resolve_prior
 from hpsearch.coordinator.resources import check_same_data, prepared_folder
 from hpsearch.coordinator.warm_starts import WarmStarts, resolve_warm_starts
 from hpsearch.errors import Cancelled, HpsearchError, Stopped
-from hpsearch.executors.backends import IN_PROCESS, Backend, check_address, default_ray, starting
+from hpsearch.executors.backends import (
+    IN_PROCESS,
+    PROCESSES,
+    Backend,
+    check_address,
+    default_ray,
+    starting,
+)
 from hpsearch.executors.base import Task
 from hpsearch.settings import checkpoint_root, command, database_url
 from hpsearch.spec import load, load_data
@@ -43,6 +50,7 @@ if TYPE_CHECKING:
     from hpsearch.analysis.frames import Frames
     from workers.data import Dataset
 
+DATA, WORKERS = "its data", "its workers"  # that are waited for before the first event
 SAMPLER_PACKAGES = {"qmc": "scipy.stats", "cmaes": "cmaes"}  # the others are Optuna's
 
 
@@ -65,6 +73,7 @@ class Watch:
     """Who is told of a search's start and progress, and whether failed checks are overlooked."""
 
     on_start: Callable[[Started], None]
+    on_wait: Callable[[str], None]
     observer: Observer
     force: bool = False
 
@@ -124,6 +133,7 @@ def run(
     anew: bool = False,
     force: bool = False,
     on_start: Callable[[Started], None] = lambda started: None,
+    on_wait: Callable[[str], None] = lambda what: None,
     observer: Observer = lambda event: None,
 ) -> Result:
     """Carry out the search of ``spec``: a YAML file, the name of a packaged one, a mapping, or one
@@ -135,13 +145,14 @@ def run(
     with, or, if it is complete, only read; with ``anew`` it is searched again. With ``force`` it
     goes on where a check failed. Raises SpecError for a spec or data that cannot be, ChecksFailed,
     LeaseHeld if another process carries the search out, HpsearchError if that is left to the
-    service, and Stopped on Ctrl-C; all results are stored by then.
+    service, and Stopped on Ctrl-C; all results are stored by then. ``on_wait`` is told what is
+    waited for next, before there is anything to observe.
     """
     search = spec if isinstance(spec, Search) else load(spec, overrides)
     ray = default_ray(search) if ray is None else ray
     check_address(ray)  # also where nothing is left to run
     _check_own(search, ray)
-    watch = Watch(on_start=on_start, observer=observer, force=force)
+    watch = Watch(on_start=on_start, on_wait=on_wait, observer=observer, force=force)
     repository = _existing(db)
     found = None if anew or repository is None else repository.find_same(search)
     if repository is not None and found is not None and found.state == "complete":
@@ -149,6 +160,7 @@ def run(
     if found is not None:
         _check_is_ours(found, db, ", or search again with --new")
     with starting(ray, search) as ready:
+        on_wait(DATA)
         dataset = load_data(search)  # a spec whose data are refused leaves nothing in the database
         repository = repository or open_repository(db)
         folder = checkpoint_root(database_url(db))
@@ -158,6 +170,7 @@ def run(
             resolve_prior(repository, search)
         provenance = Provenance.collect()
         _import_ahead(search)
+        on_wait(_place(ray))
         backend = ready()  # nor does a cluster that does not answer
         if found is None:
             started = _created(repository, search, provenance, backend, anew)
@@ -168,6 +181,11 @@ def run(
             return _read_only(repository, started.search, watch)
         _check_is_ours(started.search, db)
         return _carry_out(repository, started, dataset, folder, watch)
+
+
+def _place(ray: str) -> str:
+    """What is waited for until there is a backend."""
+    return WORKERS if ray in (IN_PROCESS, PROCESSES) else f"Ray ({ray})"
 
 
 def _check_own(search: Search, ray: str) -> None:
@@ -187,6 +205,7 @@ def resume(
     ray: str | None = None,
     force: bool = False,
     on_start: Callable[[Started], None] = lambda started: None,
+    on_wait: Callable[[str], None] = lambda what: None,
     observer: Observer = lambda event: None,
 ) -> Result:
     """Go on with a stored search, by name or id, from where the database says that it is.
@@ -197,14 +216,17 @@ def resume(
         check_address(ray)
     repository = open_repository(db)
     record = repository.find_search(search)
-    watch = Watch(on_start=on_start, observer=observer, force=force)
+    watch = Watch(on_start=on_start, on_wait=on_wait, observer=observer, force=force)
     if record.state == "complete":
         return _read_only(repository, record, watch)
     check_is_trained_here(record)
     _check_is_ours(record, db)
-    with starting(default_ray(record.spec) if ray is None else ray, record.spec) as ready:
+    ray = default_ray(record.spec) if ray is None else ray
+    with starting(ray, record.spec) as ready:
+        on_wait(DATA)
         dataset = load_data(record.spec)
         _import_ahead(record.spec)
+        on_wait(_place(ray))
         backend = ready()
         started = Started(search=record, resumed=True, backend=backend)
     with closing(backend):
@@ -303,6 +325,7 @@ def _carry_out(
         task = Task(search=record.spec, title=title, dataset=dataset, folder=folder)
         with closing(backend.executor(task)) as executor:
             watch.on_start(started)
+            watch.on_wait(WORKERS)
             Coordinator(
                 repository,
                 lease,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -131,3 +132,29 @@ class Unset(Trained):
 
     def setup(self, config: Config) -> None:
         raise ValueError("no data")
+
+
+def exiting(config: Config) -> None:
+    """Leaves as a script does that cannot go on."""
+    tune.report({"loss": 1.0})
+    sys.exit("no more data")
+
+
+def leaving(config: Config) -> None:
+    """Leaves as a script does that is done."""
+    tune.report({"loss": 1.0})
+    sys.exit()
+
+
+class Exiting(Trained):
+    """Leaves in its first step."""
+
+    def step(self) -> Config:
+        sys.exit(3)
+
+
+class Unsaved(Trained):
+    """Cannot save what it has."""
+
+    def save_checkpoint(self, folder: str) -> None:
+        raise OSError("the disk is gone")

@@ -9,6 +9,7 @@ import contextlib
 import time
 from collections import Counter
 from collections.abc import Collection
+from threading import Timer
 from types import TracebackType
 
 from rich.console import Console
@@ -32,6 +33,7 @@ from hpsearch.storage.records import FINISHED, TrialRecord
 
 REFRESH_S = 0.25  # of the live line
 PLAIN_S = 5.0  # between plain lines
+WAIT_S = 10.0  # without a line, after which one says what is waited for
 
 
 class _Patient(Console):
@@ -50,6 +52,7 @@ class Progress:
         self._started_s: float | None = None  # of training, by this process
         self._shown_s = 0.0
         self._epochs = 0
+        self._waiting: Timer | None = None
 
     def __enter__(self) -> Progress:
         if self._console.is_terminal:
@@ -62,10 +65,28 @@ class Progress:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._waited()
         self._live.stop()
+
+    def wait(self, what: str) -> None:
+        """Say what is waited for: at once on a terminal, elsewhere after WAIT_S."""
+        self._waited()
+        line = f"waiting for {what}"
+        if self._live.is_started:
+            self._live.update(Text(line), refresh=True)
+            return
+        self._waiting = Timer(WAIT_S, self._say, [line])
+        self._waiting.daemon = True
+        self._waiting.start()
+
+    def _waited(self) -> None:
+        if self._waiting is not None:
+            self._waiting.cancel()
+            self._waiting = None
 
     def observe(self, event: Event) -> None:
         """Take up one event of the coordinator."""
+        self._waited()
         match event:
             case StageOpened(view=view, stage=stage):
                 if stage.position <= 0:  # neither Ray's start nor the checks are the search's time

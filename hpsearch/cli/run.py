@@ -146,6 +146,7 @@ def _with_progress(
             result = carry_out(
                 ray=(os.environ.get("RAY_ADDRESS") or None) if ray is None else ray,
                 on_start=partial(_on_start, afterwards, lambda id: told.callback(tell, id), db),
+                on_wait=progress.wait,
                 observer=progress.observe,
             )
         (print_json if as_json else print_summary)(result, db)

@@ -15,12 +15,11 @@ from hpsearch.spec.document import Source, read_document
 from hpsearch.spec.objective_section import read_our_objective, read_reported_objective
 from hpsearch.spec.override import apply_overrides
 from hpsearch.spec.own_model import MODEL, ModelKeys, read_model
-from hpsearch.spec.own_pairs import PAIR, check_loss, read_metrics
+from hpsearch.spec.own_pairs import PAIR, check_loss, named, read_metrics
 from hpsearch.spec.problem import Problems, shown
 from hpsearch.spec.pruner_section import NONE, PrunerRule, read_pruner
 from hpsearch.spec.rules import (
     COUNT,
-    EPOCHS,
     POSITIVE,
     Duration,
     ListOf,
@@ -154,7 +153,7 @@ class _Reader:
         top = self._fields(self.tree, "", TOP, "a key of a spec", required)
         data = self._data(top["data"]) if "data" in top else None
         metrics = read_metrics(top.get("metrics", {}), self.problems)
-        objective = self._objective(top.get("objective", {}), data, metrics)
+        objective = self._objective(top.get("objective", {}), data, named(top))
         model, train = self._training(top)
         self._check_loss(top)
         tune = self._tune(top)
@@ -210,9 +209,8 @@ class _Reader:
             keys = read_trainable(top.get("trainable"), self.problems)
             return keys, read_constants(section, self.problems)
         model = read_model(top.get("model"), self.problems)
-        # How long a training lasts is said here or with a stage; it is no field of TrainConfig.
-        table: dict[str, Rule] = {**model.domains, "epochs": EPOCHS}
-        return model, self._fields(section, "train", table, "a parameter of the training")
+        what = "a parameter of the training"
+        return model, self._fields(section, "train", model.rules(section), what)
 
     def _check_loss(self, top: Mapping[str, Any]) -> None:
         if "loss" in top:

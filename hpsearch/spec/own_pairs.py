@@ -51,6 +51,12 @@ def read_metrics(section: Mapping[Any, Any], problems: Problems) -> dict[str, st
     }
 
 
+def named(top: Mapping[str, Any]) -> list[str]:
+    """What a spec calls its own metrics, those too that cannot be had: that is told once."""
+    names = (name for name in top.get("metrics", {}) if METRIC_NAME.admits(name))
+    return [name for name in names if name not in OURS]
+
+
 def _is_name(name: object, problems: Problems) -> bool:
     if not METRIC_NAME.admits(name):
         problems.add("metrics", f"must have names, each {METRIC_NAME.rule()}", shown(name))

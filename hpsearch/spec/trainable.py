@@ -9,7 +9,7 @@ import inspect
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from hpsearch.spec.own_model import ModelKeys
+from hpsearch.spec.own_model import ANYTHING, AnyName, ModelKeys
 from hpsearch.spec.problem import Problems, closest, shown
 from hpsearch.spec.rules import COUNT, EPOCHS, POSITIVE, OrAuto, PythonName, Rule, read_fields
 from hpsearch.spec.search import POPULATIONS, SCHEDULERS, Scheduler, Stage, Tune
@@ -19,7 +19,6 @@ from workers.config.own import OwnError, imported
 
 TRAINABLE: Rule = PythonName("a function of config that reports to Ray Tune, or a tune.Trainable")
 NO_CONSTANTS = ("seed", "trainable")
-ANYTHING = Domain(anything=True, optional=True)
 _SHARE = Domain(low=0, high=1)
 _FACTOR = Domain(low=1, low_open=True)
 OPTIONS: dict[str, dict[str, Rule]] = {
@@ -52,14 +51,11 @@ TUNE: dict[str, Rule] = {
 }
 
 
-class AnyName(dict[str, Domain]):
-    """A table of keys in which every name is, but that of the key beside which they stand."""
+class _Names(AnyName):
+    """Those of a trainable's own: all but that of the key beside which they stand."""
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and name != "trainable"
-
-    def get(self, name: str, default: Any = None) -> Any:
-        return ANYTHING
+        return super().__contains__(name) and name != "trainable"
 
 
 def read_trainable(name: str | None, problems: Problems) -> ModelKeys:
@@ -67,7 +63,7 @@ def read_trainable(name: str | None, problems: Problems) -> ModelKeys:
     rule = None if name is None else _refusal(name)
     if rule is not None:
         problems.add("trainable", rule, shown(name))
-    return ModelKeys(domains=AnyName())
+    return ModelKeys(domains=_Names())
 
 
 def _refusal(name: str) -> str | None:

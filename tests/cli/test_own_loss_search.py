@@ -44,6 +44,22 @@ def test_it_is_searched_by_ones_own_metric(hpsearch: Hpsearch) -> None:
     assert hpsearch("curves", "own")[0] == 0
 
 
+def test_a_metric_that_is_never_a_number_is_what_is_told(hpsearch: Hpsearch) -> None:
+    changes = {
+        "name": "unmeasured",
+        "metrics": {"share": "own_losses:undefined"},
+        "objective": {"metric": "share", "mode": "max"},
+        "data": {"source": "own_data:wide"},
+        "stages": [{"name": "only", "trials": 2, "epochs": 2}],
+    }
+    Path("unmeasured.yaml").write_text(yaml.safe_dump({**SPEC, **changes}))
+    code, _, err = hpsearch("run", "unmeasured.yaml", "--ray", "none")
+    assert code == 1
+    said = "none of the 2 trials of unmeasured ended with a value, for share was nan in each epoch"
+    assert f"Error: {said}: mend the metric, or choose another objective.metric" in err
+    assert "diverged" not in err
+
+
 def test_a_metric_that_raises_fails_trials_and_not_the_search(hpsearch: Hpsearch) -> None:
     changes = {
         "name": "failing",

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from coordinated import a_search, coordinate
 
+import hpsearch
 from hpsearch.analysis.frames import Frames
 from hpsearch.cli.progress import Progress
 from hpsearch.executors.simulated import SimulatedExecutor
@@ -66,3 +67,30 @@ def test_a_line_counts_its_stage_and_the_last_one_all_trials(
         f"{trained} of {16 * 4 + 6 * 8 - 2 * 4} epochs trained; best "
     )
     assert trained < 16 * 4 + 6 * 8 - 2 * 4
+
+
+def test_what_is_waited_for_is_said_if_it_takes_long_and_not_once_it_is_there(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hpsearch.cli.progress.WAIT_S", 60.0)
+    with Progress() as progress:
+        progress.wait("its data")
+        progress.wait("Ray (local)")
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr("hpsearch.cli.progress.WAIT_S", 0.0)
+    with Progress() as progress:
+        progress.wait("its workers")
+        assert progress._waiting is not None
+        progress._waiting.join()
+    assert capsys.readouterr().err == "waiting for its workers\n"
+
+
+def test_a_search_tells_what_it_waits_for_before_it_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    waited: list[str] = []
+    small = [f"stages={[{'name': 'only', 'trials': 5, 'epochs': 1}]}"]
+    for _ in range(2):  # the second one is complete already, and waits for nothing
+        hpsearch.run("digits", ray="none", overrides=small, on_wait=waited.append)
+    assert waited == ["its data", "its workers", "its workers"]

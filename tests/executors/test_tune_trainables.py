@@ -198,6 +198,42 @@ def test_one_whose_process_dies_is_tried_again_and_then_lost(tmp_path: Path) -> 
     assert sum("lost its worker" in message for message in told) == 2
 
 
+@pytest.mark.parametrize(("name", "code"), [("exiting", "'no more data'"), ("Exiting", "3")])
+def test_one_that_exits_is_told_as_that_and_not_as_a_lost_worker(
+    tmp_path: Path, name: str, code: str
+) -> None:
+    told: list[str] = []
+    stages = [{"name": "a", "trials": 1, "epochs": 2}]
+    with pytest.raises(hpsearch.errors.HpsearchError, match=r"called sys\.exit"):
+        _run(tmp_path, name, told, stages=stages, max_failures=1)
+    (trial,) = hpsearch.connect(f"sqlite:///{tmp_path}/t.db").trials(name).to_dict("records")
+    assert trial["failure_kind"] == "error"
+    said = f"RuntimeError: the trainable called sys.exit({code})"
+    assert trial["failure_message"].strip().endswith(said)
+    assert not any("lost its worker" in message for message in told)
+
+
+def test_a_function_that_exits_without_a_code_has_ended_by_itself(tmp_path: Path) -> None:
+    (trial,) = (
+        _run(tmp_path, "leaving", stages=[{"name": "a", "trials": 1, "epochs": 3}])
+        .trials()
+        .to_dict("records")
+    )
+    assert (trial["state"], trial["epochs"], trial["value"]) == ("complete", 1, 1.0)
+
+
+def test_a_class_that_cannot_save_its_last_epoch_says_so(tmp_path: Path) -> None:
+    told: list[str] = []
+    stages = [{"name": "a", "trials": 1, "epochs": 2}]
+    resources = {"checkpoint_every": 5}
+    result = _run(tmp_path, "Unsaved", told, stages=stages, resources=resources)
+    (trial,) = result.trials().to_dict("records")
+    assert (trial["state"], trial["epochs"]) == ("complete", 2)
+    said = [message for message in told if "has no checkpoint of epoch 2" in message]
+    assert len(said) == 1
+    assert said[0].endswith("OSError: the disk is gone")
+
+
 def test_a_retry_of_tunes_goes_on_from_the_last_checkpoint(tmp_path: Path) -> None:
     result = _run(
         tmp_path,

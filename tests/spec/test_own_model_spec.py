@@ -50,6 +50,29 @@ def problems(**changes: Any) -> list[str]:
     return [str(problem) for problem in refused.value.problems]
 
 
+def test_what_cannot_be_imported_is_all_that_is_told(tmp_path: Path, monkeypatch: Any) -> None:
+    """Nobody knows what the model's arguments are, nor is a metric unknown that is named."""
+    monkeypatch.chdir(tmp_path)
+    elsewhere = {"metrics": {"mine": "not_here:f"}, "objective": {"metric": "mine", "mode": "max"}}
+    rule = (
+        "must name a class or function that Python can import, but there is no module not_here in "
+        f"the working folder {tmp_path}, nor among those that are installed: run hpsearch in the "
+        "folder that has it"
+    )
+    found = problems(model="not_here:Net", **elsewhere)
+    assert [text.removeprefix("search: ") for text in found] == [
+        f"metrics.mine: {rule}",
+        f"model: {rule}",
+    ]
+    known = problems(model="not_here:Net", train={"learning_rate": -1.0})
+    assert any("learning_rate" in text for text in known)  # of fields of ours the rules are known
+
+
+def test_a_module_that_lacks_another_one_is_told_as_that() -> None:
+    (said,) = [text for text in problems(model="own_nets_incomplete:Net") if "model" in text]
+    assert "own_nets_incomplete:Net raises ModuleNotFoundError: No module named" in said
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

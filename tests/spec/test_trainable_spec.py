@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import own_trainables
@@ -55,8 +56,9 @@ MANY = [{"name": n, "trials": 30, "epochs": 9} for n in "ab"]
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "no such module": (
         {"trainable": "nowhere:fit"},
-        "trainable: must name a class or function that Python can import, but nowhere:fit raises "
-        "ModuleNotFoundError: No module named 'nowhere'",
+        "trainable: must name a class or function that Python can import, but there is no module "
+        f"nowhere in the working folder {Path.cwd()}, nor among those that are installed: run "
+        "hpsearch in the folder that has it",
     ),
     "no name": ({"trainable": "fit"}, "trainable: must be MODULE:NAME, a function of config"),
     "two arguments": (

@@ -61,11 +61,23 @@ def imported(name: str) -> Callable[..., Any]:
         found = getattr(import_module(module), attribute)
     except (Exception, SystemExit) as error:  # whatever a module does when it is imported
         raise OwnError(
-            f"must name a class or function that Python can import, but {name} raises {said(error)}"
+            f"must name a class or function that Python can import, but {_why(error, name)}"
         ) from error
     if not callable(found):
         raise OwnError(f"must name a class or function, but {name} is a {type(found).__name__}")
     return found  # type: ignore[no-any-return]  # whatever it is, it can be called
+
+
+def _why(error: BaseException, name: str) -> str:
+    """Why MODULE:NAME was not had: most often its module is not where it is sought."""
+    module = name.partition(":")[0]
+    missing = error.name if isinstance(error, ModuleNotFoundError) else None
+    if missing is None or not f"{module}.".startswith(f"{missing}."):
+        return f"{name} raises {said(error)}"
+    return (
+        f"there is no module {missing} in the working folder {os.getcwd()}, nor among those that "
+        "are installed: run hpsearch in the folder that has it"
+    )
 
 
 def arguments(name: str) -> tuple[dict[str, Domain], set[str]]:

@@ -20,6 +20,7 @@ from typing import Any
 from ray import tune
 
 from hpsearch.executors.base import Update
+from hpsearch.executors.tune.exits import told_exits
 from hpsearch.executors.tune.feed import Feed
 from hpsearch.executors.tune.schedulers import new_scheduler
 from hpsearch.executors.tune.telling import Ending, Telling, Told
@@ -101,6 +102,7 @@ class TuneRun:
         frequency = search.resources.checkpoint_every if is_class else 0
         reuse = _can_be_reused(trainable) if asked.reuse_actors == "auto" else asked.reuse_actors
         telling = Telling(self._told, search.objective, frequency, tell)
+        trainable = told_exits(trainable)
         return tune.Tuner(
             tune.with_resources(trainable, dict(resources)) if resources else trainable,
             tune_config=tune.TuneConfig(

@@ -176,8 +176,12 @@ class Telling(Callback):
     ) -> None:
         """Tell that it raised, or that its worker died."""
         told = self._told[trial.trial_id]
-        self._release(told)
         said, died = _error(trial)
+        if told.held is not None and told.epoch >= told.group.end_epoch:  # nothing else was left
+            why = said.strip().splitlines()[-1]
+            note = f"trial {told.trial} has no checkpoint of epoch {told.epoch}: saving it: {why}"
+            told.held = replace(told.held, note=note)
+        self._release(told)
         if died:
             self._tell(Lost(group=told.number, message=said.strip().splitlines()[-1]))
         else:
