@@ -14,7 +14,8 @@ def over_seeds(trials: pd.DataFrame, *, is_max: bool) -> pd.DataFrame:
     ``trials`` are those of ``Frames.trials``; ``std`` is NaN of a single repeat.
     """
     by_id = trials.set_index("trial")
-    repeats = by_id[(by_id["replicate"] > 0) & by_id["value"].notna()]
+    is_repeat = (by_id["replicate"] > 0) & (by_id["state"] == "complete")
+    repeats = by_id[is_repeat & by_id["value"].notna()]
     found = repeats.groupby("parent")["value"].agg(["mean", "std", "min", "max", "size"])
     found = found.sort_values("mean", ascending=not is_max, kind="stable")
     numbers = by_id["number"].reindex(found.index)
