@@ -29,7 +29,7 @@ def _function(trainable: Callable[..., Any]) -> Callable[..., Any]:
             return trainable(*config, **more)
         except SystemExit as exit:
             *_, (frame, _) = walk_tb(exit.__traceback__)
-            if frame.f_globals["__name__"].startswith("ray."):
+            if str(frame.f_globals.get("__name__")).startswith("ray."):
                 raise  # so Ray leaves a function that it has ended, from within its report
             if not exit.code:
                 return None
