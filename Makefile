@@ -59,6 +59,7 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/coordinator.py
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/reading.py
+	$(BIN)/python benchmarks/report.py
 	$(BIN)/python benchmarks/tune.py
 
 # The long suites: the faults of `make test`, many more times, and an hour of them on the service.
