@@ -100,8 +100,8 @@ def stored(
     for epoch in range(1, EPOCHS + 1):
         commit = _commit(epoch, [t for t in added if t.id not in messages], value_of)
         repository.commit_report(lease, commit)
-    for number, values in (repeats or {}).items():
-        _repeat(repository, lease, added[number], values)
+    if repeats:
+        _repeat(repository, lease, [(added[n], values) for n, values in repeats.items()])
     repository.fail_trials(lease, {id: ("diverged", text) for id, text in messages.items()})
     repository.add_diagnoses(lease, record.id, findings)
     if state is not None:
@@ -110,24 +110,25 @@ def stored(
 
 
 def _repeat(
-    repository: Repository, lease: Lease, trial: TrialRecord, values: Sequence[float]
+    repository: Repository, lease: Lease, repeats: Sequence[tuple[TrialRecord, Sequence[float]]]
 ) -> None:
-    """Store a trial that is complete for each value, as a confirm stage has them."""
-    first = 1000 * (trial.number + 1)
+    """A confirm stage: of each trial a repeat that is complete for each value."""
+    confirm = a_stage(position=1, name="confirm", kind="confirm", branches=(), epochs=EPOCHS)
     again = [
         a_trial(
-            first + i,
-            stage_id=trial.stage_id,
+            1000 * (trial.number + 1) + i,
             parent_id=trial.id,
             replicate=i + 1,
             params=trial.params,
             branch=trial.branch,
             target_epochs=EPOCHS,
         )
+        for trial, values in repeats
         for i in range(len(values))
     ]
-    ran = repository.add_trials(lease, again)
-    found = {one.number: value for one, value in zip(ran, values, strict=True)}
+    _, ran = repository.open_stage(lease, confirm, again)
+    all_values = [value for _, values in repeats for value in values]
+    found = {one.number: value for one, value in zip(ran, all_values, strict=True)}
     repository.commit_report(lease, _commit(EPOCHS, ran, found.get))
 
 

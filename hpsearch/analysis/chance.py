@@ -1,6 +1,6 @@
 """How much a value moves by chance: over seeds, over folds, from epoch to epoch.
 
-Called by the diagnosis ``noise`` and by ``Frames.best``, so that both say the same. Sources: Ng,
+Called by the diagnosis ``noise`` and by ``Frames.best``, which measure alike. Sources: Ng,
 Machine Learning Yearning, chapter 7; Bouthillier et al. 2021, arXiv 2103.03098.
 """
 

@@ -6,12 +6,11 @@ Called by ``hpsearch.analysis.frames``.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from difflib import get_close_matches
 
 import pandas as pd
 
 from hpsearch.analysis.layout import CURVES, LISTS
-from hpsearch.errors import HpsearchError
+from hpsearch.errors import HpsearchError, did_you_mean
 from hpsearch.spec.search import Search
 from hpsearch.storage.numbers import Columns
 from hpsearch.storage.reports import OTHERS
@@ -30,11 +29,8 @@ def wanted_columns(spec: Search, names: Sequence[str] | None) -> tuple[str, ...]
         return known
     for name in names:
         if name not in (*PLACE, *known):
-            (closest,) = get_close_matches(name, known, n=1, cutoff=0.0)
-            raise HpsearchError(
-                f"columns must be among those of curves, but got {name!r}: did you mean "
-                f"{closest!r}?"
-            )
+            hint = did_you_mean(name, known)
+            raise HpsearchError(f"columns must be among those of curves, but got {name!r}: {hint}")
     return tuple(name for name in known if name in names)
 
 

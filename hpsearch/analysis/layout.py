@@ -1,6 +1,6 @@
 """The columns of every frame, in order, with their dtypes.
 
-Read by ``hpsearch.analysis``; docs/analysis.md says what each column is.
+Read by ``hpsearch.analysis``; docs/analysis.md says what those of ``best`` and the views are.
 """
 
 from __future__ import annotations

@@ -55,7 +55,10 @@ def new_ones(stages: Iterable[StageRecord], trials: Sequence[TrialRecord]) -> li
 def placed_in_stage(
     mode: Mode, stages: Sequence[StageRecord], trials: Sequence[TrialRecord]
 ) -> Iterator[tuple[Observation, float]]:
-    """Each judged trial with its place within its stage, from 0 for the best to 1."""
+    """Each judged trial with its place within its stage: between 0, for the best, and 1.
+
+    That of the middle of its rank, so that stages of any number of trials can be compared.
+    """
     planned = {stage.id: stage.planned for stage in stages}
     by_stage: dict[int, list[TrialRecord]] = defaultdict(list)
     for trial in trials:
@@ -63,4 +66,5 @@ def placed_in_stage(
     for of_stage in by_stage.values():
         ordered = ranked(observe(of_stage), mode)
         ranks = midranks([-one.score(mode) for one in ordered])
-        yield from zip(ordered, (ranks / max(1, len(ordered))).tolist(), strict=True)
+        places = (ranks - 0.5) / max(1, len(ordered))
+        yield from zip(ordered, places.tolist(), strict=True)

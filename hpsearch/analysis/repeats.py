@@ -1,6 +1,6 @@
 """Repeats: what the confirm stage says of each trial that it trained again with other seeds.
 
-Read by the end of ``hpsearch run`` and by the report.
+Read by the CLI and by the report.
 """
 
 from __future__ import annotations
@@ -20,3 +20,14 @@ def over_seeds(trials: pd.DataFrame, *, is_max: bool) -> pd.DataFrame:
     found = found.sort_values("mean", ascending=not is_max, kind="stable")
     numbers = by_id["number"].reindex(found.index)
     return found.assign(number=numbers).reset_index(drop=True)
+
+
+def telling(best: pd.DataFrame) -> pd.DataFrame:
+    """Those of ``Frames.best`` without columns of what was not done: repeats, folds, a near one."""
+    said = {
+        "mean": best["n"].gt(1).any(),
+        "n": best["n"].gt(1).any(),
+        "confirmed": best["confirmed"].any(),
+        "within_noise": best["within_noise"].sum() > 1,
+    }
+    return best.drop(columns=[name for name, does in said.items() if not does])

@@ -160,7 +160,7 @@ def _counts(trials: Collection[TrialRecord]) -> str:
 
 def _best(view: SearchView) -> str:
     ranked = (t for t in view.trials.values() if t.state not in ("failed", "pruned"))
-    values = [trial.value for trial in ranked if trial.value is not None]
+    values = [trial.value for trial in ranked if trial.value is not None and not trial.replicate]
     choose = max if view.search.spec.objective.mode == "max" else min
     return f"{choose(values):.4f}" if values else "none yet"
 

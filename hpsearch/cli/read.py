@@ -75,17 +75,6 @@ def _echo_trials(frame: DataFrame, form: str) -> None:
     _echo(frame, form, least=_LEAST["trials"])
 
 
-def _telling(best: DataFrame) -> DataFrame:
-    """Without columns of what was not done: no trial was repeated or folded, none is near."""
-    said = {
-        "mean": best["n"].gt(1).any(),
-        "n": best["n"].gt(1).any(),
-        "confirmed": best["confirmed"].any(),
-        "within_noise": best["within_noise"].sum() > 1,
-    }
-    return best.drop(columns=[name for name, does in said.items() if not does])
-
-
 def _echo_forgotten(number: int, form: str) -> None:
     if form == "table":
         click.echo(f"forgot {number} measurements; what is trained next measures again")
@@ -134,6 +123,7 @@ def best(search: str, n: int, db: str | None, form: str) -> None:
     Those that a confirm stage repeated come first, by the mean over their other seeds. Within noise
     are those that chance may have put behind the best. The table leaves out what says nothing.
     """
+    from hpsearch.analysis.repeats import telling
     from hpsearch.cli.outcome import no_best
 
     frames = _open(db)
@@ -141,7 +131,7 @@ def best(search: str, n: int, db: str | None, form: str) -> None:
     if form == "table" and found.empty and n:
         click.echo(no_best(frames, frames.repository.find_search(search)))
     elif form == "table":
-        _echo_trials(_telling(found), form)
+        _echo_trials(telling(found), form)
     else:
         _echo_trials(found, form)
 

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
-from hpsearch.errors import HpsearchError
+from hpsearch.errors import HpsearchError, did_you_mean
 from workers.metrics import OBJECTIVES, column_of
 
 if TYPE_CHECKING:
@@ -34,11 +33,9 @@ def metric_column(curves: DataFrame, objective: Objective, metric: str | None) -
     floats = map(str, curves.select_dtypes("float64"))
     numeric = [each for each in floats if curves[each].notna().any()]
     if column not in numeric and len(curves):
-        close = get_close_matches(name, numeric, n=1, cutoff=0.0)
-        hint = f"did you mean {close[0]!r}? " if close else ""
         raise HpsearchError(
-            f"--metric must be one that is stored, but got {name!r}: {hint}"
-            f"there are {', '.join(numeric)}"
+            f"--metric must be one that is stored, but got {name!r}: {did_you_mean(name, numeric)} "
+            f"There are {', '.join(numeric)}"
         )
     is_max = objective.mode == "max" if is_objective else OBJECTIVES.get(name, "min") == "max"
     return column, is_max

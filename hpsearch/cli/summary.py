@@ -107,11 +107,10 @@ def _print_repeats(result: Result) -> int | None:
     if found.empty:
         return None
     for row in found.itertuples():
-        click.echo(
-            f"number {row.number} with {row.size} other seeds: "
-            f"{row.mean:.4f} ± {row.std:.4f} (a standard deviation; "
-            f"from {row.min:.4f} to {row.max:.4f})"
-        )
+        size = int(str(row.size))
+        about = f" ± {row.std:.4f} (a standard deviation; from {row.min:.4f} to {row.max:.4f})"
+        seeds = f"number {row.number} with {size} other seed{'s' * (size > 1)}"
+        click.echo(f"{seeds}: {row.mean:.4f}{about * (size > 1)}")
     number = int(found["number"].iloc[0])
     best = trials.set_index("number").loc[number, list(result.parameters)].dropna()
     chosen = ", ".join(f"{name}={cell(value)}" for name, value in best.items())

@@ -63,7 +63,7 @@ def frozen_trial(
     distributions: Mapping[str, BaseDistribution],
     curve: Mapping[int, float],
 ) -> FrozenTrial:
-    """A row of ``queries.trials`` as the trial of number ``place``: Optuna's have no gaps.
+    """A row of ``watching.history`` as the trial of number ``place``: Optuna's have no gaps.
 
     A trial that ended started as long before as it was trained.
     """

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hpsearch.report.panel import INK, Axis, Marks, Panel, numbers
+from hpsearch.report.panel import FAILED, INK, Axis, Marks, Panel, numbers
 from hpsearch.report.reading import sampled
 from hpsearch.report.section import Legend, Part, Section, Text
 from hpsearch.report.values import beyond, choices_of, places_of, plain, spread, within, words
@@ -187,7 +187,7 @@ def _crosses(crosses: pd.DataFrame, places: Any) -> Marks:
         x=places(crosses),
         y=[0.0] * len(crosses),
         name="failed",
-        color="#d1495b",
+        color=FAILED,
         symbol="x",
         size=7,
         on_border=True,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from hpsearch.coordinator.failures import headline
 from hpsearch.report.section import Part, Section, Table, Text
 from hpsearch.report.values import words
 from hpsearch.report.winner import winner
@@ -49,28 +50,29 @@ def result(reading: Reading) -> str:
     number = winner(reading)
     if number is None:
         return _nothing(reading)
-    row = reading.trials.set_index("number").loc[number]
+    row = reading.best.iloc[0]
     params = row[list(reading.record.spec.space.parameters)].dropna()
     chosen = ", ".join(f"{name} {words(value)}" for name, value in params.items())
-    value = f"{reading.metric} {row['value']:.5g}"
+    over = f" over {row['n']} other seeds" if row["confirmed"] else ""
+    value = f"{reading.metric} {row['mean']:.5g}{over}"
     return f"The trial to take is number {number}, with {value}: {chosen}."
 
 
 def failures(reading: Reading) -> pd.DataFrame:
-    """One row a kind of failure: how many trials, and the first message's first line."""
+    """One row a kind of failure: how many trials, and what the first says."""
     failed = reading.trials[reading.trials["state"].astype(str) == "failed"]
     failed = failed.assign(kind=failed["failure_kind"].astype("string").fillna("error"))
     rows = [
-        (str(kind).replace("_", " "), len(own), _headline(own["failure_message"]))
+        (str(kind).replace("_", " "), len(own), _first(own["failure_message"]))
         for kind, own in failed.groupby("kind", sort=False)
     ]
     return pd.DataFrame(rows[:MOST_KINDS], columns=["kind", "trials", "first message"])
 
 
-def _headline(messages: pd.Series[str]) -> str:
-    """The last line of the first message, which of a traceback is the error itself."""
-    told = messages.dropna()
-    return told.iloc[0].strip().splitlines()[-1] if len(told) and told.iloc[0].strip() else ""
+def _first(messages: pd.Series[str]) -> str:
+    """What the first message says; of a traceback the line that names the error."""
+    told = [message for message in messages.dropna() if message.strip()]
+    return headline(told[0]) if told else ""
 
 
 def _nothing(reading: Reading) -> str:

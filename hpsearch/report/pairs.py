@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from hpsearch.report.axes import MOST_CROSSES
-from hpsearch.report.panel import Axis, Marks, Panel, numbers
+from hpsearch.report.panel import FAILED, Axis, Marks, Panel, numbers
 from hpsearch.report.reading import sampled
 from hpsearch.report.section import Part, Section, Text
 from hpsearch.report.values import padded, within
@@ -74,7 +74,7 @@ def _map(reading: Reading, title: str, own: pd.DataFrame, x: Axis, y: Axis) -> P
             y=numbers(crosses[y.title]),
             name="failed",
             symbol="x",
-            color="#d1495b",
+            color=FAILED,
             size=7,
             numbers=crosses["number"].tolist(),
         )

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 # Told apart by most who see colours differently, and legible on white and on black.
-PALETTE = ("#3b82c4", "#e08214", "#2a9d6f", "#c2569b", "#8a6fd1", "#b8860b", "#d1495b")
+PALETTE = ("#3b82c4", "#e08214", "#2a9d6f", "#c2569b", "#8a6fd1", "#b8860b", "#6b8e23")
+FAILED = "#d1495b"
 OTHERS = "#8a8f98"
 INK = "ink"  # the colour of text: dark on a light page, light on a dark one
 SCALE = ("#35478c", "#2a788e", "#35a36f", "#a8c431", "#f2b134")  # worst to best

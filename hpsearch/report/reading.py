@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from hpsearch.analysis.frames import Frames, SearchRef
     from hpsearch.storage.records import SearchRecord, StageRecord, TrialRecord
 
+MOST_BEST = 10  # that are shown
 KEPT_BEST = 300  # of a sample, those of the best trials, and as many that failed
 OTHER_BRANCHES = "other branches"
 
@@ -30,6 +31,7 @@ OTHER_BRANCHES = "other branches"
 class Reading:
     """A search as its tables have it.
 
+    ``best`` are the MOST_BEST of ``Frames.best``, the first of which is the one to take.
     ``trials`` are those of ``Frames.trials`` with ``own_epochs``, which leaves out what a trial
     took over from the one that it continues, ``is_infeasible`` (it failed, or its value is no
     number) and ``ranks`` (it has a value, and is no repeat with another seed). ``ranked`` are those
@@ -42,6 +44,7 @@ class Reading:
     frames: Frames
     record: SearchRecord
     trials: pd.DataFrame
+    best: pd.DataFrame
     curves: pd.DataFrame
     stages: pd.DataFrame
     status: pd.DataFrame
@@ -100,6 +103,7 @@ def read(frames: Frames, search: SearchRef) -> Reading:
         frames=frames,
         record=record,
         trials=trials,
+        best=frames.best(record.id, n=MOST_BEST),
         curves=frames.curves(record.id),
         stages=frames.stages(record.id),
         status=frames.status(record.id),

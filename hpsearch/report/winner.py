@@ -6,38 +6,31 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from hpsearch.analysis.repeats import over_seeds
+from hpsearch.analysis.repeats import over_seeds, telling
 from hpsearch.report.section import Code, Part, Section, Table, Text
 from hpsearch.settings import command
 
 if TYPE_CHECKING:
     from hpsearch.report.reading import Reading
 
-SHOWN = ("number", "stage", "value", "best_epoch", "epochs")
+SHOWN = ("number", "stage", "value", "mean", "spread", "n", "within_noise", "best_epoch", "epochs")
 TOP = ("model", "loss", "trainable")  # keys of ``Search.train`` that a spec has at its top
-MOST = 10
 
 
 def winner(reading: Reading) -> int | None:
-    """The number of the trial to take: the best over seeds where some were repeated, else the best.
-
-    None where no trial is complete with a value.
-    """
-    found = over_seeds(reading.trials, is_max=reading.is_max)
-    if len(found) and found["number"].notna().any():
-        return int(found["number"].dropna().iloc[0])
-    best = reading.frames.best(reading.record.id, n=1)
-    return None if best.empty else int(best["number"].iloc[0])
+    """The number of the trial to take; None where no trial is complete with a value."""
+    return None if reading.best.empty else int(reading.best["number"].iloc[0])
 
 
 def best_trials(reading: Reading) -> Section:
     """The table of the best trials and, if some were repeated, what their seeds say."""
-    found = reading.frames.best(reading.record.id, n=MOST)
+    found = reading.best
     if found.empty:
         text = Text("No trial is complete with a value yet.")
         return Section(key="best", title="The best trials", parts=(text,))
-    names = [*SHOWN, *reading.record.spec.space.parameters]
-    parts: list[Part] = [Table(found[[name for name in names if found[name].notna().any()]])]
+    told = telling(found)
+    names = [*(name for name in SHOWN if name in told), *reading.record.spec.space.parameters]
+    parts: list[Part] = [Table(told[[name for name in names if told[name].notna().any()]])]
     repeated = over_seeds(reading.trials, is_max=reading.is_max)
     if len(repeated):
         words = "Trained again with other seeds; std is the standard deviation between them."

@@ -102,7 +102,8 @@ def tell_now(
 def what_ended(repository: Repository, search_id: int) -> dict[str, Any]:
     """What is told of a search; ``text`` is all of it in one sentence, as chats show it."""
     search, frames = repository.find_search(search_id), Frames(repository)
-    best = frames.best(search_id, n=1)[["number", "value", *search.spec.space.parameters]]
+    shown = ["number", "value", "mean", "n", "confirmed", *search.spec.space.parameters]
+    best = frames.best(search_id, n=1)[shown]
     records: list[dict[str, Any]] = json.loads(best.to_json(orient="records", double_precision=15))
     found = repository.diagnoses(search_id)
     counted = Counter(trial.state for trial in repository.load(search_id)[1])
@@ -123,7 +124,8 @@ def what_ended(repository: Repository, search_id: int) -> dict[str, Any]:
 def _in_words(told: Mapping[str, Any]) -> str:
     parts = [f"search {told['name']} (id {told['id']}) is {told['state']}"]
     if (best := told["best"]) is not None:
-        parts.append(f"best {told['metric']} {best['value']:.6g} of trial {best['number']}")
+        over = f" over {best['n']} other seeds" if best["confirmed"] else ""
+        parts.append(f"best {told['metric']} {best['mean']:.6g}{over} of trial {best['number']}")
     parts += told["warnings"]
     if told["trials"]:
         parts.append(", ".join(f"{count} {state}" for state, count in told["trials"].items()))

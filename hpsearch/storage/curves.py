@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from sqlalchemy import (
+    CTE,
     JSON,
     ColumnElement,
     Connection,
@@ -50,13 +51,15 @@ def read_curves(
     order, and at most ``most_rows`` rows unless one trial alone has more. There is at least one. A
     trial that continues another one has that one's epochs too.
     """
-    lineage = _lineage(connection, chosen)
-    for first, end in _pieces(lineage, most_rows):
-        yield _piece(connection, lineage[:, first:end], columns)
+    whole = lineage(chosen).c
+    rows = connection.execute(select(*whole).order_by(whole.number, whole.after)).all()
+    found = np.array([tuple(row) for row in rows], dtype=np.int64).reshape(-1, 6).T
+    for first, end in _pieces(found, most_rows):
+        yield _piece(connection, found[:, first:end], columns)
 
 
-def _lineage(connection: Connection, chosen: ColumnElement[bool]) -> Integers:
-    """Whose epochs make up each curve: (number, trial, source, after, up_to, epochs), [6, N].
+def lineage(chosen: ColumnElement[bool]) -> CTE:
+    """Whose epochs make up each curve: (number, trial, source, after, up_to, epochs).
 
     A trial is its own source for the epochs after its start; its parent is for those between the
     parent's start and its own, and so on up the chain. ``epochs`` are those of the whole curve.
@@ -80,9 +83,7 @@ def _lineage(connection: Connection, chosen: ColumnElement[bool]) -> Integers:
         .join(parent, parent.id == child.parent_id)
         .where(own.c.after > 0)
     )
-    whole = own.union_all(inherited)
-    rows = connection.execute(select(whole).order_by(whole.c.number, whole.c.after)).all()
-    return np.array([tuple(row) for row in rows], dtype=np.int64).reshape(-1, 6).T
+    return own.union_all(inherited)
 
 
 def _pieces(lineage: Integers, most_rows: int) -> Iterator[tuple[int, int]]:

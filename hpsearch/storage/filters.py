@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any, get_args
 
 from sqlalchemy import ColumnElement, Connection, and_, literal_column, select
 from sqlalchemy.exc import DBAPIError
 
+from hpsearch.errors import did_you_mean
 from hpsearch.spec.space import Parameter, value_types
 from hpsearch.storage.errors import StorageError
 from hpsearch.storage.records import SearchRecord, TrialState
@@ -75,11 +75,8 @@ def _known(what: str, given: Names, names: Sequence[str]) -> list[str]:
     asked = [given] if isinstance(given, str) else list(given)
     for name in asked:
         if name not in names:
-            closest = get_close_matches(str(name), names, n=1, cutoff=0.0)[0]
-            raise StorageError(
-                f"{what} must be among {', '.join(names)}, but got {name!r}: did you mean "
-                f"{closest!r}?"
-            )
+            hint = did_you_mean(name, names)
+            raise StorageError(f"{what} must be among {', '.join(names)}, but got {name!r}: {hint}")
     return asked
 
 

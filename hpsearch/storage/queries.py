@@ -1,4 +1,4 @@
-"""Questions that people ask, as SELECTs: the best trials, all trials, curves, findings, searches.
+"""Questions that people ask, as SELECTs: the best trials, all trials, findings, searches.
 
 Called by ``hpsearch.analysis.frames``, whose columns are the labels of the rows.
 """
@@ -37,8 +37,6 @@ from hpsearch.storage.tables import (
     StageRow,
     TrialRow,
 )
-
-_BATCH = 500  # ids in one statement; both databases take so many
 
 
 def _ranked(trial: Any) -> tuple[ColumnElement[bool], ...]:
@@ -174,8 +172,8 @@ def searches(connection: Connection) -> Sequence[Row[Any]]:
             func.count().filter(TrialRow.state == "complete").label("complete"),
             func.count().filter(TrialRow.state == "pruned").label("pruned"),
             func.count().filter(TrialRow.state == "failed").label("failed"),
-            func.min(TrialRow.value).filter(_RANKED).label("lowest"),
-            func.max(TrialRow.value).filter(_RANKED).label("highest"),
+            func.min(TrialRow.value).filter(_RANKED, TrialRow.replicate == 0).label("lowest"),
+            func.max(TrialRow.value).filter(_RANKED, TrialRow.replicate == 0).label("highest"),
         )
         .group_by(TrialRow.search_id)
         .subquery()

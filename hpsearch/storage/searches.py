@@ -6,11 +6,11 @@ Called by ``hpsearch.storage.repository`` inside its transactions.
 from __future__ import annotations
 
 import hashlib
-from difflib import get_close_matches
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, Select, insert, select, text, true, update
 
+from hpsearch.errors import did_you_mean
 from hpsearch.spec.search import Search
 from hpsearch.storage import codec
 from hpsearch.storage.database import clock
@@ -165,6 +165,5 @@ def _unknown(connection: Connection, ref: str | int, is_admitted: ColumnElement[
             "start one with `hpsearch run SPEC`"
         )
     is_id = isinstance(ref, int) or ref.isdigit()
-    close = [] if is_id else get_close_matches(str(ref), names, n=1, cutoff=0.0)
-    hint = f"did you mean {close[0]!r}? " if close else ""
+    hint = "" if is_id else f"{did_you_mean(ref, names)} "
     return f"there is no search {ref!r}: {hint}`hpsearch list` shows all"

@@ -106,3 +106,14 @@ def test_one_trial_alone_or_a_short_one_is_no_noise() -> None:
     trials, _ = singles(0.9, 0.899)
     short = {t.id: healthy(4, val_accuracy=np.array([0.1, 0.9, 0.1, 0.9])) for t in trials}
     assert too_close(trials, short, "max") is None
+
+
+def test_a_trial_is_not_held_against_its_own_repeats() -> None:
+    """One that was repeated alone: its repeats are not trials that come near it."""
+    trials, curves = singles(0.95, 0.8, 0.7, jitter=0.01)
+    own = [
+        a_record(id=10 + i, number=10 + i, parent_id=0, replicate=i, state="complete", value=0.951)
+        for i in (1, 2)
+    ]
+    curves |= {trial.id: curves[0] for trial in own}
+    assert too_close([*trials, *own], curves, "max") is None

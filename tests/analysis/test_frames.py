@@ -162,6 +162,15 @@ def test_a_trial_that_another_continues_is_not_listed_but_one_that_is_repeated_i
     assert list(Frames(writer.repository).best("digits")["trial"]) == [repeated, child]
 
 
+def test_the_best_of_a_search_is_no_repeat_of_one(database: Database) -> None:
+    """A lucky seed of a trial that was repeated would say more than the trial does."""
+    writer = begin(database, num_trials=1)
+    repeat = a_trial(1, stage_id=writer.stage_id, parent_id=writer.ids[0], replicate=1)
+    (added,) = writer.repository.add_trials(writer.lease, [repeat])
+    finish(writer, {writer.ids[0]: 0.8, added.id: 0.95})
+    assert list(Frames(writer.repository).searches()["best"]) == [0.8]
+
+
 def test_the_best_are_found_through_the_index(sqlite_url: str) -> None:
     database = Database(sqlite_url)
     writer = begin(database)

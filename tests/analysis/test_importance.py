@@ -14,6 +14,7 @@ from stored_searches import begin
 
 from hpsearch.analysis.frames import Frames
 from hpsearch.analysis.importance import IMPORTANCE, Importance, importances
+from hpsearch.analysis.observing import placed_in_stage
 from hpsearch.sampling.studies import quiet
 from hpsearch.spec.space import Params
 from hpsearch.storage.database import Database
@@ -221,3 +222,14 @@ def test_the_frame_has_a_row_for_each_parameter_and_its_dtypes_always(database: 
     assert {name: str(dtype) for name, dtype in found.dtypes.items()} == IMPORTANCE
     assert sorted(found["parameter"]) == sorted(writer.search.spec.space.parameters)
     assert found["n"].tolist() == [0] * len(found)
+
+
+def test_the_best_of_a_small_stage_is_not_placed_last() -> None:
+    """Places are of the middle of a rank: those of stages of any size can be compared."""
+    first, second = a_stage_of(SPEC, id=1), a_stage_of(SPEC, id=2)
+    few = trials_of(drawn(1), [0.9], stage_id=2, first=9)
+    many = trials_of(drawn(9), [0.1 * i for i in range(9)], stage_id=1)
+    found = {o.number: p for o, p in placed_in_stage("max", [first, second], [*many, *few])}
+    assert found[few[0].number] == 0.5
+    assert found[many[8].number] == pytest.approx(1 / 18)
+    assert found[many[0].number] == pytest.approx(17 / 18)

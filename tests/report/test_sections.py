@@ -372,7 +372,9 @@ def test_the_state_of_a_search_is_said_on_top(sqlite_url: str) -> None:
 
 
 def test_failures_are_counted_with_the_first_message(sqlite_url: str) -> None:
-    reading = stored(sqlite_url, fails=lambda n: f"Traceback\n  line\nValueError: {n}")
+    reading = stored(
+        sqlite_url, fails=lambda n: f"Traceback\n  line\nValueError: {n}\nframe #0: c10"
+    )
     section = overview(reading)
     (table,) = [part for part in section.parts if isinstance(part, Table)]
     assert table.frame.to_numpy().tolist() == [["diverged", NUM_TRIALS, "ValueError: 0"]]

@@ -35,11 +35,12 @@ class Shares:
         )
         self.slices = columns_of(self.parameters)
         self.num_columns = sum(prod(spec.shape) for spec in whole)
-        self.is_all = not any(self._portions)
+        self.is_all = all(portion is None for portion in self._portions)
 
     def __str__(self) -> str:
         """What is parted, for people."""
-        parted = [spec for spec, p in zip(self._whole, self._portions, strict=True) if p]
+        named = zip(self._whole, self._portions, strict=True)
+        parted = [spec for spec, portion in named if portion is not None]
         layers, of = ({spec.layer for spec in specs} for specs in (parted, self._whole))
         share = sum(prod(spec.shape) for spec in parted) / self.num_columns
         return f"{len(layers)} of {len(of)} layers, {share:.0%} of the parameters"
@@ -60,7 +61,7 @@ class Shares:
         return torch.cat([tensor.reshape(len(whole_MP), -1) for tensor in tensors], dim=1)
 
     def all_columns(self, device_Mp: Tensor) -> Tensor:
-        """The columns [M, P] of the whole network, in main memory; of each device its own."""
+        """The columns [M, P] of the whole network; in main memory if other devices have some."""
         if self.is_all:
             return device_Mp
         tensors = self._of_all(device_Mp)

@@ -93,13 +93,14 @@ def _needed(variance: float, difference: float) -> int:
 def _ranked(
     trials: Sequence[TrialRecord], curves: Mapping[int, Curve], mode: str
 ) -> list[TrialRecord]:
-    """Complete trials that no other continues, best first, ties by number."""
+    """Complete trials that no other continues, without repeats, best first, ties by number."""
     continued = {trial.parent_id for trial in trials if trial.start_epoch > 0}
     sign = -1.0 if mode == "max" else 1.0
     complete = [
         trial
         for trial in trials
         if trial.state == "complete" and trial.value is not None and trial.id in curves
+        if not trial.replicate
     ]
     left = [trial for trial in complete if trial.id not in continued]
     return sorted(left, key=lambda trial: (sign * (trial.value or 0.0), trial.number))

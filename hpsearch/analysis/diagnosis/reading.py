@@ -1,4 +1,4 @@
-"""From stored rows to curves: one query for all trials of a search.
+"""From stored rows to curves: those of all trials of a search at once.
 
 Called by ``searching``; 10,000 trials of 20 epochs take seconds.
 """

@@ -90,7 +90,7 @@ class Edge:
         if isinstance(self.definition, Choice):
             left = [one for one in self.definition.choices if one != self.region.start]
             return f"leave it out of the choices of space.{self.name}" if left else "fix another"
-        end = "upper" if self.region.side == "upper" else "lower"
+        end = self.region.side
         inner = shown(self.region.inner or 0.0)
         return f"set the {end} end of space.{self.name} to {inner}"
 

@@ -63,17 +63,17 @@ def train_shorter(picture: Picture) -> Iterator[NewDiagnosis]:
     best = _whole_curves(picture)
     places = [trial.best_epoch or trial.epochs for trial, _ in best]
     early = [at for at, (trial, _) in zip(places, best, strict=True) if at <= EARLY * trial.epochs]
-    longest = min((len(curve) for _, curve in best), default=0)
-    if len(best) < LEAST or len(early) < MOST * len(best) or longest < LEAST_LONG:
+    shortest = min((len(curve) for _, curve in best), default=0)
+    if len(best) < LEAST or len(early) < MOST * len(best) or shortest < LEAST_LONG:
         return
     last, needed = picture.planned[-1], 2 * max(early)
     patience = f", or train: {{patience: {needed}}}," * (picture.spec.trainable is None)
     yield NewDiagnosis(
         kind="train_shorter",
         message=f"{len(early)} of the best {len(best)} trials of stage {picture.name(last)} had "
-        f"their best epoch in the first tenth (by epoch {max(early)} of {longest}): that is far "
+        f"their best epoch in the first tenth (by epoch {max(early)} of {shortest}): that is far "
         f"too long; epochs: {needed} for stage {picture.name(last)}{patience} pays for more trials",
-        evidence={"early": len(early), "best": len(best), "epochs": longest, "by": max(early)},
+        evidence={"early": len(early), "best": len(best), "epochs": shortest, "by": max(early)},
         stage_id=picture.stages_of(last)[0].id,
     )
 
