@@ -157,14 +157,16 @@ def curves(search: str, n: int, metric: str | None, db: str | None, form: str) -
     """Learning curves of the best trials of SEARCH, a line each; csv and json have all epochs."""
     frames = _open(db)
     record = frames.repository.find_search(search)
-    found = frames.curves(record.id)
     if form != "table":
-        _echo(found, form)
+        _echo(frames.curves(record.id), form)
         return
     from hpsearch.cli.sparklines import metric_column, sparklines
 
+    best = frames.best(record.id, n=n)
+    numbers = ", ".join(map(str, best["number"])) or "-1"  # which no trial has
+    found = frames.curves(record.id, where=f"number IN ({numbers})")
     column, is_max = metric_column(found, record.spec.objective, metric)
-    lines = sparklines(frames.best(record.id, n=n), found, column, is_max=is_max)
+    lines = sparklines(best, found, column, is_max=is_max)
     _echo(lines, form, f"{record.name}: {metric or record.spec.objective.metric} by epoch")
 
 

@@ -15,6 +15,7 @@ from hpsearch.cli.tables import cell, print_table
 from hpsearch.cli.widths import is_auto, width_lines, widths_known
 from hpsearch.errors import HpsearchError
 from hpsearch.settings import DEFAULT_DATABASE, command, database_url
+from hpsearch.spec.reason import TOLD
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -26,7 +27,6 @@ SHOWN = ("number", "stage", "value", "mean", "spread", "n", "best_epoch", "epoch
 LEAST = ("epochs", "best_epoch", "stage")  # of SHOWN, what a narrow screen does without first
 BEST_KNOWN = "The fastest numbers of rows at once, by all that this database has measured"
 FIXED = "How many rows were trained at once"
-DECIDED = ("extended", "stability_edge", "dropped", "narrowed", "limit")
 
 
 def print_summary(result: Result, db: str | None) -> None:
@@ -119,7 +119,7 @@ def _print_repeats(result: Result) -> int | None:
 
 
 def _print_reasons(stages: DataFrame) -> None:
-    decides = stages["action"].fillna("").str.contains("|".join(DECIDED))  # may name several
+    decides = stages["action"].fillna("").str.contains("|".join(TOLD))  # may name several
     decided = stages[decides].drop_duplicates(["stage", "reason"])
     click.echo("\nThe ranges that it went through:" if len(decided) else "\nNo range was changed.")
     for stage, reason in zip(decided["stage"], decided["reason"], strict=True):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hpsearch.analysis.layout import CURVES
 from hpsearch.report.panel import OTHERS, PALETTE, Axis, Marks, Numbers, Panel, numbers
 from hpsearch.report.section import Part, Section, Text
 from hpsearch.report.values import value_axis
@@ -37,21 +38,27 @@ def curves(reading: Reading) -> Section:
 
 def panels(reading: Reading) -> list[Panel]:
     """A panel a metric; none where there are no curves."""
-    found = (panel(reading, name) for name in metrics(reading))
+    found = (panel(reading, name) for name in metrics(reading.column))
     return [each for each in found if each is not None]
 
 
-def metrics(reading: Reading) -> list[str]:
-    """The columns to draw: the objective's, and val_loss beside it."""
-    return list(dict.fromkeys([reading.column, "val_loss"]))
+def metrics(column: str) -> list[str]:
+    """The columns to draw: ``column``, the objective's, and val_loss beside it."""
+    return list(dict.fromkeys([column, "val_loss"]))
+
+
+def drawn(column: str) -> list[str]:
+    """The same, with those of the training part."""
+    both = (name for own in metrics(column) for name in (own, training_of(own)))
+    return [name for name in both if name is not None and name in CURVES]
 
 
 def panel(reading: Reading, name: str) -> Panel | None:
     """One metric by epoch; None where no trial that ranks has any of it."""
     if name not in reading.curves or reading.curves[name].notna().sum() == 0:
         return None
-    best, others = chosen(reading)
-    by_number = dict(iter(_rows(reading, [*best, *others]).groupby("number")))
+    best, others = chosen(reading.ranked, reading.trials)
+    by_number = dict(iter(reading.curves.groupby("number")))
     in_grey = joined([by_number[n] for n in others if n in by_number], name)
     marks = [
         Marks(
@@ -80,13 +87,12 @@ def panel(reading: Reading, name: str) -> Panel | None:
     return Panel(title=f"{title} by epoch", x=x, y=y, marks=tuple(marks))
 
 
-def chosen(reading: Reading) -> tuple[list[int], list[int]]:
+def chosen(ranked: pd.DataFrame, trials: pd.DataFrame) -> tuple[list[int], list[int]]:
     """The numbers of the best trials, best first, and of a sample of the others; always the same.
 
     Of trials that one goes on from the other, only the last is among them.
     """
-    ranked = reading.ranked
-    gone_on = set(reading.trials.loc[reading.trials["replicate"] == 0, "parent"].dropna())
+    gone_on = set(trials.loc[trials["replicate"] == 0, "parent"].dropna())
     ranked = ranked[~ranked["trial"].isin(gone_on)]
     found = ranked["number"].tolist()
     rest = found[BEST:]
@@ -116,10 +122,6 @@ def thinned(rows: pd.DataFrame) -> pd.DataFrame:
 def training_of(name: str) -> str | None:
     """The training's counterpart of a metric of the validation."""
     return f"train_{name.removeprefix('val_')}" if name.startswith("val_") else None
-
-
-def _rows(reading: Reading, wanted: list[int]) -> pd.DataFrame:
-    return reading.curves[reading.curves["number"].isin(wanted)]
 
 
 def _pair(rows: pd.DataFrame, name: str, number: int, color: str) -> Iterator[Marks]:

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from hpsearch.analysis.diagnosis import tables
+from hpsearch.report.curves import chosen, drawn
 from hpsearch.report.panel import OTHERS, PALETTE, Axis
 from hpsearch.report.values import plain, value_axis
 from hpsearch.spec.space import Range
@@ -38,7 +39,8 @@ class Reading:
     that rank, best first, and ``infeasible`` those that are. ``colors`` are of the branches, the
     one with the best trial first; the many share one. Of the parameters ``varied`` are those that
     vary among the trials that ended, and ``constant`` the values of those that do not; one that no
-    such trial has is in neither. ``stored`` is what all of it is made of.
+    such trial has is in neither. ``curves`` are of the trials whose
+    curves are drawn. ``stored`` is what all of it is made of.
     """
 
     frames: Frames
@@ -104,7 +106,7 @@ def read(frames: Frames, search: SearchRef) -> Reading:
         record=record,
         trials=trials,
         best=frames.best(record.id, n=MOST_BEST),
-        curves=frames.curves(record.id),
+        curves=_curves(frames, record, ranked, trials),
         stages=frames.stages(record.id),
         status=frames.status(record.id),
         findings=tables.findings(frames, record.id),
@@ -115,6 +117,16 @@ def read(frames: Frames, search: SearchRef) -> Reading:
         constant=constant,
         stored=stored,
     )
+
+
+def _curves(
+    frames: Frames, record: SearchRecord, ranked: pd.DataFrame, trials: pd.DataFrame
+) -> pd.DataFrame:
+    """The curves that are drawn, and of these what is."""
+    numbers = [number for some in chosen(ranked, trials) for number in some]
+    wanted = f"number IN ({', '.join(map(str, numbers)) or -1})"
+    columns = drawn(column_of(record.spec.objective.metric))
+    return frames.curves(record.id, columns=columns, where=wanted)
 
 
 def _trials(trials: pd.DataFrame, stored: Sequence[TrialRecord]) -> pd.DataFrame:

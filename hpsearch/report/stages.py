@@ -10,6 +10,7 @@ from hpsearch.report.panel import Axis, Marks, Panel, numbers
 from hpsearch.report.reading import short
 from hpsearch.report.section import Part, Section, Table, Text
 from hpsearch.report.values import padded
+from hpsearch.spec.reason import TOLD
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,7 +21,6 @@ MOST_BRANCHES = 6  # in the plots, those with the best trials
 MOST_ROWS = 300  # of a table
 ELITE = 5  # trials that are marked in a stage's range
 ROW = 24  # pixels
-DECIDED = "narrowed|extended|stability_edge|dropped|limit"  # what changed something
 
 
 def stages(reading: Reading) -> Section:
@@ -150,7 +150,7 @@ def _caption(reading: Reading) -> str:
 def _reasons(reading: Reading) -> Iterator[Part]:
     told = reading.stages[reading.stages["reason"].notna()]
     told = told.assign(branch=told["branch"].astype("string").map(short, na_action="ignore"))
-    changed = told["action"].fillna("").str.contains(DECIDED)
+    changed = told["action"].fillna("").str.contains("|".join(TOLD))
     columns = ["stage", "branch", "reason"]  # which names the parameter, and old and new range
     if changed.any():
         yield Table(told.loc[changed, columns].iloc[:MOST_ROWS])

@@ -9,6 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+# The actions by which a range or a choice became another, or a branch ended.
+CHANGES = ("narrowed", "extended", "stability_edge", "dropped")
+# What else is told of as one: an extension that came to the parameter's own limit.
+TOLD = (*CHANGES, "limit")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reason:
@@ -16,7 +21,7 @@ class Reason:
 
     branch: str
     parameter: str | None
-    action: str  # narrowed, kept, extended, stability_edge, dropped, allocated, ...
+    action: str  # one of TOLD, or kept, allocated, repeated
     old: Any
     new: Any
     text: str

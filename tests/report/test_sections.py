@@ -179,7 +179,7 @@ def test_the_best_trials_have_curves_in_validation_and_training(reading: Reading
     assert line.x == [1.0, 2.0, 3.0]
     assert line.y == pytest.approx(expected, rel=1e-3)
     assert training.y == pytest.approx([each + 0.05 for each in expected], rel=1e-3)
-    best, others = curves.chosen(reading)
+    best, others = curves.chosen(reading.ranked, reading.trials)
     assert best == sorted(ENDED, key=lambda n: (-value(n), n))[: curves.BEST]
     assert not set(best) & set(others)
 

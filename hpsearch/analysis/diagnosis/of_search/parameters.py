@@ -19,6 +19,7 @@ from hpsearch.analysis.diagnosis.of_search.picture import Picture
 from hpsearch.analysis.observing import new_ones, placed_in_stage
 from hpsearch.sampling.observations import Observation
 from hpsearch.sampling.statistics import excess_p, linear_rank_p, midranks
+from hpsearch.spec.reason import CHANGES
 from hpsearch.spec.space import Choice, Parameter, Value
 from hpsearch.storage.records import NewDiagnosis
 
@@ -26,7 +27,6 @@ LEAST = 100  # trials that have a parameter: then 4 % of the ranks' variance is 
 BEST = 0.1
 LEAST_BEST = 10
 NO_SIGN_P = 0.1  # of each test; a parameter that matters a little fails at least one of them
-MOVED = ("narrowed", "extended", "stability_edge", "dropped")  # the search saw a sign
 LEAST_PAIRED = 40  # trials of a branch
 UPPER = 0.25  # the part of them along which two parameters may go together
 STRONG = 0.5  # a rank correlation that is seen in a plot
@@ -81,7 +81,7 @@ def _placed(picture: Picture) -> _Placed:
 
 def _was_moved(picture: Picture, name: str) -> bool:
     reasons = (reason for stage in picture.stages for reason in stage.reasons)
-    return any(reason.parameter == name and reason.action in MOVED for reason in reasons)
+    return any(reason.parameter == name and reason.action in CHANGES for reason in reasons)
 
 
 def _least_p(name: str, parameter: Parameter, placed: _Placed) -> float | None:
