@@ -23,12 +23,13 @@ from workers.training.models.base import BufferSpec, ParameterSpec, Pass, Pullba
 from workers.training.models.own_dropout import KeyedDropout
 from workers.training.models.own_layers import plain_layers
 from workers.training.models.own_module import (
+    CLOSE,
     attempt,
     built,
+    check_gradients,
     kept,
     one_by_one,
     passed,
-    slopes,
     stacked,
     trained,
 )
@@ -37,7 +38,6 @@ from workers.training.models.own_split import layers_with_units, parted, refuses
 # PyTorch's shortcut for transformers in validation, a kernel that no rows can share.
 torch.backends.mha.set_fastpath_enabled(False)
 _TRIED = 2, 3  # examples that are passed through, to see which axes are theirs
-_CLOSE = 1e-3  # relative: stacked and alone may round otherwise
 
 
 class OwnModel:
@@ -201,34 +201,11 @@ class OwnModel:
             for hook in hooks:
                 hook.remove()
         expected = [self._repeated(row, x, training=training) for training in (True, False)]
-        self._check_gradients(row, x)
+        attempt(lambda: check_gradients(self._net, self._built(), row, x), self._shape)
         for (one, _), alone in zip(found, expected, strict=False):
-            if not torch.allclose(one, alone, rtol=_CLOSE, atol=_CLOSE, equal_nan=True):
+            if not torch.allclose(one, alone, rtol=CLOSE, atol=CLOSE, equal_nan=True):
                 return "two rows of it, stacked, do not give what one gives alone"
         return refusal
-
-    def _check_gradients(self, row: Mapping[str, Tensor], x: Tensor) -> None:
-        """A row must learn by the gradients that the module itself has with the row's numbers.
-
-        Where a part of it is computed anew on the way back, that is by the module's own numbers,
-        for a row's are gone then. Raises ConfigError.
-        """
-        net, names = self._built(), [spec.name for spec in self.parameters]
-        with torch.no_grad():
-            for name, tensor in (*trained(net), *kept(net)):
-                tensor.copy_(row[name])
-        leaves = {name: row[name].clone().requires_grad_() for name in names}
-        given = {name: tensor.clone() for name, tensor in row.items()} | leaves
-        found, _ = attempt(lambda: passed(self._net.train(), given, x), self._shape)
-        expected = attempt(lambda: net.train()(x), self._shape).view_as(found)
-        of_net = dict(trained(net))
-        for one, other in zip(
-            slopes(found, leaves.values()), slopes(expected, of_net.values()), strict=True
-        ):
-            if not torch.allclose(one, other, rtol=_CLOSE, atol=_CLOSE, equal_nan=True):
-                rule = "must have the gradients of a row that it is called with, but has others"
-                remedy = "take torch.utils.checkpoint away, or whatever else computes it anew"
-                raise ConfigError("model", f"{rule}; {remedy}")
 
     def _two(self, rows: Mapping[str, Tensor], x: Tensor, training: bool) -> Tensor:
         both = {name: torch.stack([tensor, tensor]) for name, tensor in rows.items()}

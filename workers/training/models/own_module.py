@@ -20,6 +20,7 @@ from workers.training.models.own_dropout import KeyedDropout, keyed
 
 Given = TypeVar("Given")
 Tensors = dict[str, Tensor]
+CLOSE = 1e-3  # relative: stacked and alone, or parts and the whole, may round otherwise
 _PLACES = f".{KeyedDropout.BUFFER}"
 
 
@@ -47,6 +48,8 @@ def attempt(call: Callable[[], Given], shape: tuple[int, ...]) -> Given:
     """What ``call``, a pass of examples of ``shape``, gives. Raises ConfigError."""
     try:
         return call()
+    except ConfigError:
+        raise
     except (Exception, SystemExit) as error:  # whatever a user's module does
         rule = f"must take examples of shape {list(shape)}, but that raises"
         raise ConfigError("model", f"{rule} {said(error)}") from error
@@ -92,6 +95,27 @@ def slopes(outputs: Tensor, leaves: Iterable[Tensor]) -> tuple[Tensor, ...]:
     return torch.autograd.grad(
         (outputs * weights).sum(), list(leaves), allow_unused=True, materialize_grads=True
     )
+
+
+def check_gradients(net: nn.Module, again: nn.Module, row: Mapping[str, Tensor], x: Tensor) -> None:
+    """A row must learn by the gradients that the module itself has with the row's numbers.
+
+    ``again`` is the same module built anew, and given them. Where a part of it is computed anew on
+    the way back, that is by the numbers of ``net``, for a row's are gone then. Raises ConfigError.
+    """
+    with torch.no_grad():
+        for name, tensor in (*trained(again), *kept(again)):
+            tensor.copy_(row[name])
+    leaves = {name: row[name].clone().requires_grad_() for name, _ in trained(again)}
+    given = {name: tensor.clone() for name, tensor in row.items()} | leaves
+    found, _ = passed(net.train(), given, x)
+    expected = again.train()(x).view_as(found)
+    of_row, of_module = slopes(found, leaves.values()), [t for _, t in trained(again)]
+    for one, other in zip(of_row, slopes(expected, of_module), strict=True):
+        if not torch.allclose(one, other, rtol=CLOSE, atol=CLOSE, equal_nan=True):
+            rule = "must have the gradients of a row that it is called with, but has others"
+            remedy = "take torch.utils.checkpoint away, or whatever else computes it anew"
+            raise ConfigError("model", f"{rule}; {remedy}")
 
 
 def one_by_one(net: nn.Module, rows: Mapping[str, Tensor], x_mB: Tensor) -> tuple[Tensor, Tensors]:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from workers.config.own import said
 from workers.training.models.base import ParameterSpec
-from workers.training.models.own_module import Tensors, is_untouched, slopes
+from workers.training.models.own_module import CLOSE, Tensors, is_untouched, slopes
 from workers.training.parallel import ALONE, Devices
 from workers.training.parallel.layers import entered, gathered
 from workers.training.parallel.pretended import on_pretended
@@ -25,7 +25,6 @@ from workers.training.shares import Shares
 
 # Where the units of each kind's outputs lie, counted from the end.
 _AXES: dict[type[nn.Module], int] = {nn.Linear: -1, nn.Conv1d: -2, nn.Conv2d: -3, nn.Conv3d: -4}
-_CLOSE = 1e-3  # relative: parts and the whole may round otherwise
 Together = Callable[[nn.Module, Mapping[str, Tensor], Tensor], tuple[Tensor, Tensors]]
 
 
@@ -84,7 +83,7 @@ def refuses_split(
         )
     except Exception as error:  # whatever a module's code does with some of its units
         return f"with some of its units it raises {said(error)}"
-    close = partial(torch.allclose, rtol=_CLOSE, atol=_CLOSE, equal_nan=True)
+    close = partial(torch.allclose, rtol=CLOSE, atol=CLOSE, equal_nan=True)
     if all(close(a, b) for found in both for a, b in zip(found, expected, strict=True)):
         return None
     return "two devices with some of its units each do not give what one with all of them gives"
