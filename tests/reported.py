@@ -83,10 +83,12 @@ def stored(
     branches: Sequence[Branch] | None = None,
     findings: Sequence[NewDiagnosis] = (),
     repeats: Mapping[int, Sequence[float]] | None = None,
+    epochs: int = EPOCHS,
 ) -> Reading:
     """A search with one stage, whose trials have ``EPOCHS`` epochs each; state None: it runs.
 
-    ``repeats`` are the values that some trials had with other seeds, by number.
+    Of these ``epochs`` are stored. ``repeats`` are the values that some trials had with other
+    seeds, by number.
     """
     spec = spec or a_search()
     repository = Repository(Database(url))
@@ -97,7 +99,7 @@ def stored(
     trials = [_trial(spec, number, params_of(number)) for number in range(num_trials)]
     _, added = repository.open_stage(lease, new, trials)
     messages = {trial.id: message for trial in added if (message := fails(trial.number))}
-    for epoch in range(1, EPOCHS + 1):
+    for epoch in range(1, epochs + 1):
         commit = _commit(epoch, [t for t in added if t.id not in messages], value_of)
         repository.commit_report(lease, commit)
     if repeats:

@@ -24,8 +24,8 @@ def check_comparable(searches: Sequence[SearchRecord]) -> None:
     """Raises HpsearchError unless they are two or more that rank by the same objective."""
     if len({search.id for search in searches}) < 2:
         raise HpsearchError(
-            f"compare must be given two searches or more, but got {len(searches)}: name others, "
-            "which `hpsearch list` shows"
+            "compare must be given two different searches or more, but got "
+            f"{len({search.id for search in searches})}: name others, which `hpsearch list` shows"
         )
     first = searches[0]
     for search in searches[1:]:

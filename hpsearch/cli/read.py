@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hpsearch.cli.options import db_option, format_option, search_argument
+from hpsearch.errors import HpsearchError
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -160,9 +161,9 @@ def curves(search: str, n: int, metric: str | None, db: str | None, form: str) -
     if form != "table":
         _echo(frames.curves(record.id), form)
         return
-    from hpsearch.cli.sparklines import metric_column, sparklines
+    from hpsearch.cli.sparklines import best_or_begun, metric_column, sparklines
 
-    best = frames.best(record.id, n=n)
+    best = best_or_begun(frames, record, n)
     numbers = ", ".join(map(str, best["number"])) or "-1"  # which no trial has
     found = frames.curves(record.id, where=f"number IN ({numbers})")
     column, is_max = metric_column(found, record.spec.objective, metric)
@@ -280,7 +281,19 @@ def sql(query: str, db: str | None, form: str) -> None:
 
     The views best_trials and trial_curves are made for it: docs/analysis.md has their columns.
     """
-    _echo(_open(db).sql(query), form)
+    from hpsearch.cli.tables import echo_frame
+
+    found = _open(db).sql(query)
+    twice = found.columns[found.columns.duplicated()]
+    if len(twice) and form != "csv":
+        raise HpsearchError(
+            f"columns must have names of their own, but {twice[0]!r} comes twice: name one with "
+            "AS, or ask for --format csv"
+        )
+    if form == "table" and not len(found):
+        click.echo("Nothing to show.")
+    else:
+        echo_frame(found, form)
 
 
 COMMANDS = (

@@ -15,11 +15,23 @@ from workers.metrics import OBJECTIVES, column_of
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+    from hpsearch.analysis.frames import Frames
     from hpsearch.spec.search import Objective
+    from hpsearch.storage.records import SearchRecord
 
 HEIGHTS = "▁▂▃▄▅▆▇█"
 WIDTH = 40  # characters of the longest curve
 LEAST_SHARE = 0.05  # of all values, which the lowest height takes in: most curves begin far below
+
+
+def best_or_begun(frames: Frames, record: SearchRecord, n: int) -> DataFrame:
+    """The best trials; of a search of which none has ended the best of those that run."""
+    found = frames.best(record.id, n=n)
+    if len(found):
+        return found
+    begun = frames.trials(record.id, where="value IS NOT NULL")
+    is_max = record.spec.objective.mode == "max"
+    return begun.sort_values("value", ascending=not is_max, kind="stable").head(n)
 
 
 def metric_column(curves: DataFrame, objective: Objective, metric: str | None) -> tuple[str, bool]:

@@ -40,6 +40,7 @@ STYLE: dict[Any, Any] = {
 }
 _BLACK = "#1f2328"
 
+OF_VALUES = ("axes", "map")  # kinds that show where values lie
 PANELS: dict[Kind, Callable[[Reading], list[Panel]]] = {
     "curves": curves.panels,
     "axes": axes.panels,
@@ -61,7 +62,7 @@ def write_plot(frames: Frames, search: SearchRef, kind: Kind, file: Path) -> Non
     check_writable(file)
     reading = read(frames, search)
     panels = PANELS[kind](reading)
-    if not panels:
+    if not panels or (kind in OF_VALUES and reading.ranked.empty):
         raise HpsearchError(
             f"search {reading.record.name} (id {reading.record.id}) must have what a plot of "
             f"{kind} shows, but has {len(reading.trials)} trials, {len(reading.ranked)} of them "

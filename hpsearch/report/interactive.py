@@ -103,7 +103,7 @@ def _axis(axis: Axis, values: Numbers) -> Figure:
 def _powers(low: float, high: float) -> Figure:
     """Ticks at powers of ten; none where fewer than three lie there, for plotly's own are finer."""
     first, last = math.ceil(math.log10(low) - 1e-9), math.floor(math.log10(high) + 1e-9)
-    step = -(-(last - first + 1) // MOST_POWERS)
+    step = max(1, -(-(last - first + 1) // MOST_POWERS))
     powers = list(range(first, last + 1, step))
     if len(powers) < LEAST_POWERS:
         return {}

@@ -35,7 +35,8 @@ class Reading:
     ``best`` are the MOST_BEST of ``Frames.best``, the first of which is the one to take.
     ``trials`` are those of ``Frames.trials`` with ``own_epochs``, which leaves out what a trial
     took over from the one that it continues, ``is_infeasible`` (it failed, or its value is no
-    number) and ``ranks`` (it has a value, and is no repeat with another seed). ``ranked`` are those
+    number) and ``ranks`` (it ended with a value, or has one while none ended, and is no repeat with
+    another seed). ``ranked`` are those
     that rank, best first, and ``infeasible`` those that are. ``colors`` are of the branches, the
     one with the best trial first; the many share one. Of the parameters ``varied`` are those that
     vary among the trials that ended, and ``constant`` the values of those that do not; one that no
@@ -137,8 +138,14 @@ def _trials(trials: pd.DataFrame, stored: Sequence[TrialRecord]) -> pd.DataFrame
     return trials.assign(
         own_epochs=trials["epochs"] - trials["number"].map(starts),
         is_infeasible=is_infeasible,
-        ranks=state.isin(["complete", "pruned"]) & has_value & (trials["replicate"] == 0),
+        ranks=_ranks(state) & has_value & (trials["replicate"] == 0),
     )
+
+
+def _ranks(state: pd.Series[str]) -> pd.Series[bool]:
+    """Trials that ended; while none has, those that were begun, by what they have come to."""
+    ended = state.isin(["complete", "pruned"])
+    return ended if ended.any() else state.isin(["running", "waiting"])
 
 
 def _parted(trials: pd.DataFrame, names: Iterable[str]) -> tuple[list[str], dict[str, Any]]:

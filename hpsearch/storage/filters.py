@@ -52,7 +52,7 @@ def chosen_by(connection: Connection, search: SearchRecord, given: Filter) -> Co
         )
         conditions.append(TrialRow.stage_id.in_(of))
     if given.where is not None:
-        conditions.append(_where(search, given.where))
+        conditions.append(_where(connection, search, given.where))
     return and_(*conditions)
 
 
@@ -80,7 +80,7 @@ def _known(what: str, given: Names, names: Sequence[str]) -> list[str]:
     return asked
 
 
-def _where(search: SearchRecord, where: str) -> ColumnElement[bool]:
+def _where(connection: Connection, search: SearchRecord, where: str) -> ColumnElement[bool]:
     parameters = search.spec.space.parameters.items()
     named = (
         select(
@@ -94,6 +94,8 @@ def _where(search: SearchRecord, where: str) -> ColumnElement[bool]:
         .where(TrialRow.search_id == search.id)
         .subquery()
     )
+    # By itself at the end of a statement first: there it can close no parenthesis of ours.
+    connection.execute(select(named.c.trial).where(literal_column(f"{where}\n")).limit(0))
     condition: ColumnElement[bool] = literal_column(f"({where}\n)")  # it may end in a comment
     return TrialRow.id.in_(select(named.c.trial).where(condition))
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, inspect, text
 
+from hpsearch.settings import command
 from hpsearch.storage.errors import StorageError
 from hpsearch.storage.tables import Base
 
@@ -47,7 +48,7 @@ def check(connection: Connection, url: str) -> None:
     if revision in _known():
         raise StorageError(
             f"the database {url} has schema {revision}, but this hpsearch needs {HEAD}: "
-            "run `hpsearch db upgrade`"
+            f"run {command('db upgrade', url)}"
         )
     raise _unknown(revision, url)
 

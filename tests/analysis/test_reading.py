@@ -121,6 +121,8 @@ BAD = {
     "stage": ({"stage": ["coarse", "fin"]}, "stage must be among .* did you mean 'fine'"),
     "column": ({"where": "learning_rat < 1"}, "where must be a condition in SQL .*learning_rat"),
     "syntax": ({"where": "number ="}, "where must be a condition"),
+    "parentheses": ({"where": "1)) or ((1"}, "where must be a condition"),
+    "a parenthesis": ({"where": "1) or (1"}, "where must be a condition"),
     "write": ({"where": "1 = 1); DELETE FROM trials; --"}, "where must be a condition"),
 }
 

@@ -14,6 +14,7 @@ import pytest
 from command_line import Hpsearch, say
 from stored_searches import PROVENANCE, a_report, a_spec, a_stage, a_trial, begin
 
+from hpsearch.analysis.frames import Frames
 from hpsearch.spec.search import Objective
 from hpsearch.storage.database import Database
 from hpsearch.storage.repository import Repository
@@ -149,3 +150,18 @@ def test_an_old_database_is_told_how_to_upgrade_and_then_has_the_views(hpsearch:
     assert hpsearch("db", "upgrade")[0] == 0
     assert hpsearch("sql", "SELECT count(*) AS n FROM best_trials", "--format", "csv")[0] == 0
     shutil.rmtree("hpsearch-checkpoints", ignore_errors=True)
+
+
+def test_sql_shows_what_was_asked_for(hpsearch: Hpsearch, database: Database) -> None:
+    """Columns that other tables leave out, and those without a value."""
+    out = hpsearch("sql", "SELECT id AS trial, NULL AS blank FROM trials")[1]
+    assert "trial" in out
+    assert "blank" in out
+    code, _, err = hpsearch("sql", "SELECT 1 AS a, 2 AS a")
+    assert (code, "'a' comes twice" in err) == (1, True)
+    assert hpsearch("sql", "SELECT 1 AS a, 2 AS a", "--format", "csv")[0] == 0
+
+
+def test_a_search_is_not_compared_with_itself(hpsearch: Hpsearch, database: Database) -> None:
+    name = Frames(Repository(database)).searches()["name"][0]
+    assert "two different searches or more, but got 1" in hpsearch("compare", name, "1")[2]

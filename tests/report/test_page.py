@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from reported import a_search, params, stored, value
 
 from hpsearch.errors import HpsearchError
+from hpsearch.report import interactive
 from hpsearch.report.document import write_report
 from hpsearch.report.files import write
 from hpsearch.report.interactive import figure
@@ -186,3 +189,10 @@ def test_an_unknown_search_is_told_with_the_closest_name(sqlite_url: str, tmp_pa
 def test_an_older_report_is_replaced(sqlite_url: str, tmp_path: Path) -> None:
     (tmp_path / "report.html").write_text("older")
     assert "older" not in written(stored(sqlite_url, num_trials=2), tmp_path)[:10]
+
+
+@given(low=st.floats(1e-300, 1e300), decades=st.floats(0, 12))
+def test_ticks_of_any_range_lie_in_it(low: float, decades: float) -> None:
+    high = min(low * 10**decades, 1e300)
+    for place in interactive._powers(low, max(low, high)).get("tickvals", []):
+        assert low * (1 - 1e-6) <= place <= high * (1 + 1e-6)

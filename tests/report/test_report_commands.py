@@ -51,6 +51,8 @@ def test_a_report_and_a_plot_are_written(hpsearch: Hpsearch, stores: Callable[..
         (("plot", "digits", "--kind", "axes", "-o", "x.gif"), "must end in one of"),
         (("curves", "digits", "--metric", "val_acuracy"), "did you mean 'val_accuracy'"),
         (("report", "digits", "--db", "sqlite:///gone.db"), "there is no database"),
+        (("report", "digits", "-o", "search.db"), "must not be a device or a database"),
+        (("report", "digits", "-o", "/dev/null"), "must not be a device or a database"),
     ],
 )
 def test_what_cannot_be_is_told_in_one_line(
@@ -122,3 +124,32 @@ def test_a_sparkline_has_a_character_a_value_and_ends_with_the_last(
     assert len(line) == min(len(values), width)
     if values:
         assert line[-1] == sparkline(values[-1:], -1.0, 1.0)
+
+
+def test_a_link_stays_and_its_file_is_written(
+    hpsearch: Hpsearch, stores: Callable[..., object]
+) -> None:
+    stores(num_trials=3)
+    Path("link.html").symlink_to("there.html")
+    assert hpsearch("report", "digits", "-o", "link.html")[0] == 0
+    assert Path("link.html").is_symlink()
+    assert Path("there.html").read_text().startswith("<!DOCTYPE html>")
+
+
+@pytest.mark.parametrize("kind", ["axes", "map", "curves"])
+def test_a_search_without_values_has_no_plot_of_them(
+    hpsearch: Hpsearch, stores: Callable[..., object], kind: str
+) -> None:
+    stores(num_trials=3, fails=lambda n: "the training loss is nan")
+    code, _, err = hpsearch("plot", "digits", "--kind", kind, "-o", "x.png")
+    assert (code, err.count("\n")) == (1, 1)
+    assert "0 of them with a value, and no such panel" in err
+
+
+def test_trials_that_still_run_have_curves(
+    hpsearch: Hpsearch, stores: Callable[..., object]
+) -> None:
+    reading = stores(num_trials=3, state=None, epochs=EPOCHS - 1, fails=lambda n: None)
+    assert len(reading.curves["number"].unique()) == 3
+    _, out, _ = hpsearch("curves", "digits")
+    assert sum(any(height in line for height in HEIGHTS[1:]) for line in out.splitlines()) == 3
