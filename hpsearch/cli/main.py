@@ -18,6 +18,7 @@ import click
 
 from hpsearch import __version__
 from hpsearch.cli import (
+    ask,
     check,
     cluster,
     database,
@@ -66,7 +67,7 @@ def _check_folder() -> None:
         ) from error
 
 
-for family in (run, check, plan, read, report, watch, export, service, cluster, database):
+for family in (run, check, plan, read, ask, report, watch, export, service, cluster, database):
     for command in family.COMMANDS:
         cli.add_command(command)
 

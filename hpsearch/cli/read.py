@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import click
 
 from hpsearch.cli.options import db_option, format_option, search_argument
-from hpsearch.errors import HpsearchError
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -35,7 +34,6 @@ _DETAILS = {
 # What a screen too narrow for all does without first.
 _LEAST = {
     "trials": ("seconds", "epochs", "best_epoch", "spread", "failure_kind", "stage"),
-    "compare": ("seconds", "pruned", "complete", "state", "search"),
     "stages": ("kind", "sampler", "pruner", "epochs", "trials", "action"),
     "status": ("pruned", "kind", "epochs", "waiting", "trained", "state"),
     "searches": ("mode", "created_at", "finished_at", "seed", "failed", "pruned", "complete"),
@@ -43,13 +41,13 @@ _LEAST = {
 }
 
 
-def _open(url: str | None) -> Frames:
+def opened(url: str | None) -> Frames:
     from hpsearch.api import connect
 
     return connect(url)
 
 
-def _echo(
+def echo(
     frame: DataFrame,
     form: str,
     title: str | None = None,
@@ -73,7 +71,7 @@ def _echo_trials(frame: DataFrame, form: str) -> None:
     if form == "table":
         said = ["branch"] + ["state"] * bool((frame["state"] == "complete").all())
         frame = frame.drop(columns=said)
-    _echo(frame, form, least=_LEAST["trials"])
+    echo(frame, form, least=_LEAST["trials"])
 
 
 def _echo_forgotten(number: int, form: str) -> None:
@@ -82,7 +80,7 @@ def _echo_forgotten(number: int, form: str) -> None:
         return
     from pandas import DataFrame
 
-    _echo(DataFrame({"forgotten": [number]}), form)
+    echo(DataFrame({"forgotten": [number]}), form)
 
 
 @click.command("list")
@@ -90,7 +88,7 @@ def _echo_forgotten(number: int, form: str) -> None:
 @format_option
 def list_searches(db: str | None, form: str) -> None:
     """All searches of the database."""
-    _echo(_open(db).searches(), form, least=_LEAST["searches"])
+    echo(opened(db).searches(), form, least=_LEAST["searches"])
 
 
 @click.command()
@@ -101,14 +99,14 @@ def status(search: str, db: str | None, form: str) -> None:
     """How far SEARCH is: its trials by stage and state."""
     from hpsearch.cli import outcome
 
-    frames = _open(db)
+    frames = opened(db)
     found = frames.repository.find_search(search)
     title = outcome.standing(found)
     frame = frames.status(found.id)
     if form == "table" and frame.empty:
         click.echo(outcome.not_begun(frames, found))
     else:
-        _echo(frame, form, title, least=_LEAST["status"])
+        echo(frame, form, title, least=_LEAST["status"])
     if form == "table" and found.state == "complete" and not frame["complete"].sum():
         click.echo(outcome.why_nothing(frames, found.id))
 
@@ -127,7 +125,7 @@ def best(search: str, n: int, db: str | None, form: str) -> None:
     from hpsearch.analysis.repeats import telling
     from hpsearch.cli.outcome import no_best
 
-    frames = _open(db)
+    frames = opened(db)
     found = frames.best(search, n=n)
     if form == "table" and found.empty and n:
         click.echo(no_best(frames, frames.repository.find_search(search)))
@@ -143,7 +141,7 @@ def best(search: str, n: int, db: str | None, form: str) -> None:
 @format_option
 def trials(search: str, db: str | None, form: str) -> None:
     """All trials of SEARCH, with the kind and text of each failure in csv and json."""
-    _echo_trials(_open(db).trials(search), form)
+    _echo_trials(opened(db).trials(search), form)
 
 
 @click.command()
@@ -156,10 +154,10 @@ def trials(search: str, db: str | None, form: str) -> None:
 @format_option
 def curves(search: str, n: int, metric: str | None, db: str | None, form: str) -> None:
     """Learning curves of the best trials of SEARCH, a line each; csv and json have all epochs."""
-    frames = _open(db)
+    frames = opened(db)
     record = frames.repository.find_search(search)
     if form != "table":
-        _echo(frames.curves(record.id), form)
+        echo(frames.curves(record.id), form)
         return
     from hpsearch.cli.sparklines import best_or_begun, metric_column, sparklines
 
@@ -168,34 +166,7 @@ def curves(search: str, n: int, metric: str | None, db: str | None, form: str) -
     found = frames.curves(record.id, where=f"number IN ({numbers})")
     column, is_max = metric_column(found, record.spec.objective, metric)
     lines = sparklines(best, found, column, is_max=is_max)
-    _echo(lines, form, f"{record.name}: {metric or record.spec.objective.metric} by epoch")
-
-
-@click.command()
-@click.argument("searches", nargs=-1, required=True)
-@db_option
-@format_option
-def compare(searches: tuple[str, ...], db: str | None, form: str) -> None:
-    """The best trial of each of SEARCHES, the best search first, and what it took to find it.
-
-    They must have the same objective. Behind is how far from the first one a search is, within
-    noise whether that may be chance; trained are epochs.
-    """
-    _echo(_open(db).compare(searches), form, least=_LEAST["compare"])
-
-
-@click.command()
-@search_argument
-@db_option
-@format_option
-def events(search: str, db: str | None, form: str) -> None:
-    """The log of SEARCH: who carried it out, its stages, its rungs, and what went wrong."""
-    frame = _open(db).events(search)
-    if form == "table":
-        frame = frame[["kind", "data"]].assign(time=frame["created_at"])
-        frame["data"] = [", ".join(f"{k}={v}" for k, v in each.items()) for each in frame["data"]]
-        frame = frame[["time", "kind", "data"]]
-    _echo(frame, form, below=("data",))
+    echo(lines, form, f"{record.name}: {metric or record.spec.objective.metric} by epoch")
 
 
 @click.command()
@@ -204,8 +175,8 @@ def events(search: str, db: str | None, form: str) -> None:
 @format_option
 def stages(search: str, db: str | None, form: str) -> None:
     """The ranges that SEARCH went through, with the reasons."""
-    frame = _open(db).stages(search)
-    _echo(frame, form, least=_LEAST["stages"], below=("choices", "reason"))
+    frame = opened(db).stages(search)
+    echo(frame, form, least=_LEAST["stages"], below=("choices", "reason"))
 
 
 @click.command()
@@ -219,7 +190,7 @@ def importance(search: str, db: str | None, form: str) -> None:
     place among those of its stage. n trials had the parameter; where nothing can be told of it,
     the note says why.
     """
-    _echo(_open(db).importance(search), form, below=("note",))
+    echo(opened(db).importance(search), form, below=("note",))
 
 
 @click.command()
@@ -235,13 +206,13 @@ def diagnose(search: str, number: int | None, db: str | None, form: str) -> None
     """
     from hpsearch.analysis.diagnosis import tables
 
-    frames = _open(db)
+    frames = opened(db)
     found = tables.findings(frames, search)
     if number is not None:
         found = tables.of_trial(frames, search, found, number)
     elif form == "table":
         found = tables.by_kind(frames, search, found)
-    _echo(found, form)
+    echo(found, form)
 
 
 @click.command()
@@ -259,54 +230,27 @@ def widths(db: str | None, form: str, forget: bool) -> None:
     """
     from hpsearch.cli.widths import widths_shown
 
-    frames = _open(db)
+    frames = opened(db)
     if forget:
         _echo_forgotten(frames.repository.forget_speeds(), form)
         return
     frame = frames.widths()
     if form != "table" or frame.empty:
-        _echo(frame, form)
+        echo(frame, form)
         return
     for (kind, device), rows in frame.groupby(["kind", "device"], sort=False):
         rows = widths_shown(rows).drop(columns=["kind", "device"])
-        _echo(rows, form, f"{kind}, on {device}", least=_LEAST["widths"])
-
-
-@click.command()
-@click.argument("query")
-@db_option
-@format_option
-def sql(query: str, db: str | None, form: str) -> None:
-    """What the SELECT that QUERY is gives; nothing can be changed by it.
-
-    The views best_trials and trial_curves are made for it: docs/analysis.md has their columns.
-    """
-    from hpsearch.cli.tables import echo_frame
-
-    found = _open(db).sql(query)
-    twice = found.columns[found.columns.duplicated()]
-    if len(twice) and form != "csv":
-        raise HpsearchError(
-            f"columns must have names of their own, but {twice[0]!r} comes twice: name one with "
-            "AS, or ask for --format csv"
-        )
-    if form == "table" and not len(found):
-        click.echo("Nothing to show.")
-    else:
-        echo_frame(found, form)
+        echo(rows, form, f"{kind}, on {device}", least=_LEAST["widths"])
 
 
 COMMANDS = (
     list_searches,
     status,
     best,
-    compare,
     trials,
     curves,
     stages,
     importance,
     diagnose,
-    events,
-    sql,
     widths,
 )
