@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from hpsearch.analysis.chance import Array
-from hpsearch.analysis.columns import to_series
+from hpsearch.analysis.columns import to_array
 from hpsearch.analysis.layout import BEST_OF_N
 
 SHOWN = 100  # values of n, all of them or so many in even ratios
@@ -32,11 +32,11 @@ def best_of_n(values: Sequence[float | None], mode: str) -> pd.DataFrame:
     all_N = sign * np.array(values, dtype=np.float64)
     known = np.sort(all_N[~np.isnan(all_N)])
     if not len(known):
-        return pd.DataFrame({name: to_series([], dtype) for name, dtype in BEST_OF_N.items()})
+        return pd.DataFrame({name: to_array([], dtype) for name, dtype in BEST_OF_N.items()})
     ranked_N = np.concatenate([np.full(len(all_N) - len(known), known[0]), known])
     rows = [_of(ranked_N, n) for n in _shown(len(ranked_N))]
     columns = dict(zip(BEST_OF_N, zip(*rows, strict=True), strict=True))
-    frame = pd.DataFrame({name: to_series(columns[name], of) for name, of in BEST_OF_N.items()})
+    frame = pd.DataFrame({name: to_array(columns[name], of) for name, of in BEST_OF_N.items()})
     if sign < 0:
         frame = frame.assign(expected=-frame.expected, low=-frame.high, high=-frame.low)
     return frame

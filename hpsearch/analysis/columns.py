@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from hpsearch.analysis.layout import TIME, TRIALS
@@ -22,10 +23,10 @@ def to_frame(rows: Sequence[Sequence[Any]], dtypes: Mapping[str, DType]) -> pd.D
     return pd.DataFrame(_columns(rows, dtypes))
 
 
-def _columns(rows: Sequence[Sequence[Any]], dtypes: Mapping[str, DType]) -> dict[str, pd.Series]:
+def _columns(rows: Sequence[Sequence[Any]], dtypes: Mapping[str, DType]) -> dict[str, Any]:
     values = list(zip(*rows, strict=True)) or [()] * len(dtypes)
     pairs = zip(dtypes.items(), values, strict=False)
-    return {name: to_series(of_it, dtype) for (name, dtype), of_it in pairs}
+    return {name: to_array(of_it, dtype) for (name, dtype), of_it in pairs}
 
 
 def trials_frame(
@@ -43,25 +44,27 @@ def trials_frame(
     return pd.DataFrame({**_columns(rows, dtypes), **searched})
 
 
-def _parameter(values: list[Any], dtype: DType) -> pd.Series:
+def _parameter(values: list[Any], dtype: DType) -> Any:
     if dtype == "object":
         values = [tuple(value) if isinstance(value, list) else value for value in values]
-    return to_series(values, dtype)
+    return to_array(values, dtype)
 
 
-def to_series(values: Sequence[Any], dtype: DType) -> pd.Series:
-    """A column; the categories of "category" are in the order of their appearance.
+def to_array(values: Sequence[Any], dtype: DType) -> Any:
+    """A column's array; the categories of "category" are in the order of their appearance.
 
     Times may be texts in UTC, as SQLite has them, and floats the text 'nan'.
     """
     if dtype == TIME:
-        times = pd.to_datetime(list(values), utc=True).as_unit("us")
-        return pd.Series(times)
+        return pd.to_datetime(list(values), utc=True).as_unit("us").array
     # A CategoricalDtype, with categories of its own, is equal to "category" as well.
     if isinstance(dtype, str) and dtype == "category":
         dtype = pd.CategoricalDtype([value for value in dict.fromkeys(values) if value is not None])
-    series: pd.Series = pd.Series(list(values), dtype=dtype)
-    return series
+    if dtype == "float64":
+        return np.array(values, dtype=np.float64)
+    if dtype == "object":
+        return pd.Series(list(values), dtype=dtype).array
+    return pd.array(list(values), dtype=dtype)
 
 
 def dtype_of(parameter: Parameter) -> DType:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any, Literal
 
 from sqlalchemy import (
@@ -18,6 +19,7 @@ from sqlalchemy import (
     Select,
     Text,
     and_,
+    bindparam,
     case,
     cast,
     exists,
@@ -46,6 +48,14 @@ def _ranked(trial: Any) -> tuple[ColumnElement[bool], ...]:
 
 _RANKED = and_(*_ranked(TrialRow))
 
+# Of what does not change from one call to the next SQLAlchemy makes statements once: it takes
+# longer at them than the database does at the best of a million trials.
+_OTHER = aliased(TrialRow)
+_OF_IT = _OTHER.parent_id == TrialRow.id
+_SUPERSEDED = exists().where(_OF_IT, _OTHER.start_epoch > 0)
+_REPEATED = exists().where(_OF_IT, _OTHER.replicate > 0, *_ranked(_OTHER))
+_SINGLE = and_(TrialRow.replicate == 0, _RANKED, ~_SUPERSEDED, ~_REPEATED)
+
 
 def trials(
     connection: Connection, chosen: ColumnElement[bool], after: int = -1, most: int | None = None
@@ -63,13 +73,8 @@ def best(
     Neither those that another one continues, nor repeats. Walks the index over (search, value) from
     its good end, so it reads little more than ``n`` trials.
     """
-    other = aliased(TrialRow)
-    of_it = other.parent_id == TrialRow.id
-    superseded = exists().where(of_it, other.start_epoch > 0)
-    repeated = exists().where(of_it, other.replicate > 0, *_ranked(other))
     order = TrialRow.value.desc() if mode == "max" else TrialRow.value.asc()
-    single = (TrialRow.replicate == 0, *_ranked(TrialRow), ~superseded, ~repeated)
-    query = trials_query(chosen, as_read).where(*single).order_by(order, TrialRow.number)
+    query = trials_query(chosen, as_read).where(_SINGLE).order_by(order, TrialRow.number)
     return connection.execute(query.limit(n)).all()
 
 
@@ -80,7 +85,8 @@ def confirmed(
 
     The variance, of a sample, is NULL where n is 1. Reads confirm stages and these trials alone.
     """
-    of_trial = {row.parent_id: row for row in connection.execute(_repeats(search_id))}
+    found = connection.execute(_repeats(), {"search": search_id})
+    of_trial = {row.parent_id: row for row in found}
     if not of_trial:
         return []
     repeated = TrialRow.id.in_(listed(connection, list(of_trial)))
@@ -89,8 +95,11 @@ def confirmed(
     return [(row, of_trial[row.trial]) for row in rows]
 
 
-def _repeats(search_id: int) -> Select[*tuple[Any, ...]]:
-    stages = select(StageRow.id).where(StageRow.search_id == search_id, StageRow.kind == "confirm")
+@cache
+def _repeats() -> Select[*tuple[Any, ...]]:
+    """Of ``search``: what each trial that was repeated came to."""
+    of_search = StageRow.search_id == bindparam("search")
+    stages = select(StageRow.id).where(of_search, StageRow.kind == "confirm")
     repeats = (
         select(TrialRow.parent_id, TrialRow.value)
         .where(TrialRow.stage_id.in_(stages), TrialRow.replicate > 0, *_ranked(TrialRow))
@@ -244,29 +253,31 @@ def as_read(column: Any, kind: TypeEngine[Any]) -> ColumnElement[Any]:
 def trials_query(
     chosen: ColumnElement[bool], read: Callable[[Any, TypeEngine[Any]], Any]
 ) -> Select[*tuple[Any, ...]]:
-    return (
-        select(
-            TrialRow.number,
-            TrialRow.id.label("trial"),
-            StageRow.name.label("stage"),
-            TrialRow.branch,
-            TrialRow.state,
-            read(TrialRow.value, Double()),
-            read(TrialRow.spread, Double()),
-            TrialRow.best_epoch,
-            TrialRow.epochs,
-            TrialRow.seed,
-            TrialRow.replicate,
-            read(TrialRow.seconds, Double()),
-            TrialRow.failure_kind,
-            TrialRow.failure_message,
-            TrialRow.parent_id.label("parent"),
-            read(TrialRow.created_at, Text()),
-            read(TrialRow.finished_at, Text()),
-            TrialRow.worker,
-            cast(TrialRow.params, Text).label("params"),  # for codec.decode_all
-            TrialRow.started_at,
-        )
-        .join(StageRow, StageRow.id == TrialRow.stage_id)
-        .where(chosen)
-    )
+    """The trials that ``chosen`` is true of; ``read`` makes of a column what is selected."""
+    return _columns(read).where(chosen)
+
+
+@cache
+def _columns(read: Callable[[Any, TypeEngine[Any]], Any]) -> Select[*tuple[Any, ...]]:
+    return select(
+        TrialRow.number,
+        TrialRow.id.label("trial"),
+        StageRow.name.label("stage"),
+        TrialRow.branch,
+        TrialRow.state,
+        read(TrialRow.value, Double()),
+        read(TrialRow.spread, Double()),
+        TrialRow.best_epoch,
+        TrialRow.epochs,
+        TrialRow.seed,
+        TrialRow.replicate,
+        read(TrialRow.seconds, Double()),
+        TrialRow.failure_kind,
+        TrialRow.failure_message,
+        TrialRow.parent_id.label("parent"),
+        read(TrialRow.created_at, Text()),
+        read(TrialRow.finished_at, Text()),
+        TrialRow.worker,
+        cast(TrialRow.params, Text).label("params"),  # for codec.decode_all
+        TrialRow.started_at,
+    ).join(StageRow, StageRow.id == TrialRow.stage_id)

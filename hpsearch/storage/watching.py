@@ -25,8 +25,12 @@ from workers.metrics import column_of
 
 def history(connection: Connection, search_id: int) -> Sequence[Row[Any]]:
     """All of a search by number, each value as what it is: times with a zone, NaN a float."""
-    query = trials_query(TrialRow.search_id == search_id, lambda column, _: column)
+    query = trials_query(TrialRow.search_id == search_id, _typed)
     return connection.execute(query.order_by(TrialRow.number)).all()
+
+
+def _typed(column: Any, kind: object) -> Any:
+    return column
 
 
 def objectives(
