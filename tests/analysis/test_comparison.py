@@ -43,7 +43,7 @@ def test_what_cannot_be_compared_is_said(sqlite_url: str) -> None:
     begin(database, spec=a_spec("a"))
     loss = Objective(metric="val_loss", mode="min")
     frames = Frames(begin(database, spec=a_spec("b", objective=loss)).repository)
-    with pytest.raises(HpsearchError, match="two searches or more"):
+    with pytest.raises(HpsearchError, match="two different searches or more"):
         frames.compare(["a", 1])
     with pytest.raises(HpsearchError, match=r"a \(id 1\) has val_accuracy \(max\) and b \(id 2\)"):
         frames.compare(["a", "b"])
