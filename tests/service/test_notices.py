@@ -346,4 +346,5 @@ def test_run_tells_at_its_end(
         assert say(capfd, *given)[0] == 0, "it is complete already: no news"
     assert [told["text"].split(";")[0] for told in got] == ["search told (id 1) is complete"]
     assert got[0]["trials"] == {"complete": 2}
-    assert set(got[0]["best"]) == {"number", "value", "learning_rate"}
+    told = {"number", "value", "mean", "n", "confirmed", "learning_rate"}
+    assert set(got[0]["best"]) == told
