@@ -58,10 +58,10 @@ def _start(stack: Stack, member: Member, source: CheckpointSlice, rows: slice) -
 
 def _device_parts(stack: Stack, found: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors with this device's units of the parameters that devices part."""
-    named = [spec.name for spec in stack.model.parameters if spec.name in found]
-    kept = [spec for spec in stack.model.parameters if spec.name in found]
-    parts = Shares(kept, stack.mesh.model).device_tensors([found[name] for name in named])
-    return {**found, **dict(zip(named, parts, strict=True))}
+    specs = [spec for spec in stack.model.parameters if spec.name in found]
+    names = [spec.name for spec in specs]
+    parts = Shares(specs, stack.mesh.model).device_tensors([found[name] for name in names])
+    return {**found, **dict(zip(names, parts, strict=True))}
 
 
 def _fits(shape: tuple[int, ...], tensor: Tensor | None) -> bool:

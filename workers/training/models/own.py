@@ -61,7 +61,7 @@ class OwnModel:
         self._widest = 1
         self._look(num_outputs)
         self._plain = plain_layers(self._net)
-        self._by_unit = layers_with_units(self._net).keys()
+        self._by_unit = layers_with_units(self._net)
         self.refusal = self._refusal()
         self.refuses_one = self._refuses_one()
 
@@ -107,7 +107,7 @@ class OwnModel:
         if given.training:
             rows |= self._factors(given, x.shape[1])
         together = one_by_one if self.refusal is not None or len(given.columns) == 1 else stacked
-        with parted(net, given.mesh.model):
+        with parted(self._by_unit, given.mesh.model):
             outputs_MBC, after = together(net, rows, x)
         if given.training:
             for name, buffer in given.buffers.items():

@@ -40,13 +40,13 @@ def layers_with_units(net: nn.Module) -> dict[str, nn.Module]:
 
 
 @contextmanager
-def parted(net: nn.Module, devices: Devices) -> Iterator[None]:
-    """Within it each such layer of ``net`` computes the device's units, and gives those of all."""
+def parted(layers: Mapping[str, nn.Module], devices: Devices) -> Iterator[None]:
+    """Within it each such layer computes the device's units, and gives those of all."""
     if devices.num == 1:
         yield
         return
     hooks = []
-    for module in layers_with_units(net).values():
+    for module in layers.values():
         units, axis = len(next(module.parameters())), _AXES[type(module)]
         enter, leave = partial(_enter, units, devices), partial(_leave, axis, units, devices)
         hooks.append(module.register_forward_pre_hook(enter, with_kwargs=True))
@@ -103,7 +103,8 @@ def _learned(
     leaves = [part.clone().requires_grad_() for part in parts]
     given = {name: tensor.clone() for name, tensor in rows.items()}
     given |= {spec.name: leaf for spec, leaf in zip(specs, leaves, strict=True)}
-    with parted(net.train(), devices):
+    net.train()
+    with parted(layers_with_units(net), devices):
         outputs_2BC, _ = together(net, given, x[None])
         gradients = slopes(outputs_2BC, leaves)
     flat = torch.cat([gradient.flatten(1) for gradient in gradients], dim=1)
