@@ -36,7 +36,7 @@ def trials_frame(
     dtypes: Mapping[str, DType] = TRIALS,
 ) -> pd.DataFrame:
     """The first columns of ``rows``, and one a parameter, out of ``params`` in JSON."""
-    values = codec.decode_lists(",".join(params))
+    values = codec.decode_lists(params)
     searched = {
         name: _parameter([each.get(name) for each in values], dtype_of(parameter))
         for name, parameter in space.parameters.items()

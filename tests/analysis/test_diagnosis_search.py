@@ -104,7 +104,7 @@ def test_the_findings_after_a_crash_are_those_without(
     ]
 
 
-def test_the_curves_of_all_trials_are_read_in_one_query(repository: Repository) -> None:
+def test_the_curves_of_all_trials_are_read_at_once(repository: Repository) -> None:
     view = coordinate(repository, search_of_rates(), SimulatedExecutor(simulated))
     asked: list[str] = []
 
@@ -114,7 +114,8 @@ def test_the_curves_of_all_trials_are_read_in_one_query(repository: Repository) 
 
     curves = read_curves(repository, view.search.id, view.search.spec, view.trials.values())
     assert len(curves) == len(view.trials)
-    assert sum("metrics" in statement for statement in asked) == 1
+    # What a few rows hold; all; and all again, where others hold what these do not.
+    assert sum("metrics" in statement for statement in asked) <= 3 < len(curves)
 
 
 def test_a_curve_has_what_was_stored_and_the_epochs_that_it_inherited(database: Database) -> None:

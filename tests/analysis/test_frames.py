@@ -255,8 +255,9 @@ def test_curves_have_every_metric_in_its_own_column_and_lists_of_layers_and_fold
     assert curves[list(numbers)].loc[1].isna().all()
     assert isinstance(curves["layer_gradient_norms"][0], list)
     assert str(curves["layer_gradient_norms"][0]) == "[0.5, inf, nan]"
-    assert curves["layer_gradient_norms"][1] is None
-    assert list(curves["by_fold"]) == [[0.25, 1.0], None]
+    assert curves["layer_gradient_norms"][1] is pd.NA
+    assert list(curves["by_fold"]) == [[0.25, 1.0], pd.NA]
+    assert curves["by_fold"].list[1][0] == 1.0  # of the second fold
 
 
 def test_metrics_of_ones_own_are_columns_of_curves(database: Database) -> None:
