@@ -56,7 +56,8 @@ def to_array(values: Sequence[Any], dtype: DType) -> Any:
     Times may be texts in UTC, as SQLite has them, and floats the text 'nan'.
     """
     if dtype == TIME:
-        return pd.to_datetime(list(values), utc=True).as_unit("us").array
+        places, different = pd.factorize(np.array(values, dtype=object))  # many rows have the same
+        return pd.to_datetime(different, utc=True).as_unit("us").array.take(places, allow_fill=True)
     # A CategoricalDtype, with categories of its own, is equal to "category" as well.
     if isinstance(dtype, str) and dtype == "category":
         dtype = pd.CategoricalDtype([value for value in dict.fromkeys(values) if value is not None])
