@@ -7,8 +7,9 @@ times as long as the database.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from struct import Struct
 from struct import error as StructError
 from typing import Any
@@ -28,7 +29,8 @@ from sqlalchemy import (
     select,
 )
 
-SAMPLE = 100  # rows, of which it is told which columns hold anything
+SAMPLE = 500  # rows, of which it is told which columns hold anything, and which always do
+MISSING = -sys.float_info.max  # stands for NULL while it leaves SQLite
 SENT = np.dtype([("bytes", ">i4"), ("value", ">f8")])  # an element of PostgreSQL's array_send
 HEAD_BYTES = 20  # of array_send: dimensions, flags, type, length, lower bound
 
@@ -57,32 +59,52 @@ def read_columns(
     searches hold nothing: those that hold something in a few rows are read, and all of them once
     more where others do so in other rows.
     """
-    sample = connection.execute(rows.limit(SAMPLE)).mappings().all()
-    if not sample:
+    sample = _sample(connection, rows)
+    if not sample.filled:
         return Columns(numbers=dict.fromkeys(numbers, np.empty(0)), texts=dict.fromkeys(texts))
-    names = {*numbers, *texts}
-    filled = {name for name in names if any(row[name] is not None for row in sample)}
-    found, is_whole = _read(connection, rows, filled, numbers, texts)
-    return found if is_whole else _read(connection, rows, names, numbers, texts)[0]
+    found, is_whole = _read(connection, rows, numbers, texts, sample)
+    if is_whole:
+        return found
+    return _read(connection, rows, numbers, texts, replace(sample, filled={*numbers, *texts}))[0]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Sample:
+    """Of a few rows: the columns that any of them fills, and those that any of them leaves out."""
+
+    filled: set[str]
+    gappy: set[str]
+
+
+def _sample(connection: Connection, rows: Select[Any]) -> _Sample:
+    found = connection.execute(rows.limit(SAMPLE)).mappings().all()
+    return _Sample(
+        filled={name for row in found for name, value in row.items() if value is not None},
+        gappy={name for row in found for name, value in row.items() if value is None},
+    )
 
 
 def _read(
     connection: Connection,
     rows: Select[Any],
-    filled: set[str],
     numbers: Sequence[str],
     texts: Sequence[str],
+    sample: _Sample,
 ) -> tuple[Columns, bool]:
-    """The columns that are ``filled``, the others empty, and whether these are so."""
+    """The columns that are filled, the others empty, and whether these are so in all rows."""
     is_sqlite = connection.dialect.name == "sqlite"
     read, joined = (_from_sqlite, func.group_concat) if is_sqlite else (_from_pg, func.string_agg)
-    columns = rows.subquery().c
+    columns, filled = rows.subquery().c, sample.filled
     some_numbers, some_texts = ([n for n in names if n in filled] for names in (numbers, texts))
     others = [columns[name].is_not(None) for name in (*numbers, *texts) if name not in filled]
     missed = func.count(case((or_(false(), *others), 1)))
     lines = [joined(func.coalesce(columns[name], "null"), "\n") for name in some_texts]
-    asked = [columns[name] for name in some_numbers]
+    asked = [
+        func.coalesce(columns[name], MISSING) if name in sample.gappy else columns[name]
+        for name in some_numbers
+    ]
     matrix, (num_missed, *found) = read(connection, asked, [missed, *lines])
+    matrix[matrix == MISSING] = np.nan
     empty = np.full(matrix.shape[1], np.nan)
     return Columns(
         numbers={**dict.fromkeys(numbers, empty), **dict(zip(some_numbers, matrix, strict=True))},
@@ -98,7 +120,7 @@ def _from_sqlite(connection: Connection, numbers: Asked, others: Asked) -> Found
         def step(self, *values: float | str | None) -> None:
             try:
                 kept.append(pack(*values))
-            except StructError:  # NULL, or NaN, which is the text 'nan' there
+            except StructError:  # NULL in no row of the sample; NaN, which is the text 'nan' there
                 kept.append(pack(*map(_number, values)))
 
         def finalize(self) -> int:
