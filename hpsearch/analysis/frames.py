@@ -106,8 +106,8 @@ class Frames:
 
         What training did not report is NaN; what it reports of each layer or fold is a list of
         Arrow's, which ``.list`` reads, or NA. A trial that continues another one has the epochs of
-        that one too, under its own id. Of the metrics only ``columns`` are read, if they are given; the filters are those of
-        :meth:`trials`, and choose trials.
+        that one too, under its own id. Of the metrics only ``columns`` are read, if they are given;
+        the filters are those of :meth:`trials`, and choose trials.
         """
         filters: dict[str, Any] = {"state": state, "stage": stage, "where": where}
         pieces = list(self.iter_curves(search, columns=columns, **filters))
