@@ -42,10 +42,10 @@ LINEAR = 0.4  # of the fall is in the second half; 0.5 is a straight line, conve
 def rate_too_high(curve: Curve, context: Context) -> Finding | None:
     """Diverged; or the training loss rises, blows up, or oscillates around a high plateau.
 
-    Blows up: see ``blew_up``. Rises: the end is at least 1.1 times the first epoch. Oscillates: over the last half (4
-    epochs or more) the loss jumps by 5 % or more around a line that goes nowhere, or by 25 % around
-    any line, above a tenth of the first loss (or far behind the stage's best, a fiftieth), with
-    steps of a usual size.
+    Blows up: see ``blew_up``. Rises: the end is at least 1.1 times the first epoch. Oscillates:
+    over the last half (4 epochs or more) the loss jumps by 5 % or more around a line that goes
+    nowhere, or by 25 % around any line, above a tenth of the first loss (or far behind the stage's
+    best, a fiftieth), with steps of a usual size.
     cs231n: "low rates look linear, very high ones get stuck at worse values of the loss".
     """
     if curve.diverged:
