@@ -104,9 +104,8 @@ class Progress:
                 for result in results:
                     if result.verdict in ("warn", "fail"):
                         probe = f" of {result.probe}" if result.probe else ""
-                        self._say(
-                            f"  {result.verdict}: {result.name}{one_line(probe)}: {one_line(result.text)}"
-                        )
+                        told = one_line(f"{result.name}{probe}: {result.text}")
+                        self._say(f"  {result.verdict}: {told}")
                 self._say(f"  {tally(results)}")
             case Advanced(view=view, trial_epochs=epochs):
                 if self._started_s is None:  # it goes on: no time is known of these epochs
