@@ -5,8 +5,10 @@ Raised anywhere in hpsearch; the CLI prints its message and exits with 1.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from difflib import get_close_matches
+
+MOST_LISTED = 12  # names in a message; more are counted
 
 
 class HpsearchError(Exception):
@@ -25,7 +27,18 @@ class Cancelled(Stopped):
     """A search was ended by ``hpsearch cancel``, from here or elsewhere."""
 
 
-def did_you_mean(name: object, names: Sequence[str]) -> str:
-    """The one of ``names`` that ``name`` is most like, as a question; nothing if there are none."""
-    found = get_close_matches(str(name), names, n=1, cutoff=0.0)
-    return f"did you mean {found[0]!r}?" if found else ""
+def did_you_mean(name: object, names: Iterable[str]) -> str:
+    """The one of ``names`` that ``name`` is like, as a question; else which there are.
+
+    Of many names the first, and how many more. Capitals do not matter.
+    """
+    known = list(dict.fromkeys(names))
+    folded = {each.lower(): each for each in reversed(known)}
+    found = get_close_matches(str(name)[:100].lower(), folded, n=1)
+    return f"did you mean {folded[found[0]]!r}?" if found else f"there are {_listed(known)}"
+
+
+def _listed(names: list[str]) -> str:
+    more = len(names) - MOST_LISTED
+    shown = ", ".join(map(repr, names[:MOST_LISTED])) or "none"
+    return f"{shown} and {more} more" if more > 0 else shown

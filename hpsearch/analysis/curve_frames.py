@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from hpsearch import given
 from hpsearch.analysis.layout import CURVES, LISTS
 from hpsearch.errors import HpsearchError, did_you_mean
 from hpsearch.spec.search import Search
@@ -19,14 +20,15 @@ from workers.metrics import VALUE
 PLACE = ("number", "trial", "epoch")  # the columns that every frame of curves has
 
 
-def wanted_columns(spec: Search, names: Sequence[str] | None) -> tuple[str, ...]:
-    """The metrics of a frame, in its order: all, or those of ``names``, without a name twice.
+def wanted_columns(spec: Search, columns: str | Sequence[str] | None) -> tuple[str, ...]:
+    """The metrics of a frame, in its order: all, or those of ``columns``, without a name twice.
 
     Raises HpsearchError for a name that is none of them, with the closest one.
     """
     known = (*(name for name in CURVES if name not in PLACE), *spec.metrics)
-    if names is None:
+    if columns is None:
         return known
+    names = given.names("columns", columns)
     for name in names:
         if name not in (*PLACE, *known):
             hint = did_you_mean(name, known)

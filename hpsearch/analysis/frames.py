@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from numbers import Integral
 from typing import Any
 
 import pandas as pd
@@ -20,6 +21,8 @@ from hpsearch.analysis.curve_frames import curves_frame, stored_columns, wanted_
 from hpsearch.analysis.layout import DIAGNOSES, EVENTS, SEARCHES, STAGES, STATUS, WIDTHS
 from hpsearch.analysis.ranking import best_frame
 from hpsearch.analysis.rows import search_row, stage_rows
+from hpsearch.errors import HpsearchError
+from hpsearch.given import in_short, search_refs
 from hpsearch.storage import queries, trials
 from hpsearch.storage.curves import MOST_ROWS, read_curves
 from hpsearch.storage.filters import Filter, Names, chosen_by, telling_of
@@ -55,12 +58,10 @@ class Frames:
         those that chance may have put behind the best. A trial that another one continues is left
         out, and so is one whose value is NaN.
         """
-        if n < 0:
-            raise ValueError(f"n must be >= 0, but got {n}")
+        most, given = _whole("n", n, least=0), Filter(stage=stage, where=where)
         record = self.repository.find_search(search)
-        given = Filter(stage=stage, where=where)
         with self._chosen(record, given) as (connection, chosen):
-            return best_frame(connection, record, chosen, n)
+            return best_frame(connection, record, chosen, most)
 
     def trials(
         self,
@@ -82,22 +83,29 @@ class Frames:
             return trials_frame(record.spec.space, rows, [row.params for row in rows])
 
     def iter_trials(
-        self, search: SearchRef, chunksize: int = 100_000, **filters: Any
+        self,
+        search: SearchRef,
+        chunksize: int = 100_000,
+        *,
+        state: Names | None = None,
+        stage: Names | None = None,
+        where: str | None = None,
     ) -> Iterator[pd.DataFrame]:
-        """:meth:`trials` in pieces of ``chunksize`` rows, for what does not fit into memory."""
-        given = Filter(**filters)
+        """:meth:`trials` in pieces of ``chunksize`` rows, for what does not fit into memory.
+
+        What is wrong with an argument is told at the call, before the first piece is read.
+        """
+        size = _whole("chunksize", chunksize, least=1)
+        given = Filter(state=state, stage=stage, where=where)
         record = self.repository.find_search(search)
-        with self._chosen(record, given) as (connection, chosen):
-            last = -1
-            while rows := queries.trials(connection, chosen, last, _positive(chunksize)):
-                yield trials_frame(record.spec.space, rows, [row.params for row in rows])
-                last = rows[-1].number
+        self._check(record, given)
+        return self._pieces_of_trials(record, given, size)
 
     def curves(
         self,
         search: SearchRef,
         *,
-        columns: Sequence[str] | None = None,
+        columns: Names | None = None,
         state: Names | None = None,
         stage: Names | None = None,
         where: str | None = None,
@@ -109,8 +117,9 @@ class Frames:
         that one too, under its own id. Of the metrics only ``columns`` are read, if they are given;
         the filters are those of :meth:`trials`, and choose trials.
         """
-        filters: dict[str, Any] = {"state": state, "stage": stage, "where": where}
-        pieces = list(self.iter_curves(search, columns=columns, **filters))
+        pieces = list(
+            self.iter_curves(search, columns=columns, state=state, stage=stage, where=where)
+        )
         return pieces[0] if len(pieces) == 1 else pd.concat(pieces, ignore_index=True)
 
     def iter_curves(
@@ -118,19 +127,21 @@ class Frames:
         search: SearchRef,
         chunksize: int = MOST_ROWS,
         *,
-        columns: Sequence[str] | None = None,
-        **filters: Any,
+        columns: Names | None = None,
+        state: Names | None = None,
+        stage: Names | None = None,
+        where: str | None = None,
     ) -> Iterator[pd.DataFrame]:
         """:meth:`curves` in pieces of whole trials, of at most ``chunksize`` rows where that goes.
 
-        There is at least one piece.
+        There is at least one piece. As :meth:`iter_trials` it tells at the call what is wrong.
         """
+        size = _whole("chunksize", chunksize, least=1)
+        given = Filter(state=state, stage=stage, where=where)
         record = self.repository.find_search(search)
         wanted = wanted_columns(record.spec, columns)
-        stored = stored_columns(record.spec, wanted)
-        with self._chosen(record, Filter(**filters)) as (connection, chosen):
-            for piece in read_curves(connection, chosen, stored, _positive(chunksize)):
-                yield curves_frame(record.spec, piece, wanted)
+        self._check(record, given)
+        return self._pieces_of_curves(record, given, wanted, size)
 
     def stages(self, search: SearchRef) -> pd.DataFrame:
         """One row per stage, branch and parameter: its range, and why it is so.
@@ -198,7 +209,8 @@ class Frames:
         distance from the first row, and ``within_noise`` whether that may be chance. Raises
         HpsearchError for searches that do not rank by the same objective.
         """
-        return compared(self.repository, [self.repository.find_search(each) for each in searches])
+        refs = search_refs("compare", searches)
+        return compared(self.repository, [self.repository.find_search(each) for each in refs])
 
     def best_of_n(self, search: SearchRef, stage: str | None = None) -> pd.DataFrame:
         """The best of n trials that one may expect, by n: would more trials have paid?
@@ -209,7 +221,8 @@ class Frames:
         """
         record = self.repository.find_search(search)
         first = next((s.name for s in record.spec.stages if s.kind == "search"), None)
-        with self._chosen(record, Filter(stage=stage or first)) as (connection, chosen):
+        given = Filter(stage=first if stage is None else stage)
+        with self._chosen(record, given) as (connection, chosen):
             values = queries.drawn(connection, chosen)
         return best_of_n(values, record.spec.objective.mode)
 
@@ -245,8 +258,32 @@ class Frames:
         with self.repository.database.read_only() as connection, telling_of(given):
             yield connection, chosen_by(connection, record, given)
 
+    def _check(self, record: SearchRecord, given: Filter) -> None:
+        """Raises HpsearchError for filters that choosing would refuse."""
+        with self._chosen(record, given):
+            pass
 
-def _positive(chunksize: int) -> int:
-    if chunksize < 1:
-        raise ValueError(f"chunksize must be >= 1, but got {chunksize}")
-    return chunksize
+    def _pieces_of_trials(
+        self, record: SearchRecord, given: Filter, size: int
+    ) -> Iterator[pd.DataFrame]:
+        with self._chosen(record, given) as (connection, chosen):
+            last = -1
+            while rows := queries.trials(connection, chosen, last, size):
+                yield trials_frame(record.spec.space, rows, [row.params for row in rows])
+                last = rows[-1].number
+
+    def _pieces_of_curves(
+        self, record: SearchRecord, given: Filter, wanted: Sequence[str], size: int
+    ) -> Iterator[pd.DataFrame]:
+        stored = stored_columns(record.spec, wanted)
+        with self._chosen(record, given) as (connection, chosen):
+            for piece in read_curves(connection, chosen, stored, size):
+                yield curves_frame(record.spec, piece, wanted)
+
+
+def _whole(what: str, given: Any, *, least: int) -> int:
+    if not isinstance(given, Integral) or isinstance(given, bool):
+        raise HpsearchError(f"{what} must be a whole number, but got {in_short(given)}")
+    if given < least:
+        raise ValueError(f"{what} must be >= {least}, but got {given}")
+    return int(given)

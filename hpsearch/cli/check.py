@@ -78,8 +78,11 @@ def _print_tables(done: Checked, costs: Sequence[StageCost]) -> None:
 def _cells(result: CheckResult) -> tuple[str, str, str, str]:
     from rich.markup import escape
 
+    from hpsearch.plain_text import one_line
+
     verdict = f"[{COLOURS[result.verdict]}]{result.verdict}[/]"
-    return result.name, escape(result.probe or ""), verdict, escape(result.text)
+    probe, text = (escape(one_line(text)) for text in (result.probe or "", result.text))
+    return result.name, probe, verdict, text
 
 
 def _print_costs(done: Checked, costs: Sequence[StageCost]) -> None:

@@ -28,6 +28,7 @@ from hpsearch.coordinator.events import (
     Troubled,
 )
 from hpsearch.coordinator.view import SearchView
+from hpsearch.plain_text import one_line
 from hpsearch.spec.preview import plan_summary
 from hpsearch.storage.records import FINISHED, TrialRecord
 
@@ -98,12 +99,13 @@ class Progress:
                 self._say(f"stage {stage.name}: {trials} trials, {stage.epochs} epochs")
                 for reason in stage.reasons:
                     if reason.action in ("extended", "stability_edge", "dropped"):
-                        self._say(f"  {reason.text}")
+                        self._say(f"  {one_line(reason.text)}")
             case Checked(results=results):
                 for result in results:
                     if result.verdict in ("warn", "fail"):
                         probe = f" of {result.probe}" if result.probe else ""
-                        self._say(f"  {result.verdict}: {result.name}{probe}: {result.text}")
+                        told = one_line(f"{result.name}{probe}: {result.text}")
+                        self._say(f"  {result.verdict}: {told}")
                 self._say(f"  {tally(results)}")
             case Advanced(view=view, trial_epochs=epochs):
                 if self._started_s is None:  # it goes on: no time is known of these epochs

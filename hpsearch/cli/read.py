@@ -202,17 +202,22 @@ def diagnose(search: str, number: int | None, db: str | None, form: str) -> None
     """What a person should know before believing SEARCH, and what is wrong with its trials.
 
     The table has a line for each kind of finding, with the best trial that shows it; csv and json
-    have every finding about every trial. Before SEARCH has ended, they are of the trials so far.
+    have every finding about every trial. Before SEARCH has ended, they are of the trials so far;
+    with --trial, of one that still runs too.
     """
-    from hpsearch.analysis.diagnosis import tables
+    from hpsearch.analysis.diagnosis import one_trial, tables
+    from hpsearch.cli.outcome import no_finding
 
     frames = opened(db)
     found = tables.findings(frames, search)
     if number is not None:
-        found = tables.of_trial(frames, search, found, number)
+        found = one_trial.findings_so_far(frames, search, found, number)
     elif form == "table":
         found = tables.by_kind(frames, search, found)
-    echo(found, form)
+    if form == "table" and found.empty:
+        click.echo(no_finding(frames, frames.repository.find_search(search), number))
+    else:
+        echo(found, form)
 
 
 @click.command()

@@ -46,8 +46,7 @@ def metric_column(curves: DataFrame, objective: Objective, metric: str | None) -
     numeric = [each for each in floats if curves[each].notna().any()]
     if column not in numeric and len(curves):
         raise HpsearchError(
-            f"--metric must be one that is stored, but got {name!r}: {did_you_mean(name, numeric)} "
-            f"There are {', '.join(numeric)}"
+            f"--metric must be one that is stored, but got {name!r}: {did_you_mean(name, numeric)}"
         )
     is_max = objective.mode == "max" if is_objective else OBJECTIVES.get(name, "min") == "max"
     return column, is_max

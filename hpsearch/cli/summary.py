@@ -14,6 +14,7 @@ from hpsearch.cli import outcome
 from hpsearch.cli.tables import cell, print_table
 from hpsearch.cli.widths import is_auto, width_lines, widths_known
 from hpsearch.errors import HpsearchError
+from hpsearch.plain_text import one_line
 from hpsearch.settings import DEFAULT_DATABASE, command, database_url
 from hpsearch.spec.reason import TOLD
 
@@ -86,10 +87,10 @@ def _print_findings(result: Result, chosen: int, db: str | None) -> None:
     found = tables.findings(result.db, result.id)
     general = found[found["number"].isna()]
     for kind, message in zip(general["kind"], general["message"], strict=True):
-        click.echo(f"{'Note' if kind in tables.NOTES else 'Warning'}: {message}")
+        click.echo(f"{'Note' if kind in tables.NOTES else 'Warning'}: {one_line(message)}")
     mine = found[found["number"] == chosen]
     for kind, message in zip(mine["kind"], mine["message"], strict=True):
-        click.echo(f"Number {chosen}: {tables.words(kind)}: {message}")
+        click.echo(f"Number {chosen}: {tables.words(kind)}: {one_line(message)}")
     total = tables.num_diagnosed(result.db, result.id)
     counted = [f"{tables.words(kind)}: {n}" for kind, n in tables.counts(found).items()]
     if counted:
@@ -123,7 +124,7 @@ def _print_reasons(stages: DataFrame) -> None:
     decided = stages[decides].drop_duplicates(["stage", "reason"])
     click.echo("\nThe ranges that it went through:" if len(decided) else "\nNo range was changed.")
     for stage, reason in zip(decided["stage"], decided["reason"], strict=True):
-        click.echo(f"  {stage}: {reason}")
+        click.echo(f"  {stage}: {one_line(reason)}")
 
 
 def _print_widths(result: Result) -> None:

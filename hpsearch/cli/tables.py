@@ -17,6 +17,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from hpsearch.plain_text import one_line
+
 if TYPE_CHECKING:
     from pandas import DataFrame
 
@@ -82,7 +84,7 @@ def print_table(
     kept = fitting({name: _width(name, texts) for name, texts in cells.items()}, out.width, least)
     with out.capture() as captured:
         if title is not None:  # not the table's own, which it would wrap to its width
-            out.print(Text(title, style="table.title"))
+            out.print(Text(one_line(title), style="table.title"))
         out.print(rich_table(beside[kept]), crop=False)
     lines = captured.get().splitlines()
     click.echo("\n".join(_with_notes(lines, _notes(frame, below, out.width))))
@@ -108,7 +110,9 @@ def rich_table(frame: DataFrame) -> Table:
     for name in frame.columns:
         numeric = frame[name].dtype.kind in "iuf"
         table.add_column(
-            Text(str(name)), justify="right" if numeric else "left", no_wrap=name not in PROSE
+            Text(one_line(str(name))),
+            justify="right" if numeric else "left",
+            no_wrap=name not in PROSE,
         )
     for row in frame.itertuples(index=False):
         # Text, since rich would read a list of names, [relu, tanh], as markup and print nothing.
@@ -118,7 +122,7 @@ def rich_table(frame: DataFrame) -> Table:
 
 def _width(name: str, texts: Sequence[str]) -> int:
     widest = max((cell_len(text) for text in texts), default=0)
-    return max(cell_len(name), min(widest, PROSE_WIDTH) if name in PROSE else widest)
+    return max(cell_len(one_line(name)), min(widest, PROSE_WIDTH) if name in PROSE else widest)
 
 
 def _notes(frame: DataFrame, below: Sequence[str], width: int) -> list[str]:
@@ -138,7 +142,7 @@ def _with_notes(lines: Sequence[str], notes: Sequence[str]) -> list[str]:
 
 
 def cell(value: Any) -> str:
-    """A value as a person wants to read it: four digits, no NaN, times to the second."""
+    """A value as a person wants to read it: four digits, no NaN, times to the second, one line."""
     if value is None or str(value) in ("nan", "<NA>", "NaT"):
         return ""
     if isinstance(value, float):
@@ -147,4 +151,4 @@ def cell(value: Any) -> str:
         return f"{value:%Y-%m-%d %H:%M:%S}"
     if isinstance(value, tuple | list):
         return "[" + ", ".join(cell(item) for item in value) + "]"
-    return str(value)
+    return one_line(str(value))

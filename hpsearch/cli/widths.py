@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from hpsearch.plain_text import one_line
+
 if TYPE_CHECKING:
     from pandas import DataFrame, Series
 
@@ -77,9 +79,10 @@ def width_lines(result: Result) -> list[str]:
 def _line(
     kind: str, device: str, width: int | None, seconds_per_row: float | None, tried: int
 ) -> str:
+    place = one_line(f"{kind}, on {device}")
     if width is None:
-        return f"{kind}, on {device}: all rows at once, since none was measured"
-    said = f"{kind}, on {device}: {width} row{'s' * (width > 1)} at once"
+        return f"{place}: all rows at once, since none was measured"
+    said = f"{place}: {width} row{'s' * (width > 1)} at once"
     if seconds_per_row is None:
         return said
     return f"{said}, {1e6 * seconds_per_row:.3g} µs a row and step; {tried} widths tried"

@@ -59,7 +59,7 @@ def panel(reading: Reading, name: str) -> Panel:
     y = reading.value_axis(ranked["value"].tolist())
     shown, left_out = sampled(ranked, MOST_POINTS), 0
     if name in ranges:
-        x, places = _numeric_axis(name, ranges[name]), _numeric(name)
+        x, places = reading.axis(name), _numeric(name)
         tried, values = _floats(ranked[name]), ranked["value"].tolist()
         best = envelope(tried, values, is_log=ranges[name], is_max=reading.is_max)
         envelope_kind = "line"
@@ -70,9 +70,9 @@ def panel(reading: Reading, name: str) -> Panel:
         shown, crosses = (f[f[name].isin(choices)] for f in (shown, crosses))
         best = best_of_choices(ranked, name, choices, reading.is_max)
         envelope_kind = "points"
-    marks = [*_points(reading, shown, places, y), _envelope(best, envelope_kind, y)]
+    marks = [*_points(reading, shown, places, x, y), _envelope(best, envelope_kind, x, y)]
     if len(crosses):
-        marks.append(_crosses(crosses, places))
+        marks.append(_crosses(crosses, places, x))
     lost = beyond(y, ranked["value"].tolist())
     note = f"{lost} worse trials stand on the edge." if lost else ""
     if left_out > 0:
@@ -130,10 +130,6 @@ def _legend(reading: Reading) -> list[Part]:
     return [Legend(entries)] if len(entries) > 1 else []
 
 
-def _numeric_axis(name: str, is_log: bool) -> Axis:
-    return Axis(title=name, is_log=is_log)
-
-
 def _choice_axis(name: str, choices: Sequence[Any]) -> Axis:
     ticks = tuple((float(place), words(choice)) for place, choice in enumerate(choices))
     return Axis(title=name, ticks=ticks, limits=(-0.6, len(choices) - 0.4))
@@ -156,7 +152,12 @@ def _chosen(name: str, choices: Sequence[Any]) -> Any:
     return places
 
 
-def _points(reading: Reading, shown: pd.DataFrame, places: Any, y: Axis) -> list[Marks]:
+def _whole(trials: pd.DataFrame, x: Axis) -> list[str] | None:
+    """The choice of each trial in full, which the axis may cut short."""
+    return None if x.ticks is None else [words(value) for value in plain(trials[x.title])]
+
+
+def _points(reading: Reading, shown: pd.DataFrame, places: Any, x: Axis, y: Axis) -> list[Marks]:
     return [
         Marks(
             x=places(trials),
@@ -164,14 +165,17 @@ def _points(reading: Reading, shown: pd.DataFrame, places: Any, y: Axis) -> list
             name=name,
             color=color,
             numbers=trials["number"].tolist(),
+            words=_whole(trials, x),
             opacity=0.75,
         )
         for name, color, trials in reversed(reading.by_color(shown))  # the best in front
     ]
 
 
-def _envelope(best: Sequence[tuple[float, float]], kind: Any, y: Axis) -> Marks:
+def _envelope(best: Sequence[tuple[float, float]], kind: Any, x: Axis, y: Axis) -> Marks:
+    names = None if x.ticks is None else [x.ticks[int(place)][1] for place, _ in best]
     return Marks(
+        words=names,
         x=numbers(place for place, _ in best),
         y=numbers(within(y, [value for _, value in best])),
         kind=kind,
@@ -182,7 +186,10 @@ def _envelope(best: Sequence[tuple[float, float]], kind: Any, y: Axis) -> Marks:
     )
 
 
-def _crosses(crosses: pd.DataFrame, places: Any) -> Marks:
+def _crosses(crosses: pd.DataFrame, places: Any, x: Axis) -> Marks:
+    kinds = [_failure(row) for row in crosses.itertuples()]
+    whole = _whole(crosses, x)
+    told = kinds if whole is None else [f"{a}, {b}" for a, b in zip(whole, kinds, strict=True)]
     return Marks(
         x=places(crosses),
         y=[0.0] * len(crosses),
@@ -192,7 +199,7 @@ def _crosses(crosses: pd.DataFrame, places: Any) -> Marks:
         size=7,
         on_border=True,
         numbers=crosses["number"].tolist(),
-        words=[_failure(row) for row in crosses.itertuples()],
+        words=told,
     )
 
 

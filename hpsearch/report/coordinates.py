@@ -32,7 +32,11 @@ def coordinates(reading: Reading) -> Section:
     key, title = "coordinates", "All parameters at once"
     found = panel(reading)
     if found is None:
-        text = "Parallel coordinates need two parameters that vary among trials with a value."
+        has = f"only {reading.varied[0]} varies" if reading.varied else "none varies"
+        text = (
+            "Parallel coordinates need two parameters that vary among trials with a value; among "
+            f"the {len(reading.ranked)} of this search {has}."
+        )
         return Section(key=key, title=title, parts=(Text(text),))
     colored = tuple((mark.color, mark.name) for mark in reversed(found.marks))
     caption = (

@@ -18,6 +18,7 @@ from hpsearch.report import axes, curves, pairs, stages
 from hpsearch.report.files import check_writable, write
 from hpsearch.report.panel import BORDER, INK, SCALE, Marks, Numbers, Panel
 from hpsearch.report.reading import Reading, read
+from hpsearch.report.ticks import shortened
 
 if TYPE_CHECKING:
     from hpsearch.analysis.frames import Frames, SearchRef
@@ -102,7 +103,7 @@ def draw(panel: Panel, ax: Any, *, has_legend: bool) -> None:
         if axis.ticks is not None:
             places = [place for place, _ in axis.ticks]
             ax.set(**{f"{name}ticks": places})
-            ax.set(**{f"{name}ticklabels": [plain(words) for _, words in axis.ticks]})
+            ax.set(**{f"{name}ticklabels": [plain(shortened(words)) for _, words in axis.ticks]})
         if axis.is_int:
             getattr(ax, f"{name}axis").get_major_locator().set_params(integer=True)
         if axis.limits is not None:

@@ -34,6 +34,7 @@ def importance(reading: Reading) -> Section:
             y=[float(i) for i in range(len(shares))],
             kind="bars",
             color=PALETTE[0],
+            words=[str(name) for name in shares["parameter"]],
         )
         x, y = Axis(title="share of importance"), Axis(ticks=ticks)
         height = 80 + ROW * len(shares)

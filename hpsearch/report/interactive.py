@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import html
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from hpsearch.report.panel import BORDER, INK, SCALE, Axis, Cells, Marks, Numbers, Panel
+from hpsearch.report.ticks import log_ticks, shortened, whole_step
 
 # Words that the page's script replaces by the colours of the theme that it is seen in.
 THEME_INK, THEME_GRID, THEME_PAPER = "__ink__", "__grid__", "__paper__"
 SYMBOLS = {"circle": "circle", "x": "x-thin", "diamond": "diamond", "bar": "line-ew"}
-MOST_POWERS = 6  # that are written at an axis, so that they stand upright on a phone too
-LEAST_POWERS = 3
+MOST_LEVEL = 40  # letters at an x axis that stand beside one another on a phone; more are turned
+PHONE = 46  # letters across a plot on a phone, which labels between its axes share
+LEAST_LETTERS = 6
+TURNED = -40  # degrees
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 
 Figure = dict[str, Any]
@@ -37,7 +41,7 @@ def figure(panel: Panel) -> Figure:
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
         "font": {"color": THEME_INK, "size": 12, "family": FONT},
-        "xaxis": _axis(panel.x, [value for marks in panel.marks for value in marks.x]),
+        "xaxis": _axis(panel.x, [value for marks in panel.marks for value in marks.x], turns=True),
         "yaxis": _axis(panel.y, [value for marks in panel.marks for value in marks.y]),
         "showlegend": panel.legend and sum(told) > 1,
         "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "xanchor": "left"},
@@ -47,7 +51,8 @@ def figure(panel: Panel) -> Figure:
         "dragmode": False,
     }
     if panel.labels:
-        layout["annotations"] = [_annotation(*each) for each in panel.labels]
+        room = max(LEAST_LETTERS, PHONE // len(panel.x.ticks or (0,)))
+        layout["annotations"] = [_annotation(*each, room) for each in panel.labels]
     if border:
         hidden = {"overlaying": "y", "range": [0, 1], "visible": False, "fixedrange": True}
         layout["yaxis2"] = hidden
@@ -64,7 +69,8 @@ def _heatmap(cells: Cells) -> Figure:
         "text": [list(row) for row in cells.words],
         "texttemplate": "%{text}",
         "textfont": {"color": THEME_INK},
-        "hovertemplate": "%{text} examples, %{z:.1%}<extra></extra>",
+        "customdata": [[label(words) for words in row] for row in cells.places],
+        "hovertemplate": "%{customdata}<br>%{text} examples, %{z:.1%}<extra></extra>",
         "colorscale": [[0, "rgba(59,130,196,0)"], [1, "rgba(59,130,196,0.75)"]],
         "zmin": 0,
         "zmax": 1,
@@ -74,13 +80,16 @@ def _heatmap(cells: Cells) -> Figure:
     }
 
 
-def _annotation(x: float, y: float, words: str) -> Figure:
-    """Beside its place, on what stands behind it."""
+def _annotation(x: float, y: float, words: str, room: int) -> Figure:
+    """Beside its place, on what stands behind it, in at most ``room`` letters."""
     plain = {"showarrow": False, "xanchor": "left", "xshift": 4, "font": {"size": 11}}
-    return {"x": x, "y": y, "text": label(words), "bgcolor": THEME_PAPER, "opacity": 0.85, **plain}
+    short = shortened(words, room)
+    whole = {"hovertext": label(words)} if short != words else {}
+    shown = {"text": label(short), **whole}
+    return {"x": x, "y": y, "bgcolor": THEME_PAPER, "opacity": 0.85, **shown, **plain}
 
 
-def _axis(axis: Axis, values: Numbers) -> Figure:
+def _axis(axis: Axis, values: Numbers, *, turns: bool = False) -> Figure:
     made: Figure = {
         "title": {"text": label(axis.title), "standoff": 8},
         "type": "log" if axis.is_log else "linear",
@@ -92,23 +101,26 @@ def _axis(axis: Axis, values: Numbers) -> Figure:
     if axis.limits is not None:
         made["range"] = [math.log10(v) if axis.is_log else v for v in axis.limits]
     if axis.ticks is not None:
-        made["tickvals"] = [place for place, _ in axis.ticks]
-        made["ticktext"] = [label(words) for _, words in axis.ticks]
-    elif axis.is_log:
-        found = axis.limits or [value for value in values if value is not None and value > 0]
-        made |= _powers(min(found), max(found)) if found else {}
-    return made
+        return made | _named(axis.ticks, turns=turns)
+    found = axis.limits or [v for v in values if v is not None and not (axis.is_log and v <= 0)]
+    return made | (_numbered(axis, min(found), max(found)) if found else {})
 
 
-def _powers(low: float, high: float) -> Figure:
-    """Ticks at powers of ten; none where fewer than three lie there, for plotly's own are finer."""
-    first, last = math.ceil(math.log10(low) - 1e-9), math.floor(math.log10(high) + 1e-9)
-    step = max(1, -(-(last - first + 1) // MOST_POWERS))
-    powers = list(range(first, last + 1, step))
-    if len(powers) < LEAST_POWERS:
-        return {}
-    texts = [f"10<sup>{power}</sup>" if abs(power) > 1 else f"{10.0**power:g}" for power in powers]
-    return {"tickvals": [10.0**power for power in powers], "ticktext": texts}
+def _named(ticks: Sequence[tuple[float, str]], *, turns: bool) -> Figure:
+    """Names, cut short; where an x axis has no room for them beside one another they are turned."""
+    texts = [label(shortened(words)) for _, words in ticks]
+    turned = {"tickangle": TURNED} if turns and sum(map(len, texts)) > MOST_LEVEL else {}
+    places = [place for place, _ in ticks]
+    return {"tickvals": places, "ticktext": texts, "ticklabeloverflow": "allow", **turned}
+
+
+def _numbered(axis: Axis, low: float, high: float) -> Figure:
+    """What plotly would not choose itself: it mixes 2 with 10³, and cuts epochs in parts."""
+    if axis.is_log:
+        ticks = log_ticks(low, high)
+        return {"tickvals": [place for place, _ in ticks], "ticktext": [text for _, text in ticks]}
+    step = whole_step(low, high) if axis.is_int else None
+    return {} if step is None else {"tick0": 0, "dtick": step}
 
 
 def _trace(marks: Marks, panel: Panel) -> Figure:
@@ -121,13 +133,14 @@ def _trace(marks: Marks, panel: Panel) -> Figure:
         "showlegend": marks.in_legend and bool(marks.name),
         "hovertemplate": _hover(marks, panel),
     }
+    if marks.words is not None:
+        trace["text"] = [label(words) for words in marks.words]
     if marks.kind == "bars":
-        return trace | {"type": "bar", "orientation": "h", "marker": {"color": color}}
+        bars = {"type": "bar", "orientation": "h", "marker": {"color": color}}
+        return trace | bars | {"textposition": "none"}
     trace["type"] = "scatter"
     if marks.numbers is not None:
         trace["customdata"] = list(marks.numbers)
-    if marks.words is not None:
-        trace["text"] = [label(words) for words in marks.words]
     if marks.on_border:
         trace["yaxis"] = "y2"
     if marks.kind == "points":

@@ -79,6 +79,7 @@ def confusion_panel(counts: Image, names: tuple[str, ...]) -> Panel:
     cells = Cells(
         values=[[float(f"{share:.4g}") for share in row] for row in shares[::-1]],
         words=[[str(count) if count else "" for count in row] for row in counts[::-1].tolist()],
+        places=[[f"{own} taken for {other}" for other in names] for own in names[::-1]],
     )
     return Panel(
         title="Confusion on the validation part",
@@ -144,14 +145,18 @@ def first_layer(weights: Any, image: tuple[int, int, int]) -> Image | None:
 
 
 def mosaic(tiles: Image) -> Image:
-    """Tiles [n, h, w, c] side by side, a pixel apart, as bytes [H, W, c]; what is left is white."""
+    """Tiles [n, h, w, c] side by side, a pixel apart, as bytes [H, W, c + 1], the last alpha.
+
+    Between them, and where a row is not full, the theme's paper is seen through.
+    """
     num, height, width, channels = tiles.shape
     columns = min(TILES_A_ROW, num)
     rows = -(-num // columns)
-    whole = np.ones((rows * (height + 1) - 1, columns * (width + 1) - 1, channels))
+    whole = np.zeros((rows * (height + 1) - 1, columns * (width + 1) - 1, channels + 1))
     for i, tile in enumerate(tiles):
         top, left = i // columns * (height + 1), i % columns * (width + 1)
-        whole[top : top + height, left : left + width] = tile
+        whole[top : top + height, left : left + width, :channels] = tile
+        whole[top : top + height, left : left + width, channels] = 1.0
     return np.round(whole * 255).astype(np.uint8)
 
 
@@ -162,9 +167,9 @@ def enlarged(image: Image) -> Image:
 
 
 def png(image: Image) -> bytes:
-    """Bytes [H, W, 1 or 3] as a PNG file (ISO/IEC 15948), grey or RGB."""
+    """Bytes [H, W, 2 or 4] as a PNG file (ISO/IEC 15948), grey or RGB with alpha."""
     height, width, channels = image.shape
-    header = struct.pack(">IIBBBBB", width, height, 8, 0 if channels == 1 else 2, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, 8, 4 if channels == 2 else 6, 0, 0, 0)
     lines = b"".join(b"\0" + row.tobytes() for row in image)  # 0: the line is as it is
     chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(lines, 9)), (b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(name, data) for name, data in chunks)

@@ -18,6 +18,7 @@ from typing import Any
 
 import pandas as pd
 
+from hpsearch.plain_text import one_line
 from hpsearch.report.interactive import figure
 from hpsearch.report.panel import Panel
 from hpsearch.report.section import Code, Legend, Part, Picture, Section, Table, Text
@@ -128,7 +129,8 @@ def _legend(legend: Legend) -> str:
 
 def _table(table: Table) -> str:
     head = "".join(f'<th scope="col">{escaped(name)}</th>' for name in table.frame.columns)
-    body = "\n".join(_row(row) for row in table.frame.itertuples(index=False))
+    names = [str(name) for name in table.frame.columns]
+    body = "\n".join(_row(row, names) for row in table.frame.itertuples(index=False))
     stacks = ' class="stacks"' if 'class="prose"' in body else ""
     rows = f"<table{stacks}><thead><tr>{head}</tr></thead><tbody>\n{body}\n</tbody></table>"
     scrolled = f'<div class="table" tabindex="0">{rows}</div>'
@@ -137,15 +139,18 @@ def _table(table: Table) -> str:
     return f"<details><summary>{escaped(table.summary)}</summary>{scrolled}</details>"
 
 
-def _row(row: Any) -> str:
-    return "<tr>" + "".join(_cell(value) for value in row) + "</tr>"
+def _row(row: Any, names: Sequence[str]) -> str:
+    cells = (_cell(value, name) for value, name in zip(row, names, strict=True))
+    return "<tr>" + "".join(cells) + "</tr>"
 
 
-def _cell(value: Any) -> str:
+def _cell(value: Any, name: str) -> str:
+    """With its column's name, which a narrow screen shows beside it."""
     text = cell(value)
     kind = "number" if isinstance(value, Number) and not isinstance(value, bool) else ""
     kind = "prose" if len(text) > 40 else kind
-    return f'<td class="{kind}">{escaped(text)}</td>' if kind else f"<td>{escaped(text)}</td>"
+    of = f' class="{kind}"' if kind else ""
+    return f'<td data-of="{escaped(name)}"{of}>{escaped(text)}</td>'
 
 
 def cell(value: Any) -> str:
@@ -154,4 +159,4 @@ def cell(value: Any) -> str:
         return "[" + ", ".join(cell(item) for item in value) + "]"
     if value is None or pd.isna(value):
         return ""
-    return f"{value:.5g}" if isinstance(value, float) else str(value)
+    return f"{value:.5g}" if isinstance(value, float) else one_line(str(value))

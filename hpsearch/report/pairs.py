@@ -34,8 +34,7 @@ def pairs(reading: Reading) -> Section:
     """A map a branch, the best branches first; the others together."""
     pair = pair_of(reading)
     if pair is None:
-        text = "A map needs two numeric parameters that vary, and this search has fewer."
-        return Section(key="map", title="Two parameters at once", parts=(Text(text),))
+        return Section(key="map", title="Two parameters at once", parts=(Text(why_none(reading)),))
     panels = maps(reading)
     caption = (
         f"{pair[1]} against {pair[0]}, a map for each branch; the colour is {reading.metric}. "
@@ -43,6 +42,27 @@ def pairs(reading: Reading) -> Section:
     )
     parts: tuple[Part, ...] = (Text(caption), *panels)
     return Section(key="map", title=f"{pair[0]} and {pair[1]}", parts=parts)
+
+
+def why_none(reading: Reading) -> str:
+    """Why there is no map: which parameters the search has, and what would give one."""
+    numeric, space = reading.ranges(), reading.record.spec.space.parameters
+    varied = [name for name in reading.varied if name in numeric]
+    has = f"one, {varied[0]}" if varied else "none"
+    others = [f"{name} ({_why_not(reading, name)})" for name in space if name not in varied]
+    besides = f" (besides: {', '.join(others)})" if others else ""
+    wanted = next((name for name in WANTED if name not in numeric), "another parameter")
+    return (
+        "A map needs two numeric parameters that vary among the trials that ended, and this search "
+        f"has {has}{besides}. Give {wanted} a range under space to "
+        "see how two act together."
+    )
+
+
+def _why_not(reading: Reading, name: str) -> str:
+    if name not in reading.ranges():
+        return "choices"
+    return "the same in all" if name in reading.constant else "no such trial has it"
 
 
 def maps(reading: Reading) -> list[Panel]:
@@ -59,7 +79,7 @@ def maps(reading: Reading) -> list[Panel]:
 def _axis(reading: Reading, ended: pd.DataFrame, name: str) -> Axis:
     """The same for all maps."""
     values, is_log = ended[name].dropna().astype("float64"), reading.ranges()[name]
-    return Axis(title=name, is_log=is_log, limits=padded(values.min(), values.max(), is_log=is_log))
+    return reading.axis(name, padded(values.min(), values.max(), is_log=is_log))
 
 
 def _map(reading: Reading, title: str, own: pd.DataFrame, x: Axis, y: Axis) -> Panel:

@@ -26,6 +26,7 @@ Numbers = Sequence[float | None]
 class Axis:
     """One axis: ``ticks`` are (place, words), None for numbers; ``limits`` None for all there is.
 
+    Long words are cut short at the axis: what is marked there says them whole at a pointer.
     Limits are values, on a log axis too. One that ``is_int`` has ticks at whole numbers only.
     """
 
@@ -64,10 +65,14 @@ class Marks:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Cells:
-    """A table of coloured cells, rows upwards from 0: ``values`` from 0 to 1, and their words."""
+    """A table of coloured cells, rows upwards from 0: ``values`` from 0 to 1, and their words.
+
+    ``places`` say of each cell what it is of, at a pointer.
+    """
 
     values: Sequence[Sequence[float]]
     words: Sequence[Sequence[str]]
+    places: Sequence[Sequence[str]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -87,7 +87,9 @@ def _panel(reading: Reading, ended: pd.DataFrame, x: pd.Series[float], title: st
             name="best so far",
         ),
     )
-    return Panel(title=f"Against {title}", x=Axis(title=title), y=axis, marks=marks)
+    is_int = (shown["x"] == shown["x"].round()).all()
+    x_axis = Axis(title=title, is_int=bool(is_int))
+    return Panel(title=f"Against {title}", x=x_axis, y=axis, marks=marks)
 
 
 def steps(ended: pd.DataFrame) -> pd.DataFrame:

@@ -81,6 +81,12 @@ class Reading:
             if isinstance(found, Range)
         }
 
+    def axis(self, name: str, limits: tuple[float, float] | None = None) -> Axis:
+        """That of a numeric parameter."""
+        first = self.record.spec.space.parameters[name].definitions[0]
+        is_int = isinstance(first, Range) and first.is_int
+        return Axis(title=name, is_log=self.ranges()[name], is_int=is_int, limits=limits)
+
     def value_axis(self, values: Sequence[float]) -> Axis:
         """The objective's axis for these values."""
         return value_axis(self.metric, values, is_max=self.is_max)

@@ -74,7 +74,7 @@ def panel(reading: Reading, name: str) -> Panel | None:
     ticks = tuple((float(last - i), _name(bar)) for i, bar in enumerate(found))
     return Panel(
         title=name,
-        x=_axis(name, reading.ranges()[name], found),
+        x=_axis(reading, name, found),
         y=Axis(ticks=ticks, limits=(-0.7, last + 0.7)),
         marks=tuple(mark for i, bar in enumerate(found) for mark in _marks(reading, bar, last - i)),
         height=80 + ROW * len(found),
@@ -107,7 +107,7 @@ def _marks(reading: Reading, bar: Bar, place: float) -> Iterator[Marks]:
         width=7,
         opacity=0.45,
         color=color,
-        words=[bar.reason] * 2,
+        words=[f"{_name(bar)}: {bar.reason}"] * 2,
         in_legend=False,
     )
     yield Marks(
@@ -116,6 +116,7 @@ def _marks(reading: Reading, bar: Bar, place: float) -> Iterator[Marks]:
         color=color,
         symbol="diamond",
         numbers=bar.numbers,
+        words=[_name(bar)] * len(bar.best),
         size=6,
         in_legend=False,
     )
@@ -125,10 +126,10 @@ def _name(bar: Bar) -> str:
     return bar.stage if bar.branch == "all" else f"{short(bar.branch)} · {bar.stage}"
 
 
-def _axis(name: str, is_log: bool, found: Sequence[Bar]) -> Axis:
+def _axis(reading: Reading, name: str, found: Sequence[Bar]) -> Axis:
     """From the lowest to the highest that any stage searched, and a little more."""
     low, high = min(bar.low for bar in found), max(bar.high for bar in found)
-    return Axis(title=name, is_log=is_log, limits=padded(low, high, is_log=is_log))
+    return reading.axis(name, padded(low, high, is_log=reading.ranges()[name]))
 
 
 def _status(reading: Reading) -> pd.DataFrame:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hpsearch.plain_text import one_line
 from hpsearch.report.panel import Axis
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def words(value: Any) -> str:
         return f"{value:.4g}"
     if isinstance(value, tuple | list):
         return "[" + ", ".join(words(item) for item in value) + "]"
-    return str(value)
+    return one_line(str(value))
 
 
 def spread(places: Sequence[float], numbers: Sequence[int]) -> list[float]:

@@ -31,6 +31,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
+from hpsearch.given import in_short
 from hpsearch.storage import codec, revisions, sqlite_files
 from hpsearch.storage.errors import DatabaseAway, StorageError
 from hpsearch.storage.types import UtcDateTime
@@ -80,6 +81,8 @@ class Database:
         Raises StorageError for anything else.
         """
         rule = "a query must be one SELECT that the database understands"
+        if not isinstance(statement, str):
+            raise StorageError(f"{rule}, but got {in_short(statement)}")
         with self.read_only() as connection:
             try:
                 found = connection.execution_options(stream_results=True).exec_driver_sql(statement)

@@ -13,7 +13,8 @@ from typing import Any, get_args
 from sqlalchemy import ColumnElement, Connection, and_, literal_column, select
 from sqlalchemy.exc import DBAPIError
 
-from hpsearch.errors import did_you_mean
+from hpsearch.errors import HpsearchError, did_you_mean
+from hpsearch.given import in_short, names
 from hpsearch.spec.space import Parameter, value_types
 from hpsearch.storage.errors import StorageError
 from hpsearch.storage.records import SearchRecord, TrialState
@@ -21,6 +22,9 @@ from hpsearch.storage.tables import StageRow, TrialRow
 
 Names = str | Sequence[str]
 STATES: tuple[str, ...] = get_args(TrialState)
+_WHERE = (
+    'where must be a condition in SQL over the columns of trials, such as "learning_rate < 0.01"'
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,11 +32,19 @@ class Filter:
     """Trials in one of these states, of one of these stages, of which ``where`` is true.
 
     ``where`` is a condition in SQL over the columns of ``Frames.trials``, parameters among them.
+    Raises HpsearchError for what is of another type.
     """
 
     state: Names | None = None
     stage: Names | None = None
     where: str | None = None
+
+    def __post_init__(self) -> None:
+        for what, given in (("state", self.state), ("stage", self.stage)):
+            if given is not None:
+                object.__setattr__(self, what, names(what, given))
+        if not isinstance(self.where, str | None):
+            raise HpsearchError(f"{_WHERE}, but got {in_short(self.where)}")
 
 
 def chosen_by(connection: Connection, search: SearchRecord, given: Filter) -> ColumnElement[bool]:
@@ -45,10 +57,10 @@ def chosen_by(connection: Connection, search: SearchRecord, given: Filter) -> Co
         conditions.append(TrialRow.state.in_(_known("state", given.state, STATES)))
     if given.stage is not None:
         opened = connection.scalars(select(StageRow.name).where(StageRow.search_id == search.id))
-        names = dict.fromkeys([*(stage.name for stage in search.spec.stages), *opened])
+        stages = [*(stage.name for stage in search.spec.stages), *opened]
         of = select(StageRow.id).where(
             StageRow.search_id == search.id,
-            StageRow.name.in_(_known("stage", given.stage, tuple(names))),
+            StageRow.name.in_(_known("stage", given.stage, stages)),
         )
         conditions.append(TrialRow.stage_id.in_(of))
     if given.where is not None:
@@ -66,17 +78,16 @@ def telling_of(given: Filter) -> Iterator[None]:
             raise
         reason = " ".join(str(error.orig).split())
         raise StorageError(
-            "where must be a condition in SQL over the columns of trials, such as "
-            f'"learning_rate < 0.01", but of {given.where!r} the database says: {reason}'
+            f"{_WHERE}, but of {given.where!r} the database says: {reason}"
         ) from error
 
 
-def _known(what: str, given: Names, names: Sequence[str]) -> list[str]:
-    asked = [given] if isinstance(given, str) else list(given)
+def _known(what: str, asked: Names, known: Sequence[str]) -> Names:
+    """Raises StorageError unless all that are asked for are known."""
     for name in asked:
-        if name not in names:
-            hint = did_you_mean(name, names)
-            raise StorageError(f"{what} must be among {', '.join(names)}, but got {name!r}: {hint}")
+        if name not in known:
+            hint = did_you_mean(name, known)
+            raise StorageError(f"{what} must be one that there is, but got {name!r}: {hint}")
     return asked
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, Select, insert, select, text, true, update
 
 from hpsearch.errors import did_you_mean
+from hpsearch.given import in_short, is_search
 from hpsearch.spec.search import Search
 from hpsearch.storage import codec
 from hpsearch.storage.database import clock
@@ -80,6 +81,12 @@ def find(connection: Connection, ref: str | int, before: int | None = None) -> S
 
     ``before`` leaves only searches with a smaller id.
     """
+    if not is_search(ref):
+        raise StorageError(
+            f"a search must be given by its name or its id, but got {in_short(ref)}: "
+            "`hpsearch list` shows all"
+        )
+    ref = ref if isinstance(ref, str) else int(ref)  # NumPy's integers too
     found = None
     is_admitted = true() if before is None else SearchRow.id < before
     id = int(ref) if isinstance(ref, int) or (ref.isascii() and ref.isdigit()) else None
@@ -165,5 +172,6 @@ def _unknown(connection: Connection, ref: str | int, is_admitted: ColumnElement[
             "start one with `hpsearch run SPEC`"
         )
     is_id = isinstance(ref, int) or ref.isdigit()
-    hint = "" if is_id else f"{did_you_mean(ref, names)} "
-    return f"there is no search {ref!r}: {hint}`hpsearch list` shows all"
+    hint = "" if is_id else did_you_mean(ref, names)
+    rest = " " if hint.endswith("?") else "; " if hint else ""
+    return f"there is no search {ref!r}: {hint}{rest}`hpsearch list` shows all"

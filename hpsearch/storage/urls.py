@@ -11,6 +11,7 @@ from pathlib import Path
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
+from hpsearch.given import in_short
 from hpsearch.spec.problem import shown
 from hpsearch.storage.errors import StorageError
 
@@ -37,6 +38,8 @@ def parse_url(text: str) -> URL:
     Raises StorageError for one that cannot be: malformed, of another kind of database, or a file in
     a folder that does not exist.
     """
+    if not isinstance(text, str):
+        raise StorageError(f"a database is given as {FORMS}, but got {in_short(text)}")
     try:
         url = make_url(text)
     except (ArgumentError, ValueError) as error:  # ValueError: a port that is no number

@@ -47,7 +47,12 @@ def test_what_cannot_be_compared_is_said(sqlite_url: str) -> None:
         frames.compare(["a", 1])
     with pytest.raises(HpsearchError, match=r"a \(id 1\) has val_accuracy \(max\) and b \(id 2\)"):
         frames.compare(["a", "b"])
-    with pytest.raises(StorageError, match="did you mean 'b'"):
+    with pytest.raises(HpsearchError, match="two different searches or more, but got 1"):
+        frames.compare("a")
+    for given in (None, 1.5, [None, "a"], ["a", 1.5], b"a"):
+        with pytest.raises(HpsearchError, match="compare must be given a list of searches"):
+            frames.compare(given)  # type: ignore[arg-type]
+    with pytest.raises(StorageError, match="no search 'bb': did you mean 'b'"):
         frames.compare(["a", "bb"])
 
 

@@ -74,7 +74,7 @@ def test_a_metric_that_an_older_version_did_not_store_is_no_error(name: str, sic
 
 @pytest.mark.parametrize("epochs", [1, 2, 3])
 def test_a_short_curve_says_little(epochs: int) -> None:
-    for kind, curve in SICK.values():
+    for name, (kind, curve) in SICK.items():
         cut = {name: of[:epochs] for name, of in curve.series.items()}
         short = Curve(series=cut, layers_NL=curve.layers_NL[:epochs], settings=curve.settings)
         told = kinds(short, Context(num_classes=10))
@@ -84,7 +84,8 @@ def test_a_short_curve_says_little(epochs: int) -> None:
             if epochs == 3
             else set()
         )
-        assert set(told) <= of_state | of_three, kind
+        against_guessing = {"rate_too_high"} if name in ("blown up", "overshooting") else set()
+        assert set(told) <= of_state | of_three | against_guessing, kind
 
 
 @given(values=arrays(float, st.integers(3, 30), elements=st.floats(-1e6, 1e6)))

@@ -122,6 +122,32 @@ def test_a_trial_that_diverged_with_small_updates_from_saturated_units_started_b
     assert kinds(healthy(**bad, update_ratio=5e-2)) == ["rate_too_high"]
 
 
+def test_a_regression_blows_up_beside_guessing_the_mean() -> None:
+    series = {"train_accuracy": math.nan, "val_accuracy": math.nan, "update_ratio": 3e-2}
+    r2 = {"train_r2": np.array([-1e9, -1e3]), "val_r2": np.array([-1e6, -1e2])}
+    dead = {"train_loss": np.array([1e9, 1e3]), "dead_fraction": 1.0}
+    assert kinds(healthy(**series, **dead, **r2), ALONE) == ["rate_too_high"]
+    learned = {**r2, "train_r2": np.array([-1e9, 0.5])}
+    assert kinds(healthy(**series, **dead, **learned), ALONE) == ["dead_units"]
+
+
+def test_what_comes_back_below_guessing_did_not_blow_up() -> None:
+    first, steps = {"train_loss": np.array([20.0])}, {"update_ratio": 3e-2}
+    assert kinds(healthy(**first, **steps, val_loss=0.9)) == []
+    assert kinds(healthy(**first, **steps, val_loss=20.0)) == ["rate_too_high"]
+
+
+def test_a_start_that_does_not_look_at_the_fan_in_is_to_blame_itself() -> None:
+    bad = {"train_loss": np.array([90.0, 80.0]), "val_loss": 80.0, "update_ratio": 3e-2}
+    for state, kind in (
+        ("gradient_norm", "exploding_gradients"),
+        ("saturated_fraction", "saturated_units"),
+    ):
+        sick = {**bad, state: 500.0}
+        assert kinds(healthy(**sick)) == ["rate_too_high"]
+        assert kinds(healthy(**sick, settings={"initialization": "normal"})) == [kind]
+
+
 def test_a_trial_is_slow_only_if_another_of_its_stage_is_far_ahead() -> None:
     curve = healthy(train_loss=line(0.6), train_accuracy=0.5, val_accuracy=0.5)
     assert kinds(curve, Context(best=0.7)) == []
@@ -154,7 +180,9 @@ def test_of_an_objective_that_is_none_of_ours_nobody_knows_what_is_behind() -> N
 
 def test_messages_name_the_evidence_and_the_cure() -> None:
     assert "epoch 2" in message(SICK["diverged"][1], "rate_too_high")
-    assert "learning rate of 0.1" in message(SICK["oscillating"][1], "rate_too_high")
+    assert "plateau of 0.9 at a learning_rate of" in message(
+        SICK["oscillating"][1], "rate_too_high"
+    )
     assert "layers 1 to 2 of 4" in message(SICK["vanishing"][1], "vanishing_gradients")
     assert "ln 10 is chance" in message(SICK["flat"][1], "initialization")
     assert "under zeros all units" in message(SICK["zeros"][1], "initialization")
@@ -163,6 +191,17 @@ def test_messages_name_the_evidence_and_the_cure() -> None:
     )
     late = healthy(train_loss=np.concatenate([FLAT[:6], falling(14)]), val_loss=1.0)
     assert "for the first 7 epochs" in message(late, "initialization")
+
+
+def test_the_rate_that_is_named_is_the_trials_own() -> None:
+    own = {"settings": {"learning_rate": 0.5}}
+    scheduled = {"train_loss": plateau_at(0.9, 0.1), "update_ratio": 1e-2, "learning_rate": 0.03}
+    told = message(healthy(**scheduled, **own), "rate_too_high")
+    assert "at a learning_rate of 0.5 (0.03 in its last epoch)" in told
+    constant = message(healthy(**{**scheduled, "learning_rate": 0.5}, **own), "rate_too_high")
+    assert "at a learning_rate of 0.5:" in constant
+    small = dataclasses.replace(SICK["small steps"][1], settings={"learning_rate": 2e-3})
+    assert "raise the learning_rate, here 0.002," in message(small, "rate_too_low")
 
 
 def test_kaiming_is_advised_only_to_a_start_without_it() -> None:

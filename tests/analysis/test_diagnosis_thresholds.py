@@ -32,8 +32,9 @@ def leaping(jitter: float) -> Curve:
     return healthy(train_loss=loss, update_ratio=1e-2)
 
 
-def blown_up(first: float, end: float = 2.31) -> Curve:
-    return healthy(train_loss=np.append(first * LN_10, np.full(EPOCHS - 1, end)), **GUESSES)
+def blown_up(first: float, end: float = 2.31, ratio: float = 1e-2, **changes: Any) -> Curve:
+    loss = np.append(first * LN_10, np.full(EPOCHS - 1, end))
+    return healthy(train_loss=loss, **{**GUESSES, "update_ratio": ratio, **changes})
 
 
 def line(left: float, **changes: Any) -> Curve:
@@ -151,6 +152,18 @@ THRESHOLDS: dict[str, tuple[str, Curve, Curve, Context]] = {
     "rises": ("rate_too_high", line(1.12), line(1.08), ALONE),
     "blows up": ("rate_too_high", blown_up(2.1), blown_up(1.9), TEN),
     "no lower than guessing": ("rate_too_high", blown_up(9, 2.15), blown_up(9, 2.0), TEN),
+    "thrown": (
+        "rate_too_high",
+        blown_up(9, ratio=5.1e-3),
+        blown_up(9, ratio=4.9e-3),
+        TEN,
+    ),
+    "thrown until dead": (
+        "rate_too_high",
+        blown_up(9, ratio=0.0, dead_fraction=0.41),
+        blown_up(9, ratio=0.0, dead_fraction=0.39),
+        TEN,
+    ),
     "oscillates": ("rate_too_high", plateau(jitter=0.055), plateau(jitter=0.045), ALONE),
     "leaps": ("rate_too_high", leaping(0.28), leaping(0.2), ALONE),
     "jitters": ("plateau", plateau(jitter=0.012), plateau(jitter=0.008), ALONE),

@@ -100,6 +100,24 @@ def test_a_training_made_to_show_it_is_diagnosed(kind: str, settings: dict[str, 
     assert kinds(trained(**settings)) == [kind]
 
 
+MILLION: dict[str, dict[str, Any]] = {
+    "clipped, which leaves dead units": {"optimizer": "sgd", "gradient_clip_norm": 1.0},
+    "tanh, which it saturates": {"optimizer": "momentum", "activation": "tanh"},
+    "sigmoid, which it saturates": {"optimizer": "sgd", "activation": "sigmoid"},
+    "adam, whose gradients explode": {"optimizer": "adam"},
+    "in layers": {"optimizer": "sgd", "gradient_clip_norm": 1.0, "hidden_units": (64,) * 3},
+    "logistic regression": {"optimizer": "sgd", "model": "logistic_regression"},
+}
+
+
+@pytest.mark.parametrize("epochs", [1, 2])
+@pytest.mark.parametrize("settings", MILLION.values(), ids=MILLION)
+def test_a_rate_of_a_million_is_too_high_after_any_number_of_epochs(
+    settings: dict[str, Any], epochs: int
+) -> None:
+    assert kinds(trained(epochs, learning_rate=1e6, **settings)) == ["rate_too_high"]
+
+
 @pytest.mark.parametrize("settings", HEALTHY.values(), ids=HEALTHY)
 def test_a_healthy_training_has_no_diagnosis(settings: dict[str, Any]) -> None:
     curve = trained(**settings)

@@ -154,8 +154,11 @@ def test_every_float_comes_back_as_it_was_stored(database: Database) -> None:
 
 
 BAD = {
-    "state": ({"state": "completed"}, "state must be among .* did you mean 'complete'"),
-    "stage": ({"stage": ["coarse", "fin"]}, "stage must be among .* did you mean 'fine'"),
+    "state": ({"state": "completed"}, "state must be one that .* did you mean 'complete'"),
+    "stage": (
+        {"stage": ["coarse", "fin"]},
+        "stage must be one that .* did you mean 'fine'",
+    ),
     "column": ({"where": "learning_rat < 1"}, "where must be a condition in SQL .*learning_rat"),
     "syntax": ({"where": "number ="}, "where must be a condition"),
     "parentheses": ({"where": "1)) or ((1"}, "where must be a condition"),
@@ -173,6 +176,76 @@ def test_a_filter_that_cannot_be_is_refused_in_a_sentence(writer: Writer, name: 
             read("digits", **given)
         assert "\n" not in str(told.value)
     assert len(frames.trials("digits")) == 9
+
+
+@pytest.mark.parametrize("pieces", ["iter_trials", "iter_curves"])
+def test_pieces_tell_at_the_call_what_is_wrong(writer: Writer, pieces: str) -> None:
+    read = getattr(Frames(writer.repository), pieces)
+    for given, rule in BAD.values():
+        with pytest.raises(StorageError, match=rule):
+            read("digits", **given)
+    with pytest.raises(StorageError, match="no search 'digit'"):
+        read("digit")
+    with pytest.raises(ValueError, match="chunksize must be >= 1, but got 0"):
+        read("digits", 0)
+    with pytest.raises(HpsearchError, match="chunksize must be a whole number, but got '5'"):
+        read("digits", "5")
+
+
+READS = ("best", "trials", "curves", "stages", "status", "diagnoses", "importance", "events")
+NO_SEARCH = (None, 1.5, True, ["digits"], b"digits", pd.DataFrame())
+NO_NAMES = (5, 1.5, True, b"fine", ["fine", 1], [None], {1: "fine"})
+
+
+@pytest.mark.parametrize("read", [*READS, "best_of_n", "iter_trials", "iter_curves"])
+def test_what_is_no_search_is_refused_in_a_sentence(writer: Writer, read: str) -> None:
+    for given in NO_SEARCH:
+        with pytest.raises(StorageError, match="must be given by its name or its id, but") as told:
+            getattr(Frames(writer.repository), read)(given)
+        assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize("what", ["state", "stage", "columns"])
+def test_what_are_no_names_is_refused_in_a_sentence(writer: Writer, what: str) -> None:
+    frames = Frames(writer.repository)
+    for given in NO_NAMES:
+        with pytest.raises(HpsearchError, match=f"{what} must be a name or a list of names, but"):
+            frames.curves("digits", **{what: given})
+
+
+def test_other_wrong_types_are_refused_in_a_sentence(writer: Writer) -> None:
+    frames = Frames(writer.repository)
+    for where in (1, True, ["number < 3"], pd.Series([True])):
+        with pytest.raises(HpsearchError, match="where must be a condition in SQL") as told:
+            frames.trials("digits", where=where)
+        assert "\n" not in str(told.value)
+    with pytest.raises(HpsearchError, match="n must be a whole number, but got None"):
+        frames.best("digits", n=None)
+    with pytest.raises(StorageError, match=r"must be one SELECT .* but got None"):
+        frames.sql(None)
+
+
+def test_one_name_or_names_of_any_kind_are_taken(writer: Writer) -> None:
+    frames = Frames(writer.repository)
+    one = frames.curves("digits", columns="val_loss")
+    assert_frame_equal(one, frames.curves("digits", columns=["val_loss"]))
+    whole = frames.trials("digits", stage="fine")
+    for names in (("fine",), {"fine"}, pd.Series(["fine"]), np.array(["fine"]), iter(["fine"])):
+        assert_frame_equal(frames.trials("digits", stage=names), whole)
+    (id,) = frames.searches()["search"]
+    for ref in (id, np.int64(id), int(id)):
+        assert_frame_equal(frames.trials(ref, stage="fine"), whole)
+    assert frames.trials("digits", stage=[]).empty
+
+
+def test_a_name_like_none_is_told_with_those_that_there_are(writer: Writer) -> None:
+    frames = Frames(writer.repository)
+    with pytest.raises(StorageError, match=r"but got 'zzz': there are 'coarse', 'fine'$"):
+        frames.trials("digits", stage="zzz")
+    with pytest.raises(HpsearchError, match=r"got 'zzz': there are 'train_loss', .* and \d+ more$"):
+        frames.curves("digits", columns="zzz")
+    with pytest.raises(StorageError, match="'zzz': there are 'digits'; `hpsearch list` shows all"):
+        frames.trials("zzz")
 
 
 def test_a_column_that_there_is_not_is_told_with_the_closest(writer: Writer) -> None:

@@ -122,7 +122,12 @@ def test_a_search_with_nothing_to_say_ends_and_is_diagnosed_all_the_same(
     assert code == 0
     assert (json.loads(out)["warnings"], json.loads(out)["findings"]) == ([], {})
     assert package.connect().diagnoses("well").empty
-    assert say(capfd, "diagnose", "well")[:2] == (0, "Nothing to show.\n")
+    code, out, _ = say(capfd, "diagnose", "well")
+    assert (code, out) == (
+        0,
+        "well (id 2): complete, and no rule fired; 1 of 1 trials were looked at, those that are "
+        "complete or diverged\n",
+    )
     code, out, _ = say(capfd, "diagnose", "well", "--format", "json")
     assert (code, json.loads(out)) == (0, [])
 

@@ -72,6 +72,20 @@ def test_a_reason_stands_on_lines_of_its_own_under_its_row(
     assert " ".join(line.strip() for line in lines[place + 1 : place + 3]) == reason
 
 
+def test_a_name_of_several_lines_stays_on_its_row(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    choices = ["re\nlu", "ta\tnh\x1b[31m", ("a\r\nb", "ü\u2028")]
+    frame = pd.DataFrame({"number": [0, 1, 2], "activa\ntion": choices})
+    lines = _printed(capsys, frame).splitlines()
+    whole = _printed(capsys, frame.assign(**{"activa\ntion": "x"})).splitlines()
+    assert len(lines) == len(whole)
+    assert "activa\\ntion" in lines[1]
+    for number, text in enumerate(["re\\nlu", "ta\\tnh\\x1b[31m", "[a\\r\\nb, ü\\u2028]"]):
+        assert [line for line in lines if text in line and f" {number} " in line]
+
+
 def test_names_in_brackets_are_text(capsys: pytest.CaptureFixture[str]) -> None:
     frame = pd.DataFrame({"name": ["[red]", ("relu", "tanh")]})
     printed = _printed(capsys, frame)

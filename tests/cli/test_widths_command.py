@@ -17,6 +17,7 @@ from command_line import Hpsearch, say
 from training_cases import blobs
 
 import hpsearch as package
+from hpsearch.cli import widths as told
 from hpsearch.cli.widths import MOST_KINDS, widths_shown
 from hpsearch.service.notifying import what_ended
 
@@ -80,6 +81,16 @@ def test_a_width_that_was_asked_for_is_told_as_such(hpsearch: Hpsearch) -> None:
     lines = [line for line in out.splitlines() if line.startswith("  mlp 8, ")]
     assert len(lines) == 2
     assert all(line.endswith(": 2 rows at once") for line in lines)
+
+
+def test_a_kind_whose_name_has_a_line_break_stays_on_its_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    known = {"width": None, "seconds_per_row": None, "tried": 0}
+    kinds = [{"kind": "nets:Net act=re\nlu", "device": "cpu", **known} for _ in range(2)]
+    monkeypatch.setattr(told, "widths_known", lambda result: kinds)
+    for line in told.width_lines(None):  # type: ignore[arg-type]
+        assert line.startswith("nets:Net act=re\\nlu, on cpu: all rows at once")
 
 
 def test_many_kinds_are_counted(hpsearch: Hpsearch) -> None:

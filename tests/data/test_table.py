@@ -188,6 +188,13 @@ def test_an_unknown_target_names_the_closest_column(csv: Write, refusal: Refusal
     assert "closest name is 'label'" in str(error)
 
 
+def test_a_target_like_no_column_is_told_with_those_that_there_are(
+    csv: Write, refusal: Refusal
+) -> None:
+    error = refusal(source="csv", path=csv(f"p,q,label\n{ROWS}"), target="wholly other")
+    assert "the columns are 'p', 'q', 'label'" in str(error)
+
+
 def test_a_target_that_two_columns_bear_is_refused(csv: Write, refusal: Refusal) -> None:
     error = refusal(source="csv", path=csv(f"y,q,y\n{ROWS}"), target="y")
     assert "2 are called 'y'" in str(error)

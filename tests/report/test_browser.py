@@ -13,6 +13,8 @@ from reported import stored
 from test_page import evil_search
 
 from hpsearch.report.document import write_report
+from hpsearch.report.reading import Reading
+from hpsearch.spec.reason import Reason
 
 CHROMIUM = shutil.which("chromium")
 ARGUMENTS = [
@@ -55,11 +57,26 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The reports of a healthy search, and of one whose every word is HTML."""
     folder = tmp_path_factory.mktemp("reports")
     found = {}
-    for name, make in (("healthy", stored), ("evil", evil_search)):
+    for name, make in (("healthy", healthy_search), ("evil", evil_search)):
         reading = make(f"sqlite:///{folder / name}.db")
         found[name] = folder / f"{name}.html"
         write_report(reading.frames, reading.record.id, found[name])
     return found
+
+
+def healthy_search(url: str) -> Reading:
+    """With a reason that is a table's long text."""
+    told = "learning_rate: the best trials lie closely together, from 0.005 to 0.02: narrowed"
+    narrowed = Reason(
+        branch="optimizer=adam",
+        parameter="learning_rate",
+        action="narrowed",
+        old=None,
+        new=None,
+        text=told,
+        evidence={},
+    )
+    return stored(url, reasons=[narrowed])
 
 
 def opened(browser: Any, file: Path, width: int, scheme: str) -> Seen:
@@ -128,6 +145,42 @@ def test_print_has_the_light_theme(browser: Any, files: dict[str, Path]) -> None
     background = seen.page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert sum(map(int, _numbers(text))) < 384 < sum(map(int, _numbers(background)))
     seen.page.close()
+
+
+WIDER = "each => each.scrollWidth > each.clientWidth + 1"
+
+
+def test_tables_that_are_wider_than_the_screen_say_so(healthy: Seen) -> None:
+    tables = healthy.page.locator(".table")
+    is_wide = [tables.nth(i).evaluate(WIDER) for i in range(tables.count())]
+    says_so = ["scrolls" in tables.nth(i).evaluate("e => e.className") for i in range(len(is_wide))]
+    assert says_so == is_wide
+    if healthy.page.viewport_size["width"] == 390:
+        first = is_wide.index(True)
+        tables.nth(first).evaluate("each => { each.scrollLeft = each.scrollWidth }")
+        _wait(lambda: "ends" in tables.nth(first).evaluate("e => e.className"), healthy)
+
+
+def test_no_table_loses_its_columns_names(healthy: Seen) -> None:
+    """Of a table whose rows are stacked on a phone each cell says its own."""
+    content = "e => getComputedStyle(e, '::before').content"
+    cells = healthy.page.locator("table.stacks td:not(:empty)")
+    assert cells.count()
+    is_phone = healthy.page.viewport_size["width"] == 390
+    for i in range(cells.count()):
+        name = cells.nth(i).get_attribute("data-of")
+        told = cells.nth(i).evaluate(content)
+        assert (f'"{name}' in told) == is_phone, told
+    heads = healthy.page.locator("table:not(.stacks) thead")
+    shown = "e => getComputedStyle(e).display"
+    assert {heads.nth(i).evaluate(shown) for i in range(heads.count())} == {"table-header-group"}
+
+
+def test_ticks_of_epochs_are_whole(healthy: Seen) -> None:
+    ticks = "#curves .plot:first-of-type .xtick text"
+    found = healthy.page.locator(ticks).all_text_contents()
+    assert found
+    assert all(float(text) == int(float(text)) for text in found)
 
 
 def test_words_of_users_that_are_html_run_nothing(browser: Any, files: dict[str, Path]) -> None:

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from reported import a_search, params, stored, value
 
 from hpsearch.errors import HpsearchError
-from hpsearch.report import interactive
 from hpsearch.report.document import write_report
 from hpsearch.report.files import write
 from hpsearch.report.interactive import figure
@@ -22,6 +21,7 @@ from hpsearch.report.page import cell, embedded, escaped, page
 from hpsearch.report.panel import Axis, Marks, Panel
 from hpsearch.report.reading import Reading
 from hpsearch.report.section import Code, Legend, Picture, Section, Table, Text
+from hpsearch.report.ticks import LONGEST, log_ticks, shortened, whole_step
 from hpsearch.spec.space import Choice, Range, Space
 from hpsearch.storage.errors import StorageError
 from hpsearch.storage.records import NewDiagnosis
@@ -129,7 +129,7 @@ def test_every_part_is_on_the_page() -> None:
         "x &lt; y",
         "a name",
         "data:image/png;base64,cG5n",
-        '<td class="number">1</td>',
+        '<td data-of="n" class="number">1</td>',
         '<table class="stacks">',
         "<summary>folded away</summary>",
         "1.2346",
@@ -194,5 +194,43 @@ def test_an_older_report_is_replaced(sqlite_url: str, tmp_path: Path) -> None:
 @given(low=st.floats(1e-300, 1e300), decades=st.floats(0, 12))
 def test_ticks_of_any_range_lie_in_it(low: float, decades: float) -> None:
     high = min(low * 10**decades, 1e300)
-    for place in interactive._powers(low, max(low, high)).get("tickvals", []):
-        assert low * (1 - 1e-6) <= place <= high * (1 + 1e-6)
+    high = max(low, high)
+    ticks = log_ticks(low, high)
+    assert all(low * (1 - 1e-6) <= place <= high * (1 + 1e-6) for place, _ in ticks)
+    assert len({place for place, _ in ticks}) == len(ticks)
+    if high >= 1.01 * low:
+        assert 3 <= len(ticks) <= 12
+    powers = ["<sup>" in text for _, text in ticks]
+    assert all(powers) or not any(powers)
+
+
+def test_ticks_of_a_log_axis_are_numbers_in_one_manner() -> None:
+    assert [text for _, text in log_ticks(2e-3, 3e-2)] == ["0.002", "0.005", "0.01", "0.02"]
+    assert [text for _, text in log_ticks(1e-6, 1e-3)] == [
+        f"10<sup>{power}</sup>" for power in (-6, -5, -4, -3)
+    ]
+    assert [text for _, text in log_ticks(0.01, 100)] == ["0.01", "0.1", "1", "10", "100"]
+    small = ["10<sup>-6</sup>", "2·10<sup>-6</sup>", "5·10<sup>-6</sup>"]
+    assert [text for _, text in log_ticks(1e-6, 6e-6)] == small
+    assert [place for place, _ in log_ticks(31, 33)] == pytest.approx([31, 31.5, 32, 32.5, 33])
+    assert log_ticks(7, 7) == [(7.0, "7")]
+
+
+def test_an_axis_of_few_whole_numbers_has_no_others() -> None:
+    assert whole_step(1, 3) == whole_step(0, 10) == 1
+    assert whole_step(1, 20) is None  # where plotly has whole ones by itself
+    marks = Marks(x=[1.0, 2.0, 3.0], y=[0.1, 0.2, 0.3])
+    drawn = figure(Panel(title="", x=Axis(is_int=True), y=Axis(), marks=(marks,)))["layout"]
+    assert (drawn["xaxis"]["tick0"], drawn["xaxis"]["dtick"]) == (0, 1)
+    assert "dtick" not in drawn["yaxis"]
+
+
+@given(words=st.text(max_size=60))
+def test_a_long_name_keeps_its_beginning_and_its_end(words: str) -> None:
+    short = shortened(words)
+    assert len(short) == min(len(words), LONGEST)
+    if len(words) > LONGEST:
+        end = LONGEST // 3
+        assert short == words[: LONGEST - 1 - end] + "…" + words[-end:]
+    else:
+        assert short == words

@@ -242,8 +242,69 @@ def test_without_two_numbers_to_compare_the_map_says_so(sqlite_url: str) -> None
         params_of=lambda n: {"learning_rate": params(n)["learning_rate"]},
     )
     assert pairs.maps(reading) == []
-    assert "two numeric parameters" in words(pairs.pairs(reading))
-    assert "two parameters that vary" in words(coordinates.coordinates(reading))
+    told = words(pairs.pairs(reading))
+    assert "this search has one, learning_rate. Give weight_decay a range under space" in told
+    assert f"among the {len(ENDED)} of this search only learning_rate varies" in words(
+        coordinates.coordinates(reading)
+    )
+
+
+def test_why_there_is_no_map_is_told_of_each_parameter(sqlite_url: str) -> None:
+    space = Space(
+        parameters={
+            "learning_rate": WIDE,
+            "momentum": Range(kind="uniform", low=0.8, high=0.9),
+            "batch_size": Choice(choices=(32, 64)),
+        }
+    )
+    reading = stored(
+        sqlite_url,
+        spec=a_search(space=space),
+        params_of=lambda n: {"learning_rate": 0.01, "momentum": 0.8 + n / 500, "batch_size": 32},
+        value_of=lambda n: n / 100,
+        fails=lambda n: None,
+    )
+    besides = "learning_rate (the same in all), batch_size (choices)"
+    told = words(pairs.pairs(reading))
+    assert f"has one, momentum (besides: {besides}). Give weight_decay a range" in told
+
+
+def test_a_choice_of_a_long_name_is_short_at_its_axis_and_whole_at_a_pointer(
+    sqlite_url: str,
+) -> None:
+    long = ("attention_of_eight_heads_and_dropout", "convolution\nwith_batch_normalization", "mlp")
+    whole = {long[0], long[1].replace("\n", "\\n"), "mlp"}
+    space = Space(parameters={"block": Choice(choices=long), "learning_rate": WIDE})
+    reading = stored(
+        sqlite_url,
+        spec=a_search(space=space),
+        params_of=lambda n: {"block": long[n % 3], "learning_rate": params(n)["learning_rate"]},
+    )
+    drawn = figure(axes.panel(reading, "block"))
+    axis = drawn["layout"]["xaxis"]
+    assert max(map(len, axis["ticktext"])) <= 18
+    assert axis["ticktext"][0].startswith("attention_")
+    assert axis["ticklabeloverflow"] == "allow"
+    points, best, crosses = drawn["data"]
+    assert set(points["text"]) == set(best["text"]) == whole
+    assert {text.partition(",")[0] for text in crosses["text"]} <= whole
+    assert {text.partition(", ")[2] for text in crosses["text"]} == {"diverged"}
+    lines = coordinates.panel(reading)
+    assert lines is not None
+    labels = figure(lines)["layout"]["annotations"]
+    assert whole - {"mlp"} <= {each.get("hovertext") for each in labels}
+
+
+def test_parameters_that_are_whole_numbers_have_whole_ticks(sqlite_url: str) -> None:
+    space = Space(parameters={"depth": Range(kind="int", low=1, high=3), "learning_rate": WIDE})
+    reading = stored(
+        sqlite_url,
+        spec=a_search(space=space),
+        params_of=lambda n: {"depth": 1 + n % 3, "learning_rate": params(n)["learning_rate"]},
+    )
+    assert figure(axes.panel(reading, "depth"))["layout"]["xaxis"]["dtick"] == 1
+    for panel in curves.panels(reading):
+        assert figure(panel)["layout"]["xaxis"]["dtick"] == 1
 
 
 def test_parallel_lines_cross_each_axis_at_the_value_on_its_scale(reading: Reading) -> None:

@@ -140,13 +140,20 @@ def test_constant_weights_are_grey() -> None:
 def test_a_png_decodes_to_the_pixels_that_went_in() -> None:
     tiles = np.random.default_rng(0).random((20, 4, 5, 3))
     whole = mosaic(tiles)
-    assert whole.shape == (2 * 5 - 1, 16 * 6 - 1, 3)
-    assert (whole[:4, 6:11] == np.round(tiles[1] * 255)).all()
+    assert whole.shape == (2 * 5 - 1, 16 * 6 - 1, 4)
+    assert (whole[:4, 6:11, :3] == np.round(tiles[1] * 255)).all()
+    assert (whole[:4, 6:11, 3] == 255).all()
+    assert not whole[4].any()  # the paper is seen through what is no tile
+    assert not whole[5:, 4 * 6 - 1 :].any()
     decoded = imread(io.BytesIO(png(enlarged(whole))), format="png")
     times = decoded.shape[0] // whole.shape[0]
-    assert np.round(decoded[::times, ::times, :3] * 255) == pytest.approx(whole)
-    grey = png(np.zeros((2, 3, 1), dtype=np.uint8))
-    assert zlib.crc32(b"IEND").to_bytes(4, "big") in grey
+    assert np.round(decoded[::times, ::times] * 255) == pytest.approx(whole)
+    grey = mosaic(tiles[..., :1])
+    assert grey.shape[2] == 2
+    assert zlib.crc32(b"IEND").to_bytes(4, "big") in png(grey)
+    decoded = imread(io.BytesIO(png(grey)), format="png")
+    assert np.round(decoded[..., 0] * 255) == pytest.approx(grey[..., 0])
+    assert np.round(decoded[..., -1] * 255) == pytest.approx(grey[..., 1])
 
 
 def test_the_pairs_most_confused_come_first() -> None:

@@ -17,6 +17,7 @@ from workers.data.examples import Examples, Float32Array, existing_file
 from workers.data.labels import encode_targets
 
 SNIFF_BYTES = 4096
+MOST_LISTED = 12  # columns in a message
 
 
 def read_csv(config: DataConfig) -> Examples:
@@ -100,10 +101,12 @@ def _label_index(names: list[str], target: str | None) -> int:
         return len(names) - 1
     if names.count(target) == 1:
         return names.index(target)
-    close = difflib.get_close_matches(target, names, n=1) or names[-1:]
+    close = difflib.get_close_matches(target, names, n=1)
+    columns = ", ".join(map(repr, names[:MOST_LISTED])) + (", …" if names[MOST_LISTED:] else "")
+    hint = f"the closest name is {close[0]!r}" if close else f"the columns are {columns}"
     raise DataError(
         f"target must name exactly one column, but {names.count(target)} are called {target!r}; "
-        f"the closest name is {close[0]!r}",
+        f"{hint}",
         "target",
     )
 

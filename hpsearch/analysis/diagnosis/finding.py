@@ -9,7 +9,7 @@ import math
 import statistics
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -17,7 +17,9 @@ from hpsearch.analysis.diagnosis.curve import Array, Context, Curve
 from workers.config import TrainConfig
 
 DEFAULTS = TrainConfig()
+DEAD = 0.4  # cs231n: "as much as 40 % of your network can be dead if the learning rate is too high"
 SYMMETRIC = ("zeros", "constant")  # initializations under which a layer's units stay the same
+UNSCALED = ("normal", "uniform", "constant")  # that do not look at the fan-in
 MOVES = 3e-4  # an update ratio with which a good start learns; 1e-3 is healthy
 TINY = float(np.finfo(float).tiny)  # the smallest normal number
 SETTLED = 3  # epochs that stand for "at the end" or "at the start"
@@ -32,6 +34,7 @@ class Finding:
     evidence: Mapping[str, float]
 
 
+Part = Literal["train", "val"]
 Rule = Callable[[Curve, Context], Finding | None]
 
 
@@ -96,9 +99,17 @@ def peak_rate(curve: Curve) -> float:
 
 
 def named_rate(curve: Curve) -> str:
-    """The learning rate at the end, as a phrase, or nothing if it is not stored."""
-    rates = curve.known("learning_rate")
-    return f" at a learning rate of {rates[-1]:.3g}" if len(rates) else ""
+    """The trial's own learning_rate as a phrase, for that is what a range holds.
+
+    With the rate of the last epoch where a schedule made it another one; nothing if no rates are
+    stored.
+    """
+    rates, own = curve.known("learning_rate"), float(setting(curve, "learning_rate"))
+    if not len(rates):
+        return ""
+    is_own = math.isclose(rates[-1], own, rel_tol=0.01)
+    scheduled = "" if is_own else f" ({rates[-1]:.3g} in its last epoch)"
+    return f" at a learning_rate of {own:.3g}{scheduled}"
 
 
 def chance_loss(curve: Curve, context: Context) -> float | None:
@@ -124,6 +135,11 @@ def lowered(curve: Curve, advice: str) -> str:
         "rprop's rate is only its first step, and to it the signs of minibatches are noise: take "
         "larger batches, or another optimizer"
     )
+
+
+def starts_unscaled(curve: Curve) -> bool:
+    """Whether the initial weights were drawn without regard to the fan-in."""
+    return curve.settings.get("initialization") in UNSCALED
 
 
 def starts_symmetric(curve: Curve) -> bool:

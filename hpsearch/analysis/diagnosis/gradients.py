@@ -19,7 +19,9 @@ from hpsearch.analysis.diagnosis.finding import (
     median,
     setting,
     starts_symmetric,
+    starts_unscaled,
 )
+from hpsearch.analysis.diagnosis.guessing import rate_blew_up
 from hpsearch.analysis.diagnosis.rate import falls_steadily
 
 FADES = 1e-3  # of the largest layer's gradient norm: such a layer stands still
@@ -28,7 +30,6 @@ LEAST_LAYERS = 3
 STEEP = 100.0  # gradient norm of a class loss, whose gradient by the logits is at most about 1
 OWN_FAULT = 0.1  # an update ratio that makes gradients explode by itself: the rate's doing
 TOO_WIDE = 0.5  # a scale of initial weights that He's sqrt(2 / n) allows for up to 8 inputs only
-UNSCALED = ("normal", "uniform", "constant")  # initializations that do not look at the fan-in
 FLAT = 0.01  # of the loss, over the first epochs
 NEAR_CHANCE = 0.05  # of ln C
 LEFT = 0.9  # of the first loss: below, it has begun to learn
@@ -41,13 +42,16 @@ def exploding_gradients(curve: Curve, context: Context) -> Finding | None:
     By layer: the first has 1000 times the norm of the last. Altogether, for classes: a norm of 100
     or more in the first epochs where the rate is not what did it (an update ratio below 0.1, or an
     initialization that does not look at the fan-in). Or the first epoch diverged from weights drawn
-    with a given scale of 0.5 or more.
+    with a given scale of 0.5 or more. Not of a trial that the rate blew up from a scaled start: its
+    gradients are those of the weights that it was thrown to.
     """
     if curve.diverged and len(curve) <= 1 and _starts_wide(curve):
         scale = float(curve.settings["init_scale"])
         return _exploding(
             f"diverged in the first epoch from weights of scale {scale:g}", {"init_scale": scale}
         )
+    if rate_blew_up(curve, context):
+        return None
     layers_L = _typical_layers(curve)
     if len(layers_L) and layers_L[0] >= GROWS * layers_L[-1] > 0:
         ratio = float(layers_L[0] / layers_L[-1])
@@ -57,7 +61,7 @@ def exploding_gradients(curve: Curve, context: Context) -> Finding | None:
     if not len(norms) or not len(curve.known("train_accuracy")) or norms[0] < STEEP:
         return None
     ratios = curve.known("update_ratio")
-    is_unscaled = curve.settings.get("initialization") in UNSCALED
+    is_unscaled = starts_unscaled(curve)
     if not is_unscaled and (not len(ratios) or ratios[0] >= OWN_FAULT):
         return None
     if setting(curve, "optimizer") == "rprop" and not is_unscaled:
@@ -155,8 +159,7 @@ def _typical_layers(curve: Curve) -> Array:
 
 
 def _starts_wide(curve: Curve) -> bool:
-    is_unscaled = curve.settings.get("initialization") in UNSCALED
-    return is_unscaled and float(curve.settings.get("init_scale") or 0.0) >= TOO_WIDE
+    return starts_unscaled(curve) and float(curve.settings.get("init_scale") or 0.0) >= TOO_WIDE
 
 
 def _frozen(curve: Curve) -> int:

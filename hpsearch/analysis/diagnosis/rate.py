@@ -15,17 +15,17 @@ from hpsearch.analysis.diagnosis.finding import (
     Finding,
     Trend,
     at_end,
-    chance_loss,
     lowered,
     median,
     named_rate,
     peak_rate,
     percent,
+    setting,
     trend,
 )
+from hpsearch.analysis.diagnosis.guessing import blew_up, times_guessing
 
 RISES = 1.1  # times the first epoch's loss: more than epochs differ by
-BLOWS_UP = 2.0  # times the loss of guessing, over the first epoch
 OSCILLATES = 0.05  # of the loss, from epoch to epoch: steps jump across the valley
 LEAPS = 0.25  # likewise: no descent any more, even if the line through it falls
 JITTERS = 0.01  # the least that shows minibatch noise instead of convergence
@@ -42,23 +42,21 @@ LINEAR = 0.4  # of the fall is in the second half; 0.5 is a straight line, conve
 def rate_too_high(curve: Curve, context: Context) -> Finding | None:
     """Diverged; or the training loss rises, blows up, or oscillates around a high plateau.
 
-    Rises: the end is at least 1.1 times the first epoch. Blows up: the first epoch has twice the
-    loss of guessing, and the end still no less than guessing. Oscillates: over the last half (4
-    epochs or more) the loss jumps by 5 % or more around a line that goes nowhere, or by 25 % around
-    any line, above a tenth of the first loss (or far behind the stage's best, a fiftieth), with
-    steps of a usual size.
+    Blows up: see ``blew_up``. Rises: the end is at least 1.1 times the first epoch. Oscillates:
+    over the last half (4 epochs or more) the loss jumps by 5 % or more around a line that goes
+    nowhere, or by 25 % around any line, above a tenth of the first loss (or far behind the stage's
+    best, a fiftieth), with steps of a usual size.
     cs231n: "low rates look linear, very high ones get stuck at worse values of the loss".
     """
     if curve.diverged:
         return _diverged(curve)
+    if blew_up(curve, context):
+        return _blew_up(curve, context)
     loss = curve.whole("train_loss", epochs=SETTLED)
     if loss is None:
         return None
     if loss[0] > 0 and at_end(loss) >= RISES * loss[0]:
         return _rises(curve, loss)
-    chance = chance_loss(curve, context)
-    if chance and loss[0] >= BLOWS_UP * chance and at_end(loss) >= chance / RISES:
-        return _blew_up(curve, loss, chance)
     found = _high(curve, context, loss)
     if found is None or not (_leaps(found, loss) or _stands(curve, found, OSCILLATES)):
         return None
@@ -132,12 +130,12 @@ def _crawls(curve: Curve, loss: Array) -> Finding:
 
 def _steps_small(curve: Curve, context: Context) -> Finding:
     largest, rate = float(curve.known("update_ratio").max()), peak_rate(curve)
-    better = context.better_rate or rate
+    better, own = context.better_rate or rate, float(setting(curve, "learning_rate"))
     return Finding(
         kind="rate_too_low",
         message=f"no update moved the weights by more than {largest:.1e} of their norm, at rates "
-        f"up to {rate:.3g}, and a better trial of the stage has {better:.3g}: raise the "
-        "rate, by a factor of 3 to 10",
+        f"up to {rate:.3g}, and those of a better trial of the stage went up to {better:.3g}: "
+        f"raise the learning_rate, here {own:.3g}, by a factor of 3 to 10",
         evidence={"largest_ratio": largest, "learning_rate": rate, "better_rate": better},
     )
 
@@ -221,13 +219,14 @@ def _rises(curve: Curve, loss: Array) -> Finding:
     )
 
 
-def _blew_up(curve: Curve, loss: Array, chance: float) -> Finding:
+def _blew_up(curve: Curve, context: Context) -> Finding:
+    first = float(times_guessing(curve, context, "train")[0])
     return Finding(
         kind="rate_too_high",
-        message=f"the training loss blew up to {loss[0]:.4g} in the first epoch and ends at "
-        f"{at_end(loss):.4g}, where guessing has {chance:.3g}{named_rate(curve)}: "
-        + lowered(curve, "by a factor of 10"),
-        evidence={"first": float(loss[0]), "last": at_end(loss), "epochs": len(loss)},
+        message=f"the training loss blew up to {first:.3g} times that of guessing in the first "
+        f"epoch, and training ends no better than guessing{named_rate(curve)}: "
+        + lowered(curve, "by a factor of 10 or more"),
+        evidence={"times_guessing": first, "epochs": len(curve)},
     )
 
 

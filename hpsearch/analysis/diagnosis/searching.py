@@ -40,10 +40,7 @@ def search_diagnoses(
     it is told what is so whatever comes next. A pure function of what is stored: the same after any
     crash.
     """
-    curves = read_curves(repository, search.id, search.spec, trials)
-    contexts = stage_contexts(
-        trials, curves, search.spec.objective.mode, _num_classes(repository, search.id)
-    )
+    curves, contexts = _compared(repository, search, trials)
     found = {
         trial.id: diagnose(curves[trial.id], contexts[trial.id])
         for trial in sorted(trials, key=lambda trial: trial.number)
@@ -53,6 +50,26 @@ def search_diagnoses(
     by_id = {trial.id: trial for trial in trials}
     of_trials = [_of_trial(by_id[id], one) for id, findings in found.items() for one in findings]
     return [*diagnose_search(picture, ended=ended), *of_trials]
+
+
+def trial_diagnoses(
+    repository: Repository, search: SearchRecord, trials: Sequence[TrialRecord], trial: TrialRecord
+) -> list[NewDiagnosis]:
+    """What the curve of one of ``trials`` shows so far, whatever its state."""
+    curves, contexts = _compared(repository, search, trials)
+    if trial.id not in curves:
+        return []
+    found = diagnose(curves[trial.id], contexts[trial.id])
+    return [_of_trial(trial, finding) for finding in found]
+
+
+def _compared(
+    repository: Repository, search: SearchRecord, trials: Sequence[TrialRecord]
+) -> tuple[dict[int, Curve], dict[int, Context]]:
+    """The curve of each trial that has one, and what each trial is compared with, by id."""
+    curves = read_curves(repository, search.id, search.spec, trials)
+    classes = _num_classes(repository, search.id)
+    return curves, stage_contexts(trials, curves, search.spec.objective.mode, classes)
 
 
 def is_diagnosed(trial: TrialRecord) -> bool:

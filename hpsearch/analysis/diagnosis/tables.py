@@ -35,7 +35,7 @@ def findings(frames: Frames, search: SearchRef) -> pd.DataFrame:
     if record.state != "complete" and is_check.all():
         stages, trials = frames.repository.load(record.id)
         found = search_diagnoses(frames.repository, record, stages, trials, ended=False)
-        stored = pd.concat([stored[COLUMNS], _frame(found, stages, trials)])
+        stored = pd.concat([stored[COLUMNS], frame_of(found, stages, trials)])
     told = [evidence.get("verdict") not in PASSED for evidence in stored["evidence"]]
     return stored.loc[np.array(told, dtype=bool), COLUMNS]  # [] would select columns, not rows
 
@@ -87,7 +87,7 @@ def words(kind: str) -> str:
     return kind.replace("_", " ")
 
 
-def _frame(
+def frame_of(
     found: Sequence[NewDiagnosis], stages: Sequence[StageRecord], trials: Sequence[TrialRecord]
 ) -> pd.DataFrame:
     """Findings that are not stored, with their trial's number and their stage's name."""

@@ -7,9 +7,9 @@ Sources: cs231n notes, "Commonly used activation functions"; Glorot and Bengio 2
 from __future__ import annotations
 
 from hpsearch.analysis.diagnosis.curve import Context, Curve
-from hpsearch.analysis.diagnosis.finding import Finding, at_end, percent, starts_symmetric
+from hpsearch.analysis.diagnosis.finding import DEAD, Finding, at_end, percent, starts_symmetric
+from hpsearch.analysis.diagnosis.guessing import rate_blew_up
 
-DEAD = 0.4  # cs231n: "as much as 40 % of your network can be dead if the learning rate is too high"
 SATURATED = 0.5  # of the values: for half of them the gradient does not pass
 LARGE_STEPS = 1e-2  # update ratio above which the rate is to blame, not the start
 AT_ONCE = 0.8  # of them were there in the first epoch: the start's doing, not the rate's
@@ -39,12 +39,15 @@ def dead_units(curve: Curve, context: Context) -> Finding | None:
 def saturated_units(curve: Curve, context: Context) -> Finding | None:
     """At the end, half or more of the hidden values lie where the activation is flat.
 
-    Of a trial that diverged only where the updates were small: else the rate saturated them.
+    Of a trial that diverged only where the updates were small: else the rate saturated them. Nor
+    of one that the rate blew up.
     """
     shares, ratios = curve.known("saturated_fraction"), curve.known("update_ratio")
     if not len(shares) or at_end(shares) < SATURATED:
         return None
     if curve.diverged and not (len(ratios) and at_end(ratios) < LARGE_STEPS):
+        return None
+    if rate_blew_up(curve, context):
         return None
     end, first = at_end(shares), float(shares[0])
     if first >= AT_ONCE * end:

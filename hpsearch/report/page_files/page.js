@@ -26,4 +26,16 @@ shown();
 dark.addEventListener("change", shown);
 window.addEventListener("beforeprint", () => drawAll(LIGHT, PRINT_WIDTH));
 window.addEventListener("afterprint", shown);
+
+// Tables that are wider than the screen say so; those that are folded away once they are unfolded.
+function tell(table) {
+  const hidden = table.scrollWidth - table.clientWidth;
+  table.classList.toggle("scrolls", hidden > 1);
+  table.classList.toggle("ends", hidden > 1 && table.scrollLeft >= hidden - 1);
+}
+const sizes = new ResizeObserver((entries) => entries.forEach((entry) => tell(entry.target)));
+for (const table of document.querySelectorAll(".table")) {
+  sizes.observe(table);
+  table.addEventListener("scroll", () => tell(table), { passive: true });
+}
 document.documentElement.dataset.drawn = String(plots.length); // for who waits for it

@@ -1,0 +1,46 @@
+"""What callers in Python may give where names are asked for: one, or several.
+
+Used by ``hpsearch.storage`` and ``hpsearch.analysis``; anything else is refused in a sentence.
+"""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Iterable
+from numbers import Integral
+from typing import Any
+
+from hpsearch.errors import HpsearchError
+
+
+def names(what: str, given: Any) -> tuple[str, ...]:
+    """A plain string is one name. Raises HpsearchError for what is neither names nor a name."""
+    several = (given,) if isinstance(given, str) else _listed(given)
+    if several is None or not all(isinstance(name, str) for name in several):
+        raise HpsearchError(f"{what} must be a name or a list of names, but got {in_short(given)}")
+    return tuple(map(str, several))
+
+
+def search_refs(what: str, given: Any) -> tuple[Any, ...]:
+    """Likewise of searches, each by its name or id; whether there is such a one is not asked."""
+    several = (given,) if is_search(given) else _listed(given)
+    if several is None or not all(map(is_search, several)):
+        raise HpsearchError(
+            f"{what} must be given a list of searches, each by its name or id, but got "
+            f"{in_short(given)}"
+        )
+    return several
+
+
+def is_search(given: Any) -> bool:
+    """Whether it is a name or an id, NumPy's integers among them."""
+    return isinstance(given, str | Integral) and not isinstance(given, bool)
+
+
+def in_short(given: Any) -> str:
+    """A value of any type as Python spells it, in a line of a few words."""
+    return " ".join(reprlib.repr(given).split())
+
+
+def _listed(given: Any) -> tuple[Any, ...] | None:
+    return tuple(given) if isinstance(given, Iterable) and not isinstance(given, bytes) else None
