@@ -324,7 +324,7 @@ class Coordinator:
         if not self._ledger.is_concluded():  # by one that died after that
             repository = self._ledger.repository
             found = self._ledger.read(lambda: final_diagnoses(repository, self._view))
-            self._ledger.conclude([*rungs.nothing_complete(self._view), *found])
+            self._ledger.conclude(found)
         self._ledger.collect(has_ended=True)
         self._observe(Finished(view=self._view))
         return self._view
