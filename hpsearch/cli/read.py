@@ -211,7 +211,7 @@ def diagnose(search: str, number: int | None, db: str | None, form: str) -> None
     if number is not None:
         found = tables.of_trial(frames, search, found, number)
     elif form == "table":
-        found = tables.by_kind(frames, search, found)
+        found = tables.summary(frames, search, found)
     echo(found, form)
 
 
