@@ -1,7 +1,7 @@
 """Coordinator: the one loop of a search, which decides from stored records and stores first.
 
-Made by ``hpsearch.api`` with a lease on the search; killed at any moment, another one goes on from
-the database and the finished table is the same.
+Made by ``hpsearch.running`` with a lease on the search; killed at any moment, another one goes on
+from the database and the finished table is the same.
 """
 
 from __future__ import annotations
