@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpsearch.spec import SpecError, load
-from hpsearch.spec.loading import DATA, RESOURCES, TOP
+from hpsearch.spec.data_section import DATA
+from hpsearch.spec.loading import RESOURCES, TOP
 from hpsearch.spec.objective_section import REPORTED as OBJECTIVE
 from hpsearch.spec.parameters import PARAMETER_KINDS
 from hpsearch.spec.problem import Problems
