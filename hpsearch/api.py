@@ -17,12 +17,7 @@ from hpsearch.coordinator.events import Observer
 from hpsearch.coordinator.prior import resolve_prior
 from hpsearch.coordinator.warm_starts import WarmStarts, resolve_warm_starts
 from hpsearch.errors import HpsearchError
-from hpsearch.executors.backends import (
-    IN_PROCESS,
-    check_address,
-    default_ray,
-    starting,
-)
+from hpsearch.executors.backends import IN_PROCESS, check_address, default_ray, starting
 from hpsearch.executors.base import Task
 from hpsearch.running import DATA, Started, Watch, awaited, carry_out, created
 from hpsearch.settings import checkpoint_root, command, database_url
