@@ -24,8 +24,6 @@ BASE: dict[str, Any] = {
         {"name": "confirm", "top": 3},
     ],
 }
-
-
 AUTO = {"stages": "auto", "budget": {"epochs": 1000}}
 
 

@@ -14,8 +14,6 @@ from workers.config import DOMAINS, STACKING, TrainConfig
 
 SEARCH = a_search(resources={})
 KIND = "mlp 50, batch 32, float32 on digits"
-
-
 configs = st.fixed_dictionaries(
     {},
     optional={
