@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from coordinated import a_search, coordinate, crash, curve, finished_table, stop
+from coordinated import a_search, coordinate, crash, curve, finished_table, sqlite_in, stop
 from sqlalchemy import delete, update
 
 from hpsearch.executors.simulated import SimulatedExecutor
-from hpsearch.storage.database import Database
 from hpsearch.storage.repository import Repository
 from hpsearch.storage.tables import GroupRow, SpeedRow
 from workers.messages import TrialGroup
@@ -44,14 +43,7 @@ def _auto(**changes: Any) -> Any:
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Repository:
-    return _sqlite(tmp_path)
-
-
-def _sqlite(folder: Path) -> Repository:
-    folder.mkdir(exist_ok=True)
-    database = Database(f"sqlite:///{folder / 'search.db'}")
-    database.check_revision()
-    return Repository(database)
+    return sqlite_in(tmp_path)
 
 
 def test_the_first_groups_measure_and_the_others_have_the_best_width(
@@ -103,7 +95,7 @@ def test_after_a_crash_groups_are_trained_in_the_same_blocks(
     after_writes: int, tmp_path: Path
 ) -> None:
     search = _auto(stages=[{**STAGES[0], "trials": 80}, {**STAGES[1], "trials": 20}])
-    whole, repository = _sqlite(tmp_path / "whole"), _sqlite(tmp_path / "crashed")
+    whole, repository = sqlite_in(tmp_path / "whole"), sqlite_in(tmp_path / "crashed")
     coordinate(whole, search, _Watching())
     folder = tmp_path / "checkpoints"
     first, second = _Watching(), _Watching()
@@ -131,13 +123,13 @@ def test_dying_at_each_write_around_what_is_measured_packs_the_same_groups(
     tmp_path: Path,
 ) -> None:
     search = _auto(stages=[{"name": "only", "trials": 400, "epochs": 1, "expand": 0}])
-    whole = _sqlite(tmp_path / "whole")
+    whole = sqlite_in(tmp_path / "whole")
     coordinate(whole, search, _never_full())
     assert Counter(_groups(whole).values()) == {0: 100, 4: 300}
     for after_writes in range(1, 5):
         for before in (True, False):
             folder = tmp_path / f"{after_writes} {before}"
-            repository = _sqlite(folder)
+            repository = sqlite_in(folder)
             died = (repository.database, folder, after_writes, before)
             assert crash(*died, search, _never_full())
             coordinate(repository, search, _never_full(), folder)
@@ -153,7 +145,7 @@ def test_what_had_begun_goes_on_after_a_stop_as_it_began(
         stages=[{"name": "only", "trials": 400, "epochs": 8, "expand": 0}],
         resources={"checkpoint_every": 2},
     )
-    repository, folder = _sqlite(tmp_path), tmp_path / "checkpoints"
+    repository, folder = sqlite_in(tmp_path), tmp_path / "checkpoints"
     stop(repository, search, _never_full(num_slots=2), folder, after_reports)
     known = {group.number: group for group in repository.groups(1)}
     begun = {number: group for number, group in _groups(repository).items() if group in known}
@@ -174,7 +166,7 @@ def test_what_had_begun_goes_on_after_a_stop_as_it_began(
 
 def test_groups_of_an_older_version_go_on_after_a_stop_all_rows_at_once(tmp_path: Path) -> None:
     search = _auto(resources={"checkpoint_every": 2})
-    repository, folder = _sqlite(tmp_path), tmp_path / "checkpoints"
+    repository, folder = sqlite_in(tmp_path), tmp_path / "checkpoints"
     stop(repository, search, _Watching(), folder, 6)
     begun = {group.number for group in repository.groups(1)}
     with repository.database.write() as connection:  # as the migration to 0003 leaves them
@@ -196,7 +188,7 @@ def test_parts_of_a_group_that_raised_have_its_width_or_measure(epoch: int, tmp_
         is_hit = now == epoch and any(member.trial == culprit for member in group.members)
         return "raise" if is_hit else None
 
-    repository = _sqlite(tmp_path)
+    repository = sqlite_in(tmp_path)
     stages = [{"name": "only", "trials": 200, "epochs": 4, "expand": 0}]
     search = _auto(stages=stages, resources={"checkpoint_every": 2, "keep_checkpoints": 200})
     executor = _Watching(num_slots=1, step_s=lambda width: 1.0 + abs(width - 4), fault=fault)
@@ -219,7 +211,7 @@ def test_parts_are_trained_before_longer_groups_that_have_not_begun(tmp_path: Pa
 
     search = _auto(stages=[{"name": "only", "trials": 400, "epochs": 2, "expand": 0}])
     executor = _Watching(num_slots=1, step_s=lambda width: 1.0, fault=fault)
-    coordinate(_sqlite(tmp_path), search, executor, tmp_path / "checkpoints")
+    coordinate(sqlite_in(tmp_path), search, executor, tmp_path / "checkpoints")
     assert [one[2] for one in executor.started[:3]] == [100, 50, 50]
     packed_anew = [one[2] for one in executor.started[-2:]]
     assert packed_anew == [150, 150], "when the first part had measured"
@@ -233,11 +225,11 @@ def test_parts_are_trained_in_the_same_blocks_after_a_crash(tmp_path: Path) -> N
         return _Watching(num_slots=1, step_s=lambda width: 1.0 + abs(width - 4), fault=fault)
 
     search = _auto(stages=[{"name": "only", "trials": 32, "epochs": 4, "expand": 0}])
-    whole = _sqlite(tmp_path / "whole")
+    whole = sqlite_in(tmp_path / "whole")
     coordinate(whole, search, watching())
     for after_writes in range(5, 12):
         folder = tmp_path / str(after_writes)
-        repository = _sqlite(folder)
+        repository = sqlite_in(folder)
         assert crash(repository.database, folder, after_writes, False, search, watching())
         after = watching()
         coordinate(repository, search, after, folder)
