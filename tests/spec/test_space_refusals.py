@@ -100,7 +100,11 @@ CASES: dict[str, tuple[dict[str, Any], str, str]] = {
         "must be an integer in [1, 1e+06], or a list of them",
     ),
     # names of parameters
-    "reserved": ({"space.value": {"uniform": [0, 1]}}, "space.value", "the name of a column"),
+    "reserved": (
+        {"space.value": {"uniform": [0, 1]}},
+        "space.value",
+        "is the name of a column of the results, which no parameter may have; rename the parameter",
+    ),
     "epochs reserved": ({"space.epochs": {"int": [1, 5]}}, "space.epochs", "name of a column"),
     "no identifier": ({"space.a b": {"int": [1, 5]}}, "space.a b", "must be a name of letters"),
     "fixed and searched": (
