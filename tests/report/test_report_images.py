@@ -10,7 +10,7 @@ from matplotlib.image import imread
 from reported import stored
 
 from hpsearch.errors import HpsearchError
-from hpsearch.report.images import KINDS, Kind, drawn, write_plot
+from hpsearch.report.images import PLOT_KINDS, PlotKind, drawn, write_plot
 from hpsearch.report.panel import Axis, Marks, Panel
 from hpsearch.report.reading import Reading
 
@@ -20,8 +20,8 @@ def reading(sqlite_url: str) -> Reading:
     return stored(sqlite_url)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_each_kind_is_drawn(reading: Reading, kind: Kind, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", PLOT_KINDS)
+def test_each_kind_is_drawn(reading: Reading, kind: PlotKind, tmp_path: Path) -> None:
     file = tmp_path / f"{kind}.png"
     write_plot(reading.frames, reading.record.id, kind, file)
     pixels = imread(file)
@@ -54,7 +54,7 @@ def test_another_ending_is_refused_with_those_that_there_are(
 
 @pytest.mark.parametrize("kind", ["curves", "axes", "map"])
 def test_a_search_without_trials_has_nothing_to_draw(
-    sqlite_url: str, tmp_path: Path, kind: Kind
+    sqlite_url: str, tmp_path: Path, kind: PlotKind
 ) -> None:
     reading = stored(sqlite_url, num_trials=0)
     with pytest.raises(HpsearchError, match="has 0 trials"):
