@@ -118,8 +118,8 @@ def _first_layer(found: Network) -> Iterator[Part]:
     yield PngImage(
         png(enlarged(mosaic(shown))),
         f"First-layer weights of number {found.number}{fold}, {len(shown)} of {len(tiles)} units, "
-        "each scaled to its own range. Structure means that it learned something; noise, that it is "
-        "trained too little or regularized too weakly.",
+        "each scaled to its own range. Structure means that it learned something; noise, that it "
+        "is trained too little or regularized too weakly.",
     )
 
 
