@@ -19,7 +19,7 @@ THEME_INK, THEME_GRID, THEME_PAPER = "__ink__", "__grid__", "__paper__"
 SYMBOLS = {"circle": "circle", "x": "x-thin", "diamond": "diamond", "bar": "line-ew"}
 MOST_LEVEL = 40  # letters at an x axis that stand beside one another on a phone; more are turned
 PHONE = 46  # letters across a plot on a phone, which labels between its axes share
-LEAST_LETTERS = 6
+LEAST_LETTERS = 10
 TURNED = -40  # degrees
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 
