@@ -65,6 +65,11 @@ def write_plot(frames: Frames, search: SearchRef, kind: Kind, file: Path) -> Non
     check_writable(file)
     reading = read(frames, search)
     panels = PANELS[kind](reading)
+    if kind == "map" and pairs.pair_of(reading) is None and len(reading.ranked):
+        raise HpsearchError(
+            f"search {reading.record.name} (id {reading.record.id}) has no map: "
+            f"{pairs.why_none(reading)}"
+        )
     if not panels or (kind in OF_VALUES and reading.ranked.empty):
         raise HpsearchError(
             f"search {reading.record.name} (id {reading.record.id}) must have what a plot of "

@@ -92,3 +92,13 @@ def test_whole_numbers_are_drawn_on_either_scale(
     )
     for name in KINDS:
         write_plot(reading.frames, reading.record.id, name, tmp_path / f"{name}.png")
+
+
+def test_why_there_is_no_map_is_said(sqlite_url: str, tmp_path: Path) -> None:
+    reading = stored(
+        sqlite_url,
+        spec=a_search(space=Space(parameters={"learning_rate": WIDE})),
+        params_of=lambda n: {"learning_rate": params(n)["learning_rate"]},
+    )
+    with pytest.raises(HpsearchError, match=r"has no map: .* has one, learning_rate\. Give weight"):
+        write_plot(reading.frames, reading.record.id, "map", tmp_path / "x.png")
