@@ -62,9 +62,11 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/report.py
 	$(BIN)/python benchmarks/tune.py
 
-# The long suites: the faults of `make test`, many more times, and an hour of them on the service.
+# The long suites: the faults of `make test`, many more times, properties on new examples, and an
+# hour of faults on the service.
 soak: $(INSTALLED)
 	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m hypothesis --hypothesis-profile new
 	$(BIN)/python benchmarks/soak.py
 
 clean:

@@ -36,7 +36,7 @@ def trials_frame(
     dtypes: Mapping[str, DType] = TRIALS,
 ) -> pd.DataFrame:
     """The first columns of ``rows``, and one a parameter, out of ``params`` in JSON."""
-    values = codec.decode_lists(",".join(params))
+    values = codec.decode_lists(params)
     searched = {
         name: _parameter([each.get(name) for each in values], dtype_of(parameter))
         for name, parameter in space.parameters.items()
@@ -56,7 +56,8 @@ def to_array(values: Sequence[Any], dtype: DType) -> Any:
     Times may be texts in UTC, as SQLite has them, and floats the text 'nan'.
     """
     if dtype == TIME:
-        return pd.to_datetime(list(values), utc=True).as_unit("us").array
+        places, different = pd.factorize(np.array(values, dtype=object))  # many rows have the same
+        return pd.to_datetime(different, utc=True).as_unit("us").array.take(places, allow_fill=True)
     # A CategoricalDtype, with categories of its own, is equal to "category" as well.
     if isinstance(dtype, str) and dtype == "category":
         dtype = pd.CategoricalDtype([value for value in dict.fromkeys(values) if value is not None])

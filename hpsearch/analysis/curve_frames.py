@@ -13,7 +13,7 @@ from hpsearch import given
 from hpsearch.analysis.layout import CURVES, LISTS
 from hpsearch.errors import HpsearchError, did_you_mean
 from hpsearch.spec.search import Search
-from hpsearch.storage.numbers import Columns
+from hpsearch.storage.curves import Curves
 from hpsearch.storage.reports import OTHERS
 from workers.metrics import VALUE
 
@@ -41,17 +41,18 @@ def stored_columns(spec: Search, wanted: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(_stored(spec, name) for name in wanted))
 
 
-def curves_frame(spec: Search, piece: Columns, wanted: Sequence[str]) -> pd.DataFrame:
+def curves_frame(spec: Search, piece: Curves, wanted: Sequence[str]) -> pd.DataFrame:
     """A row per trial and epoch, with the columns ``wanted``."""
     place = {name: pd.array(piece.numbers[name].astype("int64"), dtype="Int64") for name in PLACE}
-    return pd.DataFrame({**place, **{name: _column(spec, piece, name) for name in wanted}})
+    columns = {**place, **{name: _column(spec, piece, name) for name in wanted}}
+    return pd.DataFrame(columns, copy=False)
 
 
-def _column(spec: Search, piece: Columns, name: str) -> pd.Series:
+def _column(spec: Search, piece: Curves, name: str) -> pd.Series:
     if name in LISTS:
-        return pd.Series(piece.texts[name], dtype="object")
+        return pd.Series(piece.lists[name], dtype=pd.ArrowDtype(piece.lists[name].type))
     if _stored(spec, name) == OTHERS:
-        values = [(each or {}).get(name) for each in piece.texts[OTHERS]]
+        values = [(each or {}).get(name) for each in piece.others]
         return pd.Series(values, dtype="float64")
     return pd.Series(piece.numbers[_stored(spec, name)])
 

@@ -112,10 +112,10 @@ class Frames:
     ) -> pd.DataFrame:
         """One row per trial and epoch: the metrics, the user's own last, and the epoch's seconds.
 
-        What training did not report is NaN; what it reports of each layer or fold is a list, or
-        None. A trial that continues another one has the epochs of that one too, under its own id.
-        Of the metrics only ``columns`` are read, if they are given; the filters are those of
-        :meth:`trials`, and choose trials.
+        What training did not report is NaN; what it reports of each layer or fold is a list of
+        Arrow's, which ``.list`` reads, or NA. A trial that continues another one has the epochs of
+        that one too, under its own id. Of the metrics only ``columns`` are read, if they are given;
+        the filters are those of :meth:`trials`, and choose trials.
         """
         pieces = list(
             self.iter_curves(search, columns=columns, state=state, stage=stage, where=where)

@@ -23,8 +23,8 @@ from hpsearch.report.ticks import in_tex, log_ticks, shortened
 if TYPE_CHECKING:
     from hpsearch.analysis.frames import Frames, SearchRef
 
-Kind = Literal["curves", "axes", "stages", "map"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
+PlotKind = Literal["curves", "axes", "stages", "map"]
+PLOT_KINDS: tuple[PlotKind, ...] = get_args(PlotKind)
 ENDINGS = (".png", ".pdf", ".svg")
 COLUMNS = 3  # of panels
 WIDTH, HEIGHT = 4.2, 3.2  # inches of one
@@ -44,7 +44,7 @@ STYLE: dict[Any, Any] = {
 _BLACK = "#1f2328"
 
 OF_VALUES = ("axes", "map")  # kinds that show where values lie
-PANELS: dict[Kind, Callable[[Reading], list[Panel]]] = {
+PANELS: dict[PlotKind, Callable[[Reading], list[Panel]]] = {
     "curves": curves.panels,
     "axes": axes.panels,
     "stages": stages.panels,
@@ -52,7 +52,7 @@ PANELS: dict[Kind, Callable[[Reading], list[Panel]]] = {
 }
 
 
-def write_plot(frames: Frames, search: SearchRef, kind: Kind, file: Path) -> None:
+def write_plot(frames: Frames, search: SearchRef, kind: PlotKind, file: Path) -> None:
     """Draw the panels of ``kind`` into ``file``: PNG, PDF or SVG, by its ending.
 
     Raises StorageError if there is no such search, HpsearchError if it has nothing of the kind to

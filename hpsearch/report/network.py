@@ -11,7 +11,7 @@ import numpy as np
 
 from hpsearch.report.measuring import Network, network_of
 from hpsearch.report.panel import Axis, Cells, Panel
-from hpsearch.report.section import Part, Picture, Section, Table, Text
+from hpsearch.report.section import Part, PngImage, Section, Table, Text
 from hpsearch.report.winner import winner
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def _first_layer(found: Network) -> Iterator[Part]:
         yield Text("The first layer's weights are no images, for the inputs are none.")
         return
     shown = tiles[:MOST_TILES]
-    yield Picture(
+    yield PngImage(
         png(enlarged(mosaic(shown))),
         f"First-layer weights of number {found.number}, {len(shown)} of {len(tiles)} units, each "
         "scaled to its own range. Structure means that it learned something; noise, that it is "

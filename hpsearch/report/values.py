@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 LOG_RATIO = 50  # between the worst and the best, above which a positive loss has a log axis
 FAR = 5.0  # times the way from the best to the median: what is worse than that stands on the edge
+DECADES = (-320.0, 308.0)  # that a float holds
 PAD = 0.05  # of that way, beyond the best
 MARGIN = 0.03  # of an axis, to either side of all that is on it
 EDGE = 0.015  # of an axis, how far from its end stands what is beyond
@@ -30,7 +31,8 @@ def value_axis(title: str, values: Sequence[float], *, is_max: bool) -> Axis:
     found = np.array([v for v in values if np.isfinite(v)], dtype=float)
     if not len(found):
         return Axis(title=title)
-    is_log = not is_max and found.min() > 0 and found.max() / found.min() > LOG_RATIO
+    # Divided by so, what is near 0 gives no number that is too large.
+    is_log = not is_max and found.min() > 0 and found.min() < found.max() / LOG_RATIO
     places = np.log10(found) if is_log else found
     places = places if is_max else -places
     best, way = places.max(), places.max() - np.median(places)
@@ -39,8 +41,8 @@ def value_axis(title: str, values: Sequence[float], *, is_max: bool) -> Axis:
         return Axis(title=title, is_log=is_log)
     more = PAD * FAR * way  # so that the best is not on the edge itself
     ends = (least, best + more) if is_max else (-best - more, -least)
-    low, high = (float(10**end) if is_log else float(end) for end in ends)
-    return Axis(title=title, is_log=is_log, limits=(low, high))
+    low, high = 10 ** np.clip(ends, *DECADES) if is_log else ends
+    return Axis(title=title, is_log=is_log, limits=(float(low), float(high)))
 
 
 def padded(low: float, high: float, *, is_log: bool) -> tuple[float, float] | None:

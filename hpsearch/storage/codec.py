@@ -7,13 +7,17 @@ through it.
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import math
 from collections.abc import Iterable, Mapping
 from numbers import Integral, Real
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 FLOAT = "$float"  # {"$float": "nan"}: PostgreSQL refuses the bare NaN that Python would write
 _ENCODER = json.JSONEncoder(allow_nan=False)  # json.dumps would make one each time
@@ -45,10 +49,29 @@ def decode_all(texts: Iterable[str | None]) -> tuple[Any, ...]:
     return values
 
 
-def decode_lists(texts: str) -> list[Any]:
-    """Many values, joined by commas, of which lists stay lists: in half the time again."""
-    values: list[Any] = json.loads(f"[{texts}]", object_hook=_float_or_mapping)
+def decode_lists(texts: Iterable[str]) -> list[Any]:
+    """:func:`decode_all`, but lists stay lists: in half the time again."""
+    values: list[Any] = json.loads(f"[{','.join(texts)}]", object_hook=_float_or_mapping)
     return values
+
+
+def decode_numbers(lines: str | int) -> pa.ChunkedArray:
+    """Of lists of numbers, or null, one a line: Arrow's, which makes no object of a number.
+
+    For a number, as many nulls.
+    """
+    import pyarrow as pa  # it takes a while
+    from pyarrow import json as arrow_json
+
+    kind = pa.list_(pa.float64())
+    if isinstance(lines, int):
+        return pa.chunked_array([pa.nulls(lines, kind)])
+    for number, theirs in {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}.items():
+        lines = lines.replace(_ENCODER.encode({FLOAT: number}), theirs)
+    objects = '{"": ' + lines.replace("\n", '}\n{"": ') + "}"
+    schema = pa.schema([("", kind)])
+    options = arrow_json.ParseOptions(explicit_schema=schema)
+    return arrow_json.read_json(io.BytesIO(objects.encode()), parse_options=options)[""]
 
 
 def _plain(value: Any) -> Any:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,12 +25,17 @@ from sqlalchemy import (
     literal,
     select,
 )
+from sqlalchemy.exc import DataError
 from sqlalchemy.orm import aliased
 
+from hpsearch.storage import codec
 from hpsearch.storage.numbers import Columns, read_columns
-from hpsearch.storage.reports import METRIC_COLUMNS
+from hpsearch.storage.reports import METRIC_COLUMNS, OTHERS
 from hpsearch.storage.tables import MetricRow, TrialRow
 from hpsearch.storage.types import LARGEST_INTEGER
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 TEXTS = tuple(name for name in METRIC_COLUMNS if isinstance(MetricRow.__table__.c[name].type, JSON))
 NUMBERS = tuple(name for name in METRIC_COLUMNS if name not in TEXTS)
@@ -39,12 +45,25 @@ MOST_ROWS = 500_000  # of a piece, unless told otherwise
 Integers = npt.NDArray[np.int64]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Curves:
+    """A row per trial and epoch, by column: ``numbers`` [N], NaN where there is none.
+
+    Of what JSON holds, ``lists`` of numbers are Arrow's, null where there is none, and ``others``
+    are mappings, or None.
+    """
+
+    numbers: dict[str, npt.NDArray[Any]]
+    lists: dict[str, pa.ChunkedArray]
+    others: Sequence[Any]
+
+
 def read_curves(
     connection: Connection,
     chosen: ColumnElement[bool],
     columns: Sequence[str] = METRIC_COLUMNS,
     most_rows: int = MOST_ROWS,
-) -> Iterator[Columns]:
+) -> Iterator[Curves]:
     """The curves of the trials that ``chosen`` is true of, in pieces of whole trials.
 
     Each has ``number``, ``trial``, ``epoch`` and ``columns``, a row per trial and epoch in that
@@ -55,7 +74,7 @@ def read_curves(
     rows = connection.execute(select(*whole).order_by(whole.number, whole.after)).all()
     found = np.array([tuple(row) for row in rows], dtype=np.int64).reshape(-1, 6).T
     for first, end in _pieces(found, most_rows):
-        yield _piece(connection, found[:, first:end], columns)
+        yield from _parts(connection, found[:, first:end], columns)
 
 
 def lineage(chosen: ColumnElement[bool]) -> CTE:
@@ -98,42 +117,61 @@ def _pieces(lineage: Integers, most_rows: int) -> Iterator[tuple[int, int]]:
     yield first, lineage.shape[1]
 
 
-def _piece(connection: Connection, lineage: Integers, columns: Sequence[str]) -> Columns:
+def _parts(connection: Connection, lineage: Integers, columns: Sequence[str]) -> Iterator[Curves]:
+    """One piece, or more where lists together are longer than SQLite's longest value (1 GB)."""
+    try:
+        yield _piece(connection, lineage, columns)
+    except DataError:
+        starts = np.flatnonzero(np.diff(lineage[0])) + 1  # of trials, but for the first
+        if not len(starts):
+            raise
+        half = starts[len(starts) // 2]
+        yield from _parts(connection, lineage[:, :half], columns)
+        yield from _parts(connection, lineage[:, half:], columns)
+
+
+def _piece(connection: Connection, lineage: Integers, columns: Sequence[str]) -> Curves:
     number, trial, source, after, up_to, _ = lineage
     stored = _stored(connection, np.unique(source), columns)
     keys = _key(stored.numbers.pop("trial").astype(np.int64), stored.numbers["epoch"])
+    order = np.argsort(keys, kind="stable")
+    keys = keys[order]
     first = np.searchsorted(keys, _key(source, after), side="right")
     counts = np.searchsorted(keys, _key(source, up_to), side="right") - first
     # For each row of the lineage as many places as it has epochs, one after the other.
     places = np.arange(counts.sum()) + np.repeat(first - np.cumsum(counts) + counts, counts)
     ids = {"number": np.repeat(number, counts), "trial": np.repeat(trial, counts)}
-    return Columns(
-        numbers={**ids, **{name: values[places] for name, values in stored.numbers.items()}},
-        texts={name: _at(values, places) for name, values in stored.texts.items()},
-    )
+    return _taken(ids, stored, order[places])
 
 
 def _key(trial: Integers, epoch: npt.NDArray[Any]) -> Integers:
     return (trial << EPOCH_BITS) + epoch.astype(np.int64)
 
 
-def _at(values: Sequence[Any], places: Integers) -> Sequence[Any]:
-    is_as_stored = len(values) == len(places) and bool((np.diff(places) == 1).all())
-    return values if is_as_stored else [values[place] for place in places.tolist()]
+def _taken(ids: dict[str, Integers], stored: Columns, places: Integers) -> Curves:
+    """The rows of ``stored`` at the places: most often all of them, as they are."""
+    num_stored = len(stored.numbers["epoch"])
+    is_whole = len(places) == num_stored and bool((np.diff(places, prepend=-1) == 1).all())
+    at = slice(None) if is_whole else places
+    others, lists = stored.texts.pop(OTHERS, None), {}
+    for name, text in stored.texts.items():
+        column = codec.decode_numbers(num_stored if text is None else text)
+        lists[name] = column if is_whole else column.take(places)
+    mappings = [None] * num_stored if others is None else codec.decode_lists(others.split("\n"))
+    return Curves(
+        numbers={**ids, **{name: values[at] for name, values in stored.numbers.items()}},
+        lists=lists,
+        others=mappings if is_whole else [mappings[place] for place in places.tolist()],
+    )
 
 
 def _stored(connection: Connection, trials: Integers, columns: Sequence[str]) -> Columns:
-    """The rows of ``trials``, by trial and epoch."""
-    rows = (
-        select(
-            MetricRow.trial_id.label("trial"),
-            MetricRow.epoch,
-            *(_as_stored(getattr(MetricRow, name)) for name in columns),
-        )
-        .where(MetricRow.trial_id.in_(listed(connection, trials.tolist())))
-        .order_by(MetricRow.trial_id, MetricRow.epoch)
-        .subquery()
-    )
+    """The rows of ``trials``, in any order: to sort them here takes less than the database's."""
+    rows = select(
+        MetricRow.trial_id.label("trial"),
+        MetricRow.epoch,
+        *(_as_stored(getattr(MetricRow, name)) for name in columns),
+    ).where(MetricRow.trial_id.in_(listed(connection, trials.tolist())))
     numbers = [name for name in columns if name in NUMBERS]
     texts = [name for name in columns if name in TEXTS]
     return read_columns(connection, rows, ["trial", "epoch", *numbers], texts)

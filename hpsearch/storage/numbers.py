@@ -1,4 +1,4 @@
-"""Columns of numbers out of the database, each as one value: no object is made for a number.
+"""Columns out of the database, each as one value: no row is made an object of.
 
 Called by ``hpsearch.storage.curves``, where rows are many. Row by row, the driver takes several
 times as long as the database.
@@ -9,85 +9,139 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from struct import Struct
+from struct import error as StructError
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import Connection, Double, Subquery, case, cast, func, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Double,
+    Select,
+    case,
+    cast,
+    false,
+    func,
+    or_,
+    select,
+)
 
-from hpsearch.storage import codec
-
-MISSING = -sys.float_info.max  # stands for what is no number while it leaves SQLite
+SAMPLE = 500  # rows, of which it is told which columns hold anything, and which always do
+MISSING = -sys.float_info.max  # stands for NULL while it leaves SQLite
 SENT = np.dtype([("bytes", ">i4"), ("value", ">f8")])  # an element of PostgreSQL's array_send
 HEAD_BYTES = 20  # of array_send: dimensions, flags, type, length, lower bound
 
 Matrix = npt.NDArray[np.float64]
+Asked = Sequence[ColumnElement[Any]]
+Found = tuple[Matrix, list[Any]]  # a row per column of numbers, and what was asked for besides
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Columns:
-    """By name: ``numbers`` [N], NaN where there is none, and what JSON holds as ``texts``."""
+    """By name: ``numbers`` [N], NaN where there is none, and ``texts``, a line of JSON a row.
+
+    The text is None where a column holds nothing.
+    """
 
     numbers: dict[str, npt.NDArray[np.float64]]
-    texts: dict[str, Sequence[Any]]
+    texts: dict[str, str | None]
 
 
 def read_columns(
-    connection: Connection, rows: Subquery, numbers: Sequence[str], texts: Sequence[str]
+    connection: Connection, rows: Select[Any], numbers: Sequence[str], texts: Sequence[str]
 ) -> Columns:
-    """The columns ``numbers`` and ``texts`` of ``rows``, in the order that the subquery has.
+    """The columns ``numbers`` and ``texts`` of ``rows``, in any order, which is one for all.
 
-    Integers come as float64 too, which holds those of our tables exactly. Texts are JSON, or NULL.
+    Integers come as float64 too, which holds those of our tables exactly. Most columns of most
+    searches hold nothing: those that hold something in a few rows are read, and all of them once
+    more where others do so in other rows.
     """
-    is_sqlite = connection.dialect.name == "sqlite"
-    read, join = (_from_sqlite, func.group_concat) if is_sqlite else (_from_pg, func.string_agg)
-    joined = [
-        case((func.count(rows.c[name]) > 0, join(func.coalesce(rows.c[name], "null"), ",")))
-        for name in texts
-    ]
-    found, (num_rows, *read_texts) = read(connection, rows, numbers, [func.count(), *joined])
-    return Columns(
-        numbers=dict(zip(numbers, found, strict=True)),
-        texts={
-            name: [None] * num_rows if text is None else codec.decode_lists(text)
-            for name, text in zip(texts, read_texts, strict=True)
-        },
+    sample = _sample(connection, rows)
+    if not sample.filled:
+        return Columns(numbers=dict.fromkeys(numbers, np.empty(0)), texts=dict.fromkeys(texts))
+    found, is_whole = _read(connection, rows, numbers, texts, sample)
+    if is_whole:
+        return found
+    return _read(connection, rows, numbers, texts, replace(sample, filled={*numbers, *texts}))[0]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Sample:
+    """Of a few rows: the columns that any of them fills, and those that any of them leaves out."""
+
+    filled: set[str]
+    gappy: set[str]
+
+
+def _sample(connection: Connection, rows: Select[Any]) -> _Sample:
+    found = connection.execute(rows.limit(SAMPLE)).mappings().all()
+    return _Sample(
+        filled={name for row in found for name, value in row.items() if value is not None},
+        gappy={name for row in found for name, value in row.items() if value is None},
     )
 
 
-def _from_sqlite(
-    connection: Connection, rows: Subquery, numbers: Sequence[str], others: Sequence[Any]
-) -> tuple[Matrix, Sequence[Any]]:
+def _read(
+    connection: Connection,
+    rows: Select[Any],
+    numbers: Sequence[str],
+    texts: Sequence[str],
+    sample: _Sample,
+) -> tuple[Columns, bool]:
+    """The columns that are filled, the others empty, and whether these are so in all rows."""
+    is_sqlite = connection.dialect.name == "sqlite"
+    read, joined = (_from_sqlite, func.group_concat) if is_sqlite else (_from_pg, func.string_agg)
+    columns, filled = rows.subquery().c, sample.filled
+    some_numbers, some_texts = ([n for n in names if n in filled] for names in (numbers, texts))
+    others = [columns[name].is_not(None) for name in (*numbers, *texts) if name not in filled]
+    missed = func.count(case((or_(false(), *others), 1)))
+    lines = [joined(func.coalesce(columns[name], "null"), "\n") for name in some_texts]
+    asked = [
+        func.coalesce(columns[name], MISSING) if name in sample.gappy else columns[name]
+        for name in some_numbers
+    ]
+    matrix, (num_missed, *found) = read(connection, asked, [missed, *lines])
+    matrix[matrix == MISSING] = np.nan
+    empty = np.full(matrix.shape[1], np.nan)
+    return Columns(
+        numbers={**dict.fromkeys(numbers, empty), **dict(zip(some_numbers, matrix, strict=True))},
+        texts={**dict.fromkeys(texts), **dict(zip(some_texts, found, strict=True))},
+    ), not num_missed
+
+
+def _from_sqlite(connection: Connection, numbers: Asked, others: Asked) -> Found:
     """By an aggregate of ours, which is given each row's numbers and keeps their bytes."""
     pack, kept = Struct(f"{len(numbers)}d").pack, []
 
     class Kept:
-        def step(self, *values: float) -> None:
-            kept.append(pack(*values))
+        def step(self, *values: float | str | None) -> None:
+            try:
+                kept.append(pack(*values))
+            except StructError:  # NULL in no row of the sample; NaN, which is the text 'nan' there
+                kept.append(pack(*map(_number, values)))
 
         def finalize(self) -> int:
             return len(kept)
 
     driver: Any = connection.connection.driver_connection
     driver.create_aggregate("hpsearch_keep", len(numbers), Kept)
-    # A NaN is the text 'nan' there, which is greater than any number; NULL is not less either.
-    given = [case((rows.c[name] <= math.inf, rows.c[name]), else_=MISSING) for name in numbers]
-    _, *row = connection.execute(select(func.hpsearch_keep(*given), *others)).one()
-    found = np.frombuffer(b"".join(kept)).reshape(-1, len(numbers)).T.copy()
-    found[found == MISSING] = np.nan
-    return found, row
+    *found, _ = connection.execute(select(*others, func.hpsearch_keep(*numbers))).one()
+    return np.frombuffer(b"".join(kept)).reshape(-1, len(numbers)).T.copy(), found
 
 
-def _from_pg(
-    connection: Connection, rows: Subquery, numbers: Sequence[str], others: Sequence[Any]
-) -> tuple[Matrix, Sequence[Any]]:
+def _number(value: float | str | None) -> float:
+    return math.nan if value is None else float(value)
+
+
+def _from_pg(connection: Connection, numbers: Asked, others: Asked) -> Found:
     """By arrays, as PostgreSQL sends them to programs in C."""
     nan = cast("NaN", Double)
-    arrays = (func.array_agg(func.coalesce(cast(rows.c[name], Double), nan)) for name in numbers)
-    row = connection.execute(select(*others, *(func.array_send(each) for each in arrays))).one()
-    if not row[0]:
-        return np.empty((len(numbers), 0)), row[: len(others)]
-    sent = [np.frombuffer(each, SENT, offset=HEAD_BYTES) for each in row[len(others) :]]
-    return np.array([each["value"] for each in sent], dtype=np.float64), row[: len(others)]
+    arrays = [func.array_agg(func.coalesce(cast(number, Double), nan)) for number in numbers]
+    sent = [func.array_send(array) for array in arrays]
+    found = connection.execute(select(*others, *sent)).one()
+    columns = [np.frombuffer(each, SENT, offset=HEAD_BYTES) for each in found[len(others) :]]
+    matrix = np.array([each["value"] for each in columns], dtype=np.float64)
+    return matrix, list(found[: len(others)])

@@ -279,5 +279,5 @@ def _columns(read: Callable[[Any, TypeEngine[Any]], Any]) -> Select[*tuple[Any, 
         read(TrialRow.finished_at, Text()),
         TrialRow.worker,
         cast(TrialRow.params, Text).label("params"),  # for codec.decode_all
-        TrialRow.started_at,
+        read(TrialRow.started_at, Text()),
     ).join(StageRow, StageRow.id == TrialRow.stage_id)

@@ -104,7 +104,7 @@ def test_the_findings_after_a_crash_are_those_without(
     ]
 
 
-def test_the_curves_of_all_trials_are_read_in_one_query(repository: Repository) -> None:
+def test_the_curves_of_all_trials_are_read_at_once(repository: Repository) -> None:
     view = coordinate(repository, search_of_rates(), SimulatedExecutor(simulated))
     asked: list[str] = []
 
@@ -114,7 +114,8 @@ def test_the_curves_of_all_trials_are_read_in_one_query(repository: Repository) 
 
     curves = read_curves(repository, view.search.id, view.search.spec, view.trials.values())
     assert len(curves) == len(view.trials)
-    assert sum("metrics" in statement for statement in asked) == 1
+    # What a few rows hold; all; and all again, where others hold what these do not.
+    assert sum("metrics" in statement for statement in asked) <= 3 < len(curves)
 
 
 def test_a_curve_has_what_was_stored_and_the_epochs_that_it_inherited(database: Database) -> None:
@@ -205,7 +206,7 @@ def test_findings_are_summed_up_by_kind_with_the_best_example(repository: Reposi
     found = tables.findings(frames, "simulated")
     kinds = Counter(found.loc[found["number"].notna(), "kind"])
     assert tables.counts(found) == dict(kinds)
-    summary = tables.by_kind(frames, "simulated", found).set_index("kind")
+    summary = tables.summary(frames, "simulated", found).set_index("kind")
     total = len(view.trials)
     assert tables.num_diagnosed(frames, "simulated") == total
     for kind, n in kinds.items():
@@ -232,7 +233,7 @@ def test_before_its_end_a_search_may_have_nothing_to_show(database: Database) ->
     found = tables.findings(frames, "digits")
     assert found.empty
     assert list(found.columns) == tables.COLUMNS
-    assert tables.by_kind(frames, "digits", found).empty
+    assert tables.summary(frames, "digits", found).empty
 
 
 def test_before_its_end_a_search_shows_what_its_trials_show_so_far(database: Database) -> None:

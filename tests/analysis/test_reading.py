@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
+import sqlite3
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from pandas.testing import assert_frame_equal
+from sqlalchemy import event
 from stored_searches import PARAMS, Writer, a_report, a_stage, a_trial, begin
 
 from hpsearch.analysis.frames import Frames
 from hpsearch.errors import HpsearchError
+from hpsearch.storage import numbers
 from hpsearch.storage.database import Database
 from hpsearch.storage.errors import StorageError
 from hpsearch.storage.records import ReportCommit
@@ -100,6 +104,39 @@ def test_of_the_metrics_only_those_that_are_named_are_read(writer: Writer) -> No
     names = ["number", "trial", "epoch", "val_loss", "by_fold"]
     assert list(found.columns) == names
     assert_frame_equal(found, frames.curves("digits")[names])
+
+
+def test_columns_that_only_later_rows_fill_are_read_too(
+    writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    last = int(Frames(writer.repository).trials("digits")["trial"].iloc[6])
+    late = {"trial_id": last, "val_mae": 0.5, "by_fold": [0.25, math.nan]}
+    report = ReportCommit(epoch=9, metrics=[late], progress=())
+    writer.repository.commit_report(writer.lease, report)
+    whole = Frames(writer.repository).curves("digits")
+    row = whole[whole["val_mae"].notna()].iloc[0]
+    assert (row["trial"], row["epoch"], row["val_mae"]) == (last, 9, 0.5)
+    assert str(row["by_fold"]) == "[0.25, nan]"
+    monkeypatch.setattr(numbers, "SAMPLE", 1)
+    assert_frame_equal(Frames(writer.repository).curves("digits"), whole)
+
+
+def test_lists_that_are_too_long_for_one_value_are_read_in_parts(database: Database) -> None:
+    if database.engine.dialect.name != "sqlite":
+        pytest.skip("only SQLite lets a test set its limit")
+    writer = begin(database, num_trials=8)
+    for epoch in (1, 2):
+        metrics = [{"trial_id": id, "layer_gradient_norms": [float(id)] * 400} for id in writer.ids]
+        report = ReportCommit(epoch=epoch, metrics=metrics, progress=())
+        writer.repository.commit_report(writer.lease, report)
+
+    @event.listens_for(database.engine, "checkout")
+    def limit(connection: Any, *rest: Any) -> None:
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 10_000)
+
+    curves = Frames(writer.repository).curves("digits")
+    assert curves["trial"].tolist() == [id for id in writer.ids for _ in range(2)]
+    assert curves["layer_gradient_norms"].list[399].tolist() == curves["trial"].tolist()
 
 
 def test_every_float_comes_back_as_it_was_stored(database: Database) -> None:

@@ -11,7 +11,7 @@ from matplotlib.image import imread
 from reported import WIDE, a_search, params, stored
 
 from hpsearch.errors import HpsearchError
-from hpsearch.report.images import KINDS, TURNED, Kind, draw, drawn, write_plot
+from hpsearch.report.images import PLOT_KINDS, TURNED, PlotKind, draw, drawn, write_plot
 from hpsearch.report.panel import Axis, Marks, Panel
 from hpsearch.report.reading import Reading
 from hpsearch.report.ticks import shortened
@@ -23,8 +23,8 @@ def reading(sqlite_url: str) -> Reading:
     return stored(sqlite_url)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_each_kind_is_drawn(reading: Reading, kind: Kind, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", PLOT_KINDS)
+def test_each_kind_is_drawn(reading: Reading, kind: PlotKind, tmp_path: Path) -> None:
     file = tmp_path / f"{kind}.png"
     write_plot(reading.frames, reading.record.id, kind, file)
     pixels = imread(file)
@@ -57,7 +57,7 @@ def test_another_ending_is_refused_with_those_that_there_are(
 
 @pytest.mark.parametrize("kind", ["curves", "axes", "map"])
 def test_a_search_without_trials_has_nothing_to_draw(
-    sqlite_url: str, tmp_path: Path, kind: Kind
+    sqlite_url: str, tmp_path: Path, kind: PlotKind
 ) -> None:
     reading = stored(sqlite_url, num_trials=0)
     with pytest.raises(HpsearchError, match="has 0 trials"):
@@ -90,7 +90,7 @@ def test_whole_numbers_are_drawn_on_either_scale(
         spec=a_search(space=space),
         params_of=lambda n: {"units": 1 + n % 8, "learning_rate": params(n)["learning_rate"]},
     )
-    for name in KINDS:
+    for name in PLOT_KINDS:
         write_plot(reading.frames, reading.record.id, name, tmp_path / f"{name}.png")
 
 

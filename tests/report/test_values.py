@@ -8,7 +8,7 @@ import zlib
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from matplotlib.image import imread  # a reader of PNG that is not ours
 
@@ -18,6 +18,7 @@ from hpsearch.report.panel import numbers
 from hpsearch.report.values import FAR, beyond, padded, spread, value_axis, within
 
 FINITE = st.floats(-1e3, 1e3, allow_nan=False)
+ANY = FINITE | st.floats(-1e300, 1e300) | st.floats(0.0, 1e300)
 
 
 def test_a_metric_without_outliers_has_all_of_its_values_on_the_axis() -> None:
@@ -51,7 +52,8 @@ def test_a_loss_over_decades_has_a_log_axis_and_outliers_on_its_edge() -> None:
     assert beyond(axis, values) == 1
 
 
-@given(st.lists(FINITE, min_size=1, max_size=50), st.booleans())
+@given(st.lists(ANY, min_size=1, max_size=50), st.booleans())
+@example(values=[1.0, 2.2250738585e-313], is_max=False)
 def test_the_best_and_the_median_are_always_on_the_axis(values: list[float], is_max: bool) -> None:
     limits = value_axis("metric", values, is_max=is_max).limits
     if limits is not None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpsearch.spec.reason import Reason
-from hpsearch.storage.codec import FLOAT, decode, encode
+from hpsearch.storage.codec import FLOAT, decode, decode_numbers, encode
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
 keys = st.text().filter(lambda key: key != FLOAT)
@@ -48,6 +48,17 @@ def test_what_is_written_is_strict_json_in_ascii(value: Any) -> None:
     text = encode(value)
     assert text.isascii()
     json.loads(text, parse_constant=refuse)
+
+
+@given(st.lists(st.none() | st.lists(st.floats() | st.integers(-(2**53), 2**53)), min_size=1))
+def test_lists_of_numbers_come_back_as_arrow_s(lists: list[list[float] | None]) -> None:
+    found = decode_numbers("\n".join(encode(each) for each in lists)).to_pylist()
+    expected = [None if each is None else tuple(map(float, each)) for each in lists]
+    assert same(tuple(None if each is None else tuple(each) for each in found), tuple(expected))
+
+
+def test_columns_of_no_lists_are_null() -> None:
+    assert decode_numbers(3).to_pylist() == [None] * 3
 
 
 def test_a_list_comes_back_as_a_tuple() -> None:

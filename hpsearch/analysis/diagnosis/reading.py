@@ -5,9 +5,9 @@ Called by ``searching``; 10,000 trials of 20 epochs take seconds.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,11 +15,13 @@ from hpsearch.analysis.collection import no_collection
 from hpsearch.analysis.diagnosis.curve import Array, Curve
 from hpsearch.spec.search import Search
 from hpsearch.storage import curves
-from hpsearch.storage.numbers import Columns
 from hpsearch.storage.records import TrialRecord
 from hpsearch.storage.repository import Repository
 from hpsearch.storage.tables import TrialRow
 from workers.metrics import PER_LAYER, column_of
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 def read_curves(
@@ -45,10 +47,10 @@ def _bounds(ids_N: Array) -> dict[int, slice]:
     return {int(ids_N[start]): slice(start, stop) for start, stop in pairwise(bounds)}
 
 
-def _curve(spec: Search, trial: TrialRecord, piece: Columns, rows: slice) -> Curve:
+def _curve(spec: Search, trial: TrialRecord, piece: curves.Curves, rows: slice) -> Curve:
     return Curve(
         series={name: piece.numbers[name][rows] for name in curves.NUMBERS},
-        layers_NL=_stacked(piece.texts[PER_LAYER[0]][rows]),
+        layers_NL=_stacked(piece.lists[PER_LAYER[0]][rows].drop_null()),
         settings={**spec.train, **trial.params},
         objective=column_of(spec.objective.metric),
         mode=spec.objective.mode,
@@ -56,9 +58,11 @@ def _curve(spec: Search, trial: TrialRecord, piece: Columns, rows: slice) -> Cur
     )
 
 
-def _stacked(layers: Sequence[Any]) -> Array:
+def _stacked(layers: pa.ChunkedArray) -> Array:
     """[N, L] of the epochs that have one number a layer."""
-    stored = [norms for norms in layers if norms]
-    if not stored or len({len(norms) for norms in stored}) != 1:
+    lists = layers.combine_chunks()
+    lengths = set(lists.value_lengths().to_pylist())
+    if len(lengths) != 1:
         return np.empty((0, 0))
-    return np.array(stored, dtype=np.float64)
+    found: Array = lists.flatten().to_numpy().reshape(len(lists), *lengths)
+    return found
