@@ -89,7 +89,8 @@ def panel(reading: Reading, name: str) -> Panel | None:
     y = _axis(title, marks, is_max=reading.is_max and is_objective)
     if y is None:
         return None
-    x = Axis(title="epoch", is_int=True)
+    is_one = reading.curves["epoch"].max() == 1
+    x = Axis(title="epoch", is_int=True, limits=(0, 2) if is_one else None)
     return Panel(title=f"{title} by epoch", x=x, y=y, marks=tuple(marks))
 
 

@@ -19,7 +19,7 @@ THEME_INK, THEME_GRID, THEME_PAPER = "__ink__", "__grid__", "__paper__"
 SYMBOLS = {"circle": "circle", "x": "x-thin", "diamond": "diamond", "bar": "line-ew"}
 MOST_LEVEL = 40  # letters at an x axis that stand beside one another on a phone; more are turned
 PHONE = 46  # letters across a plot on a phone, which labels between its axes share
-LEAST_LETTERS = 6
+LEAST_LETTERS = 10
 TURNED = -40  # degrees
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 
@@ -152,7 +152,9 @@ def _trace(marks: Marks, panel: Panel) -> Figure:
     if not dots:
         return trace | {"mode": "lines", "line": line}
     sizes = [dots.get(i, 0) for i in range(len(marks.x))]
-    return trace | {"mode": "lines+markers", "line": line, "marker": {"size": sizes}}
+    symbol = "circle-open" if marks.dashed else "circle"
+    marker = {"size": sizes, "symbol": symbol}
+    return trace | {"mode": "lines+markers", "line": line, "marker": marker}
 
 
 def _marker(marks: Marks, panel: Panel, color: str) -> Figure:
