@@ -16,7 +16,7 @@ import numpy as np
 from hpsearch.errors import HpsearchError
 from hpsearch.report import axes, curves, pairs, stages
 from hpsearch.report.files import check_writable, write
-from hpsearch.report.panel import BORDER, INK, SCALE, Marks, Numbers, Panel
+from hpsearch.report.panel import HEIGHT_OF, INK, SCALE, Marks, Numbers, Panel, alone
 from hpsearch.report.reading import Reading, read
 from hpsearch.report.ticks import in_tex, log_ticks, shortened
 
@@ -161,12 +161,15 @@ def _line(ax: Any, marks: Marks, panel: Panel) -> None:
         linestyle=":" if marks.dashed else "-",
         alpha=marks.opacity,
         drawstyle="steps-post" if marks.kind == "steps" else "default",
+        marker="o",
+        markersize=marks.size * AREA,
+        markevery=alone(marks),
         label=_label(marks),
     )
 
 
 def _points(ax: Any, marks: Marks, panel: Panel) -> None:
-    from matplotlib.colors import LinearSegmentedColormap
+    from matplotlib.colors import LinearSegmentedColormap, LogNorm, Normalize
 
     look: dict[str, Any] = {
         "s": (marks.size * AREA) ** 2,
@@ -176,18 +179,19 @@ def _points(ax: Any, marks: Marks, panel: Panel) -> None:
     }
     if marks.symbol in ("circle", "diamond"):
         look["linewidths"] = 0
-    if marks.on_border:
+    if marks.border:
         look |= {"transform": ax.get_xaxis_transform(), "clip_on": False}
-        ax.scatter(_floats(marks.x), np.full(len(marks.x), BORDER), color=_color(marks), **look)
+        height = np.full(len(marks.x), HEIGHT_OF[marks.border])
+        ax.scatter(_floats(marks.x), height, color=_color(marks), **look)
     elif marks.values is None:
         ax.scatter(_floats(marks.x), _floats(marks.y), color=_color(marks), **look)
     else:
         scale = SCALE[::-1] if panel.best_is_low else SCALE
         colors = LinearSegmentedColormap.from_list("values", scale)
-        low, high = panel.scale or (None, None)
+        norm = (LogNorm if panel.scale_is_log else Normalize)(*(panel.scale or ()))
         values = _floats(marks.values)
         drawn = ax.scatter(
-            _floats(marks.x), _floats(marks.y), c=values, cmap=colors, vmin=low, vmax=high, **look
+            _floats(marks.x), _floats(marks.y), c=values, cmap=colors, norm=norm, **look
         )
         ax.figure.colorbar(drawn, ax=ax, label=plain(panel.scale_title))
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from hpsearch.analysis.repeats import over_seeds, telling
+from hpsearch.checkpoints import checkpoint_of
+from hpsearch.errors import HpsearchError
 from hpsearch.report.section import Code, Part, Section, Table, Text
 from hpsearch.settings import command
 
@@ -60,10 +62,20 @@ def winning_spec(reading: Reading) -> Section:
         ),
         Code(text),
         Code(command("run winner.yaml", url).strip("`")),
-        Text("The network that was trained, where its checkpoint is kept:"),
-        Code(command(f"export {record.id} --trial {number} -o winner", url).strip("`")),
+        *_export(reading, number),
     )
     return Section(key=key, title=title, parts=parts)
+
+
+def _export(reading: Reading, number: int) -> list[Part]:
+    """How the network that was trained is had, if it was kept."""
+    repository, record = reading.frames.repository, reading.record
+    try:
+        checkpoint_of(repository, record, number, repository.database.url)
+    except HpsearchError as error:
+        return [Text(f"The network that was trained is not kept: {error}.")]
+    export = command(f"export {record.id} --trial {number} -o winner", repository.database.url)
+    return [Text("The network that was trained:"), Code(export.strip("`"))]
 
 
 def spec_of(reading: Reading, row: Any) -> dict[str, Any]:

@@ -131,7 +131,7 @@ def test_folds_add_up_to_all_examples_and_have_no_test_score() -> None:
     own = found(searched({"validation": {"folds": 3}}))
     assert own.measured is not None
     assert np.sum(own.measured.confusion) == 120
-    assert "npz with folds has no test part" in own.untested
+    assert "with folds there is no one network" in own.untested
 
 
 def test_a_search_that_is_not_complete_is_not_tested() -> None:
