@@ -15,7 +15,8 @@ from hpsearch.settings import command
 if TYPE_CHECKING:
     from hpsearch.report.reading import Reading
 
-SHOWN = ("number", "stage", "value", "mean", "spread", "n", "within_noise", "best_epoch", "epochs")
+BEFORE = ("number", "value", "mean", "spread", "n", "within_noise")  # of the parameters
+AFTER = ("stage", "best_epoch", "epochs")
 TOP = ("model", "loss", "trainable")  # keys of ``Search.train`` that a spec has at its top
 
 
@@ -31,8 +32,9 @@ def best_trials(reading: Reading) -> Section:
         text = Text("No trial is complete with a value yet.")
         return Section(key="best", title="The best trials", parts=(text,))
     told = telling(found)
-    names = [*(name for name in SHOWN if name in told), *reading.record.spec.space.parameters]
-    parts: list[Part] = [Table(told[[name for name in names if told[name].notna().any()]])]
+    names = [*BEFORE, *reading.record.spec.space.parameters, *AFTER]
+    there = [name for name in names if name in told and told[name].notna().any()]
+    parts: list[Part] = [Table(told[there])]
     repeated = over_seeds(reading.trials, is_max=reading.is_max)
     if len(repeated):
         words = "Trained again with other seeds; std is the standard deviation between them."
