@@ -109,10 +109,10 @@ class Frames:
     ) -> pd.DataFrame:
         """One row per trial and epoch: the metrics, the user's own last, and the epoch's seconds.
 
-        What training did not report is NaN; what it reports of each layer or fold is a list of
-        Arrow's, which ``.list`` reads, or NA. A trial that continues another one has the epochs of
-        that one too, under its own id. Of the metrics only ``columns`` are read, if they are given;
-        the filters are those of :meth:`trials`, and choose trials.
+        What training did not report is NaN; what it reports of each layer or fold is a list, or
+        None. A trial that continues another one has the epochs of that one too, under its own id.
+        Of the metrics only ``columns`` are read, if they are given; the filters are those of
+        :meth:`trials`, and choose trials.
         """
         pieces = list(
             self.iter_curves(search, columns=columns, state=state, stage=stage, where=where)
@@ -274,5 +274,10 @@ class Frames:
     ) -> Iterator[pd.DataFrame]:
         stored = stored_columns(record.spec, wanted)
         with self._chosen(record, given) as (connection, chosen):
-            for piece in read_curves(connection, chosen, stored, size):
+            pieces = read_curves(connection, chosen, stored, size)
+            while True:
+                with no_collection():  # of the lists in it
+                    piece = next(pieces, None)
+                if piece is None:
+                    return
                 yield curves_frame(record.spec, piece, wanted)

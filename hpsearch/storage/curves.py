@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -35,9 +35,6 @@ from hpsearch.storage.reports import METRIC_COLUMNS, OTHERS
 from hpsearch.storage.tables import MetricRow, TrialRow
 from hpsearch.storage.types import LARGEST_INTEGER
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
 TEXTS = tuple(name for name in METRIC_COLUMNS if isinstance(MetricRow.__table__.c[name].type, JSON))
 NUMBERS = tuple(name for name in METRIC_COLUMNS if name not in TEXTS)
 EPOCH_BITS = 32  # of a key of trial and epoch, which are integers of 31
@@ -51,13 +48,11 @@ Integers = npt.NDArray[np.int64]
 class Curves:
     """A row per trial and epoch, by column: ``numbers`` [N], NaN where there is none.
 
-    Of what JSON holds, ``lists`` of numbers are Arrow's, null where there is none, and ``others``
-    are mappings, or None.
+    ``lists`` are what JSON holds: lists of numbers, or None, and mappings as OTHERS.
     """
 
     numbers: dict[str, npt.NDArray[Any]]
-    lists: dict[str, pa.ChunkedArray]
-    others: Sequence[Any]
+    lists: dict[str, list[Any]]
 
 
 def read_curves(
@@ -163,18 +158,20 @@ def _taken(ids: dict[str, Integers], stored: Columns, places: Integers) -> Curve
     num_stored = len(stored.numbers["epoch"])
     is_whole = len(places) == num_stored and bool((np.diff(places, prepend=-1) == 1).all())
     at = slice(None) if is_whole else places
-    lists = {}
-    for name in (name for name in stored.texts if name != OTHERS):
-        text = stored.texts[name]
-        column = codec.decode_numbers(num_stored if text is None else text)
-        lists[name] = column if is_whole else column.take(places)
-    others = stored.texts.get(OTHERS)
-    mappings = [None] * num_stored if others is None else codec.decode_lists(others.split("\n"))
+    found = {name: _decoded(name, text, num_stored) for name, text in stored.texts.items()}
     return Curves(
         numbers={**{name: values[at] for name, values in stored.numbers.items()}, **ids},
-        lists=lists,
-        others=mappings if is_whole else [mappings[place] for place in places.tolist()],
+        lists={
+            name: values if is_whole else [values[place] for place in places.tolist()]
+            for name, values in found.items()
+        },
     )
+
+
+def _decoded(name: str, text: str | None, num_rows: int) -> list[Any]:
+    if text is None:
+        return [None] * num_rows
+    return codec.decode_lists(text.split("\n")) if name == OTHERS else codec.decode_numbers(text)
 
 
 def _stored(connection: Connection, trials: Integers, columns: Sequence[str]) -> Columns:

@@ -11,7 +11,6 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from struct import Struct
-from struct import error as StructError
 from typing import Any
 
 import numpy as np
@@ -28,6 +27,7 @@ from sqlalchemy import (
     or_,
     select,
 )
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.sql.elements import KeyedColumnElement
 
 SAMPLE = 500  # rows, of which it is told which columns hold anything, and which always do
@@ -74,7 +74,7 @@ def read_columns(
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Sample:
-    """Of a few rows: the columns that any of them fills, and those that any of them leaves out."""
+    """Of a few rows: the columns that any of them fills, and where any of them has no number."""
 
     filled: set[str]
     gappy: set[str]
@@ -84,8 +84,12 @@ def _sample(connection: Connection, rows: Select[Any]) -> _Sample:
     found = connection.execute(rows.limit(SAMPLE)).mappings().all()
     return _Sample(
         filled={name for row in found for name, value in row.items() if value is not None},
-        gappy={name for row in found for name, value in row.items() if value is None},
+        gappy={name for row in found for name, value in row.items() if _is_none(value)},
     )
+
+
+def _is_none(value: Any) -> bool:
+    return value is None or value != value
 
 
 def _read(
@@ -117,35 +121,44 @@ def _read(
 def _from_sqlite(
     connection: Connection, numbers: Columned, others: Asked, gappy: set[str]
 ) -> Found:
-    """By an aggregate of ours, which is given each row's numbers and keeps their bytes.
+    """By functions of ours in C that keep each row's numbers as bytes.
 
-    A column that is gappy gives MISSING for NULL, so that it costs no exception each time.
+    With a line of Python in them, Ctrl-C would be an error of the query.
     """
-    pack, kept = Struct(f"{len(numbers)}d").pack, []
+    kept: list[bytes] = []
 
     class Kept:
-        def step(self, *values: float | str | None) -> None:
-            try:
-                kept.append(pack(*values))
-            except StructError:  # NULL in no row of the sample; NaN, which is the text 'nan' there
-                kept.append(pack(*map(_number, values)))
+        def __init__(self) -> None:
+            self.step = kept.append
 
         def finalize(self) -> int:
             return len(kept)
 
     driver: Any = connection.connection.driver_connection
-    driver.create_aggregate("hpsearch_keep", len(numbers), Kept)
-    given = [func.coalesce(n, MISSING) if n.name in gappy else n for n in numbers]
-    *found, _ = connection.execute(select(*others, func.hpsearch_keep(*given))).one()
+    driver.create_aggregate("hpsearch_keep", 1, Kept)
+    driver.create_function("hpsearch_pack", len(numbers), Struct(f"{len(numbers)}d").pack)
+    names = {number.name for number in numbers}
+    try:
+        *found, _ = _packed(connection, numbers, others, gappy)
+    except OperationalError:  # a column that the sample does not tell of has what is no number
+        kept.clear()
+        *found, _ = _packed(connection, numbers, others, names)
     matrix = np.frombuffer(b"".join(kept)).reshape(-1, len(numbers)).T.copy()
-    for column, values in zip(numbers, matrix, strict=True):
-        if column.name in gappy:
-            values[values == MISSING] = np.nan
+    kept.clear()  # the connection goes on knowing the functions
+    matrix[matrix == MISSING] = np.nan
     return matrix, found
 
 
-def _number(value: float | str | None) -> float:
-    return math.nan if value is None else float(value)
+def _packed(
+    connection: Connection, numbers: Columned, others: Asked, gappy: set[str]
+) -> Sequence[Any]:
+    """Only numbers can be packed: of columns that are ``gappy`` MISSING stands for what is none."""
+    # A NaN is the text 'nan' there, which is greater than any number; NULL is not less either.
+    given = [
+        case((number <= math.inf, number), else_=MISSING) if number.name in gappy else number
+        for number in numbers
+    ]
+    return connection.execute(select(*others, func.hpsearch_keep(func.hpsearch_pack(*given)))).one()
 
 
 def _from_pg(connection: Connection, numbers: Columned, others: Asked, gappy: set[str]) -> Found:

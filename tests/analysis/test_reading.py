@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import math
 import sqlite3
 from typing import Any
@@ -121,6 +123,32 @@ def test_columns_that_only_later_rows_fill_are_read_too(
     assert_frame_equal(Frames(writer.repository).curves("digits"), whole)
 
 
+def test_lists_are_written_to_csv_to_the_last_digit(writer: Writer) -> None:
+    norms = [0.1234567890123456 + i for i in range(3000)]
+    last = int(Frames(writer.repository).trials("digits")["trial"].iloc[6])
+    row = {"trial_id": last, "layer_gradient_norms": norms}
+    report = ReportCommit(epoch=9, metrics=[row], progress=())
+    writer.repository.commit_report(writer.lease, report)
+    written = io.StringIO(Frames(writer.repository).curves("digits").to_csv())
+    found = pd.read_csv(written)["layer_gradient_norms"].dropna()
+    assert json.loads(found.iloc[0]) == norms
+
+
+@pytest.mark.parametrize("given", [math.nan, None])
+def test_what_only_a_later_row_has_is_read(
+    writer: Writer, monkeypatch: pytest.MonkeyPatch, given: float | None
+) -> None:
+    """NaN and None in a column of which the sample tells nothing cost one more query."""
+    monkeypatch.setattr(numbers, "SAMPLE", 1)
+    last = int(Frames(writer.repository).trials("digits")["trial"].iloc[6])
+    rows = [{"trial_id": last, "train_loss": given, "val_accuracy": 0.5}]
+    writer.repository.commit_report(writer.lease, ReportCommit(epoch=9, metrics=rows, progress=()))
+    curves = Frames(writer.repository).curves("digits", columns=["train_loss", "val_accuracy"])
+    of_it = curves[(curves["trial"] == last) & (curves["epoch"] == 9)]
+    assert of_it["train_loss"].isna().tolist() == [True]
+    assert of_it["val_accuracy"].tolist() == [0.5]
+
+
 def limit_of_sqlite(database: Database) -> None:
     @event.listens_for(database.engine, "checkout")
     def limit(connection: Any, *rest: Any) -> None:
@@ -147,7 +175,7 @@ def test_lists_that_are_too_long_for_one_value_are_read_in_parts(database: Datab
     limited[database.engine.dialect.name](database)
     curves = Frames(writer.repository).curves("digits")
     assert curves["trial"].tolist() == [id for id in writer.ids for _ in range(2)]
-    assert curves["layer_gradient_norms"].list[399].tolist() == curves["trial"].tolist()
+    assert [norms[399] for norms in curves["layer_gradient_norms"]] == curves["trial"].tolist()
 
 
 def test_every_float_comes_back_as_it_was_stored(database: Database) -> None:
