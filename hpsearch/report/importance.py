@@ -76,5 +76,7 @@ def _bars(shares: Series[float], names: list[str], name: str, color: str) -> Mar
 
 def _merged(count: int) -> str:
     if count == 1:
-        return "1 more trial repeats or goes on with one of these, which tells nothing new here."
-    return f"{count} more trials repeat or go on with some of these, which tells nothing new here."
+        return (
+            "1 more trial repeats one that counts here, or goes on with it: it tells nothing new."
+        )
+    return f"{count} more trials repeat some that count here, or go on with them: nothing new."
