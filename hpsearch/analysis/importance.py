@@ -53,7 +53,7 @@ class Importance:
     """Of one parameter: its share, those of all adding up to 1, or None and why there is none.
 
     ``chance`` is what 95 of 100 shuffles of its values among the trials do not exceed, on the scale
-    of the share; above 1 where no parameter decides. ``n`` are the trials in which it was varied,
+    of the share; it may be above 1 where none decides. ``n`` are the trials in which it was varied,
     ``merged`` those that go on with one of them or repeat it.
     """
 

@@ -26,7 +26,6 @@ Bools = npt.NDArray[np.bool_]
 
 NUM_PLACES = 50  # on the grid of a range; this and what follows are Optuna's
 _TINY = 1e-12  # keeps a density above 0
-_LEAST_TRIALS = 2  # of a definition of which anything is said
 _LEAST_WIDTH = 0.5 / 1.64  # of a kernel, in steps of the grid: 90 % of it within one step
 
 
@@ -109,7 +108,7 @@ class Along:
         found_B, all_G = np.zeros(len(best_BG)), self.counts()
         for grid, part in self._parts():
             having = int(all_G[part].sum())
-            if grid.size == 1 or having < _LEAST_TRIALS:
+            if having == 0:
                 continue
             best_B = best_BG[:, part].sum(axis=1) / best_BG.sum(axis=1)
             far_B = _pearson(grid.densities(best_BG[:, part]), grid.densities(all_G[None, part]))

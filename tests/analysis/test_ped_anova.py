@@ -74,24 +74,27 @@ def test_it_is_what_optuna_says(name: str, count: int, num_best: int) -> None:
     assert_allclose(found_B, [expected], rtol=1e-9, atol=1e-12)
 
 
-def test_several_definitions_and_trials_without_any_are_what_optuna_says() -> None:
+@pytest.mark.parametrize("having", [30, 2, 1, 0])
+def test_several_definitions_and_trials_without_any_are_what_optuna_says(having: int) -> None:
     one, other = DEFINITIONS["decades"], DEFINITIONS["plain"]
-    has = [*[one] * 50, *[other] * 30, *[None] * 20]
-    values = [*some(one, 50, 0), *some(other, 30, 1), *[None] * 20]
-    best_N = np.random.default_rng(2).permutation(100) < 25
-    first, second = Grid(definition=one), Grid(definition=other)
-    last = first.size + second.size
-    cells = [*first.places(values[:50]), *(first.size + second.places(values[50:80])), *[last] * 20]
-    along = Along(grids=(first, second), cells_N=np.array(cells))
+    has = [*[one] * 50, *[other] * having, *[None] * 20]
+    values = [*some(one, 50, 0), *some(other, having, 1), *[None] * 20]
+    best_N = np.random.default_rng(2).permutation(len(has)) < 25
+    best_N[50] = True
+    grids = Grid(definition=one), Grid(definition=other)
+    first, last = grids[0].size, grids[0].size + grids[1].size
+    there = grids[0].places(values[:50]), first + grids[1].places(values[50:-20])
+    along = Along(grids=grids, cells_N=np.concatenate([*there, [last] * 20]))
     found_B = along.divergences(along.counts(best_N)[None])
     assert_allclose(found_B, [of_optuna(has, values, best_N)], rtol=1e-9)
 
 
-def test_many_sets_at_once_are_as_each_alone() -> None:
-    grid = Grid(definition=DEFINITIONS["decades"])
+@pytest.mark.parametrize("name", ["decades", "choice"])
+def test_many_sets_at_once_are_as_each_alone(name: str) -> None:
+    grid = Grid(definition=DEFINITIONS[name])
     along = Along(grids=(grid,), cells_N=grid.places(some(grid.definition, 60, 0)))
     generator = np.random.default_rng(0)
-    sets = [along.counts(generator.permutation(60) < 12) for _ in range(5)]
+    sets = [along.counts(generator.permutation(60) < size) for size in (1, 2, 3, 12, 30)]
     each = [along.divergences(one[None])[0] for one in sets]
     assert_allclose(along.divergences(np.stack(sets)), each, rtol=1e-12)
 
@@ -99,7 +102,7 @@ def test_many_sets_at_once_are_as_each_alone() -> None:
 def test_one_value_alone_is_no_distance() -> None:
     point = Grid(definition=Range(kind="uniform", low=0.1, high=0.1))
     along = Along(grids=(point,), cells_N=point.places([0.1] * 9))
-    assert along.divergences(along.counts(np.arange(9) < 3)[None]).tolist() == [0.0]
+    assert along.divergences(along.counts(np.arange(9) < 3)[None])[0] == pytest.approx(0.0)
 
 
 @settings(max_examples=30, deadline=None)
