@@ -206,7 +206,7 @@ def test_findings_are_summed_up_by_kind_with_the_best_example(repository: Reposi
     found = tables.findings(frames, "simulated")
     kinds = Counter(found.loc[found["number"].notna(), "kind"])
     assert tables.counts(found) == dict(kinds)
-    summary = tables.by_kind(frames, "simulated", found).set_index("kind")
+    summary = tables.summary(frames, "simulated", found).set_index("kind")
     total = len(view.trials)
     assert tables.num_diagnosed(frames, "simulated") == total
     for kind, n in kinds.items():
@@ -233,7 +233,7 @@ def test_before_its_end_a_search_may_have_nothing_to_show(database: Database) ->
     found = tables.findings(frames, "digits")
     assert found.empty
     assert list(found.columns) == tables.COLUMNS
-    assert tables.by_kind(frames, "digits", found).empty
+    assert tables.summary(frames, "digits", found).empty
 
 
 def test_before_its_end_a_search_shows_what_its_trials_show_so_far(database: Database) -> None:

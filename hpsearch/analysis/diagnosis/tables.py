@@ -5,7 +5,7 @@ Called by ``hpsearch diagnose`` and by what ``hpsearch run`` prints at its end.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -52,22 +52,32 @@ def of_trial(frames: Frames, search: SearchRef, found: pd.DataFrame, number: int
     return found[found["number"] == number].reset_index(drop=True)
 
 
-def by_kind(frames: Frames, search: SearchRef, found: pd.DataFrame) -> pd.DataFrame:
-    """One row a kind: in how many trials it was found, and the best of these as the example."""
+def summary(frames: Frames, search: SearchRef, found: pd.DataFrame) -> pd.DataFrame:
+    """What is found of the search, then a row a kind of what is found of trials."""
     record, total = frames.repository.find_search(search), num_diagnosed(frames, search)
     sign = -1.0 if record.spec.objective.mode == "max" else 1.0
     values = {t.number: sign * t.value for t in _trials(frames, search) if t.value is not None}
-    about = found[found["number"].notna()]
-    ranked = about.assign(rank=about["number"].map(values)).sort_values(["rank", "number"])
-    examples = ranked.drop_duplicates("kind").set_index("kind")
-    counted = [
-        (kind, f"{n} of {total}", examples.loc[kind, "number"], examples.loc[kind, "message"])
-        for kind, n in counts(found).items()
-    ]
+    kinds = by_kind(found, values)
+    counted = kinds.assign(trials=[f"{n} of {total}" for n in kinds["trials"]])
     general = found[found["number"].isna()]
     rows = [(row.kind, None, None, row.message) for row in general.itertuples()]
-    frame = pd.DataFrame([*rows, *counted], columns=["kind", "trials", "number", "message"])
+    frame = pd.DataFrame([*rows, *counted.to_numpy()], columns=kinds.columns)
     return frame.astype({"number": "Int64"})
+
+
+def by_kind(found: pd.DataFrame, places: Mapping[int, float]) -> pd.DataFrame:
+    """A row a kind, the most frequent first, with the best trial that shows it as the example.
+
+    ``places`` are of trials by number, lower is better; one that has none comes after the others.
+    """
+    about = found[found["number"].notna()]
+    ordered = about.assign(place=about["number"].map(places)).sort_values(["place", "number"])
+    examples = ordered.drop_duplicates("kind").set_index("kind")
+    rows = [
+        (kind, count, examples.loc[kind, "number"], examples.loc[kind, "message"])
+        for kind, count in counts(found).items()
+    ]
+    return pd.DataFrame(rows, columns=["kind", "trials", "number", "message"])
 
 
 def counts(found: pd.DataFrame) -> dict[str, int]:
