@@ -76,7 +76,5 @@ def _bars(shares: Series[float], names: list[str], name: str, color: str) -> Mar
 
 def _merged(count: int) -> str:
     if count == 1:
-        return (
-            "1 more trial repeats one that counts here, or goes on with it: it tells nothing new."
-        )
+        return "1 more trial repeats one that counts here, or goes on with it: nothing new."
     return f"{count} more trials repeat some that count here, or go on with them: nothing new."

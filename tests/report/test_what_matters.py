@@ -71,7 +71,10 @@ def test_it_is_not_advised_to_fix_what_these_trials_do_not_tell_of(reading: Read
     ("again", "said"),
     [
         (0, "Nothing can be told of:"),
-        (1, "1 more trial repeats one that counts here, or goes on with it: it tells nothing new."),
+        (
+            1,
+            "1 more trial repeats one that counts here, or goes on with it: nothing new.",
+        ),
         (3, "3 more trials repeat some that count here, or go on with them: nothing new."),
     ],
 )
