@@ -182,13 +182,16 @@ class Frames:
         return to_frame(rows, DIAGNOSES)
 
     def importance(self, search: SearchRef) -> pd.DataFrame:
-        """One row a parameter, the most important first: its share of what the best have in common.
+        """One row a parameter, those beyond chance first: its share of the importance of all.
 
-        PED-ANOVA: how far the best tenth of the trials lie from where all lie, along it alone; the
-        shares add up to 1. ``n`` trials had it. Where nothing can be told the share is NA, and
-        ``note`` says why: fewer than 20 trials had it, or all of them with the same value.
+        PED-ANOVA: how far the best trials, a tenth of them or at least 20, lie from where all lie,
+        along it alone; the shares add up to 1. ``chance`` is what 95 of 100 shuffles of its values
+        among the trials do not exceed, on the same scale, ``beyond_chance`` whether the share does.
+        ``n`` trials had it; ``merged`` more repeat one of these or go on with it. Where nothing can
+        be told the share is NA, and ``note`` says why: fewer than 20 trials had it, or all of them
+        with the same value.
         """
-        from hpsearch.analysis.importance import importance_frame  # it needs Optuna
+        from hpsearch.analysis.importance import importance_frame  # it needs SciPy
 
         record = self.repository.find_search(search)
         return importance_frame(record, *self.repository.load(record.id))
