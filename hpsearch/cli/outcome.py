@@ -5,12 +5,11 @@ Called by ``summary``, ``progress`` and ``hpsearch best``.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-from hpsearch.coordinator.failures import headline
+from hpsearch.coordinator import ending
 from hpsearch.settings import command
 
 if TYPE_CHECKING:
@@ -120,29 +119,7 @@ def no_best(frames: Frames, search: SearchRecord) -> str:
 
 
 def why_nothing(frames: Frames, search_id: int) -> str:
-    """That all was pruned or diverged, if it was found so; else how most failed, if any did.
-
-    Or that the objective was never finite: a metric of the user's own may be so.
-    """
-    has_all = f"(`hpsearch trials {search_id} --format csv` has all)"
+    """Of a search that has ended, or whose trials have: why none of them has a value."""
     record = frames.repository.find_search(search_id)
-    name, metric = record.name, record.spec.objective.metric
-    found = frames.diagnoses(search_id)
-    said = found.loc[found["kind"] == "nothing_complete", "message"]
-    if len(said):
-        return f"{name}: {said.iloc[0]} {has_all}"
-    trials = frames.repository.load(search_id)[1]
-    none = f"none of the {len(trials)} trials of {name} ended with a value"
-    failed = [trial for trial in trials if trial.state == "failed"]
-    if not failed:
-        curves = frames.repository.curves(search_id, metric).values()
-        measured = [value for curve in curves for value in curve.values()]
-        if measured and not any(map(math.isfinite, measured)):
-            mend = "mend the metric, or choose another objective.metric"
-            return f"{none}, for {metric} was {measured[0]} in each epoch: {mend} {has_all}"
-        return f"{none} that ranks: {counts(by_state(trials))} {has_all}"
-    ((kind, _),) = Counter(trial.failure_kind for trial in failed).most_common(1)
-    message = next(t.failure_message for t in failed if t.failure_kind == kind)
-    return (
-        f"{none}; most failed as {kind}, the first with: {headline(message or str(kind))} {has_all}"
-    )
+    has_all = f"(`hpsearch trials {search_id} --format csv` has all)"
+    return f"{record.name}: {ending.why_nothing(frames.repository, record)} {has_all}"

@@ -6,16 +6,17 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from hpsearch.coordinator.failures import headline
 from hpsearch.report.section import Part, Section, Table, Text
 from hpsearch.report.values import words
 from hpsearch.report.winner import winner
 from hpsearch.settings import command
+from hpsearch.storage.failures import headline
 
 if TYPE_CHECKING:
     from hpsearch.report.reading import Reading
 
 STATES = ("complete", "pruned", "running", "waiting", "failed")
+ENDED = {"complete": "is complete", "failed": "has failed"}
 MOST_KINDS = 20
 
 
@@ -36,8 +37,8 @@ def state(reading: Reading) -> str:
     epochs = int(trials["own_epochs"].sum())
     has = f"{len(trials):,} trials ({counts}) in {epochs:,} epochs" if len(trials) else "no trial"
     said = f" ({record.message})" if record.message else ""
-    if record.state == "complete":
-        return f"The search is complete{said}: {has}."
+    if record.state in ENDED:
+        return f"The search {ENDED[record.state]}{said}: {has}."
     again = command(f"report {record.id}", reading.frames.repository.database.url)
     return (
         f"The search is {record.state}{said} and so far has {has}. This report is of what was "

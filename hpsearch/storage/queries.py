@@ -57,6 +57,13 @@ _REPEATED = exists().where(_OF_IT, _OTHER.replicate > 0, *_ranked(_OTHER))
 _SINGLE = and_(TrialRow.replicate == 0, _RANKED, ~_SUPERSEDED, ~_REPEATED)
 
 
+def has_value(connection: Connection, search_id: int) -> bool:
+    """Whether a trial came to an end with a value, or there is none that could."""
+    of_search = TrialRow.search_id == search_id
+    some, ranked = exists().where(of_search), exists().where(of_search, _RANKED)
+    return bool(connection.scalar(select(ranked | ~some)))
+
+
 def trials(
     connection: Connection, chosen: ColumnElement[bool], after: int = -1, most: int | None = None
 ) -> Sequence[Row[Any]]:

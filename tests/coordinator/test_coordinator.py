@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 
 from hpsearch.analysis.observing import observe
 from hpsearch.coordinator.events import Event, Troubled
-from hpsearch.coordinator.failures import headline
 from hpsearch.executors.base import Ended, Lost, Raised, Update
 from hpsearch.executors.simulated import SimulatedExecutor
 from hpsearch.sampling.samplers import BranchSampler
 from hpsearch.spec import load
 from hpsearch.storage.database import Database
+from hpsearch.storage.failures import headline
 from hpsearch.storage.records import PACKED_FOR
 from hpsearch.storage.repository import Repository
 from workers.keys import key
