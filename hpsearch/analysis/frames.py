@@ -227,7 +227,7 @@ class Frames:
         return best_of_n(values, record.spec.objective.mode)
 
     def searches(self) -> pd.DataFrame:
-        """One row a search, oldest first; ``best`` is the best value of its complete trials."""
+        """One row a search, oldest first; ``best`` is the mean of the trial that ``best`` has first."""
         with self.repository.database.read() as connection:
             rows = queries.searches(connection)
         return to_frame([search_row(row) for row in rows], SEARCHES)

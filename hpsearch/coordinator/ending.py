@@ -43,7 +43,7 @@ def why_nothing(repository: Repository, search: SearchRecord) -> str:
         mend = "mend the metric, or choose another objective.metric"
         return f"{none}, for {metric} was {measured[0]} in each epoch: {mend}"
     states = Counter(trial.state for trial in trials)
-    return f"{none}: {', '.join(f'{n} are {state}' for state, n in states.items())}"
+    return f"{none} that ranks: {', '.join(f'{n} {state}' for state, n in states.items())}"
 
 
 def _how_most_failed(

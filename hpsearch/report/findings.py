@@ -40,10 +40,7 @@ def findings(reading: Reading) -> Section:
 
 def by_kind(reading: Reading, single: pd.DataFrame) -> pd.DataFrame:
     """A row a kind, the most frequent first, with the best trial that shows it as the example."""
-    place = {number: i for i, number in enumerate(reading.ranked["number"])}
-    order = single["number"].map(lambda number: place.get(number, len(place)))
-    ranked = single.assign(order=order).sort_values(["order", "number"])
-    examples = ranked.drop_duplicates("kind").set_index("kind")
+    examples = tables.examples(reading.frames, reading.record.id, single)
     rows = [
         (tables.words(kind), count, examples.loc[kind, "number"], examples.loc[kind, "message"])
         for kind, count in tables.counts(single).items()

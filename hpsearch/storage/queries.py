@@ -12,12 +12,15 @@ from functools import cache
 from typing import Any, Literal
 
 from sqlalchemy import (
+    CTE,
     ColumnElement,
     Connection,
     Double,
     Row,
+    ScalarSelect,
     Select,
     Text,
+    UnaryExpression,
     and_,
     bindparam,
     case,
@@ -25,6 +28,7 @@ from sqlalchemy import (
     exists,
     func,
     select,
+    true,
     type_coerce,
 )
 from sqlalchemy.orm import aliased
@@ -105,16 +109,8 @@ def confirmed(
 @cache
 def _repeats() -> Select[*tuple[Any, ...]]:
     """Of ``search``: what each trial that was repeated came to."""
-    of_search = StageRow.search_id == bindparam("search")
-    stages = select(StageRow.id).where(of_search, StageRow.kind == "confirm")
-    repeats = (
-        select(TrialRow.parent_id, TrialRow.value)
-        .where(TrialRow.stage_id.in_(stages), TrialRow.replicate > 0, *_ranked(TrialRow))
-        .cte("repeats")
-    )
-    of = repeats.c
-    average = func.avg(of.value).label("mean")
-    mean = select(of.parent_id, average).group_by(of.parent_id).cte("means")
+    of = _repeats_of(StageRow.search_id == bindparam("search")).c
+    mean = _means(of)
     away = of.value - mean.c.mean
     variance = func.sum(away * away) / func.nullif(func.count() - 1, 0)
     return (
@@ -122,6 +118,23 @@ def _repeats() -> Select[*tuple[Any, ...]]:
         .join(mean, mean.c.parent_id == of.parent_id)
         .group_by(of.parent_id, mean.c.mean)
     )
+
+
+def _repeats_of(searches: ColumnElement[bool]) -> CTE:
+    """The repeats with a value in the confirm stages of ``searches``: search, parent, value."""
+    stages = select(StageRow.id).where(searches, StageRow.kind == "confirm")
+    return (
+        select(TrialRow.search_id, TrialRow.parent_id, TrialRow.value)
+        .where(TrialRow.stage_id.in_(stages), TrialRow.replicate > 0, *_ranked(TrialRow))
+        .cte("repeats")
+    )
+
+
+def _means(repeats: Any) -> CTE:
+    """The mean of each trial that was repeated."""
+    average = func.avg(repeats.value).label("mean")
+    by_trial = repeats.search_id, repeats.parent_id
+    return select(*by_trial, average).group_by(*by_trial).cte("means")
 
 
 def diagnoses(connection: Connection, search_id: int) -> Sequence[Row[Any]]:
@@ -180,24 +193,48 @@ def drawn(connection: Connection, chosen: ColumnElement[bool]) -> Sequence[float
 
 
 def searches(connection: Connection) -> Sequence[Row[Any]]:
-    """All searches, oldest first, with the counts and the extreme values of their trials."""
+    """All searches, oldest first, with the counts of their trials and the values that rank.
+
+    ``lowest`` and ``highest`` are the ends of what :func:`confirmed` gives, or, where nothing was
+    repeated, of what :func:`best` does, each found through its index.
+    """
+    return connection.execute(_searches()).all()
+
+
+@cache
+def _searches() -> Select[*tuple[Any, ...]]:
+    states = ("complete", "pruned", "failed")
     count = (
         select(
             TrialRow.search_id,
             func.count().label("trials"),
-            func.count().filter(TrialRow.state == "complete").label("complete"),
-            func.count().filter(TrialRow.state == "pruned").label("pruned"),
-            func.count().filter(TrialRow.state == "failed").label("failed"),
-            func.min(TrialRow.value).filter(_RANKED, TrialRow.replicate == 0).label("lowest"),
-            func.max(TrialRow.value).filter(_RANKED, TrialRow.replicate == 0).label("highest"),
+            *(func.count().filter(TrialRow.state == state).label(state) for state in states),
         )
         .group_by(TrialRow.search_id)
         .subquery()
     )
-    query = select(SearchRow.__table__, count).outerjoin_from(
-        SearchRow, count, count.c.search_id == SearchRow.id
+    mean = _means(_repeats_of(true()).c).c
+    ends = func.min(mean.mean).label("lowest"), func.max(mean.mean).label("highest")
+    over_seeds = select(mean.search_id, *ends).group_by(mean.search_id).subquery()
+    lowest, highest = _first_single(TrialRow.value.asc()), _first_single(TrialRow.value.desc())
+    return (
+        select(
+            SearchRow.__table__,
+            count,
+            func.coalesce(over_seeds.c.lowest, lowest).label("lowest"),
+            func.coalesce(over_seeds.c.highest, highest).label("highest"),
+        )
+        .outerjoin_from(SearchRow, count, count.c.search_id == SearchRow.id)
+        .outerjoin(over_seeds, over_seeds.c.search_id == SearchRow.id)
+        .order_by(SearchRow.id)
     )
-    return connection.execute(query.order_by(SearchRow.id)).all()
+
+
+def _first_single(order: UnaryExpression[Any]) -> ScalarSelect[Any]:
+    """The value of the first of a search's trials that :func:`best` gives."""
+    of_search = TrialRow.search_id == SearchRow.id
+    query = select(TrialRow.value).where(of_search, _SINGLE).order_by(order).limit(1)
+    return query.correlate(SearchRow).scalar_subquery()
 
 
 def status(

@@ -138,7 +138,7 @@ def test_best_says_what_there_is_where_nothing_ranks(hpsearch: Hpsearch) -> None
     writer.repository.fail_trials(writer.lease, failed)
     writer.repository.release(writer.lease, "failed")
     told = hpsearch("best", "runs")[1]
-    assert "none of the 4 trials of runs ended with a value; most failed as diverged" in told
+    assert "runs: none of its 4 trials ended with a value; 4 failed as diverged" in told
 
 
 def test_an_old_database_is_told_how_to_upgrade_and_then_has_the_views(hpsearch: Hpsearch) -> None:

@@ -5,6 +5,7 @@ Called by ``hpsearch diagnose`` and by what ``hpsearch run`` prints at its end.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -53,21 +54,41 @@ def of_trial(frames: Frames, search: SearchRef, found: pd.DataFrame, number: int
 
 
 def by_kind(frames: Frames, search: SearchRef, found: pd.DataFrame) -> pd.DataFrame:
-    """One row a kind: in how many trials it was found, and the best of these as the example."""
-    record, total = frames.repository.find_search(search), num_diagnosed(frames, search)
-    sign = -1.0 if record.spec.objective.mode == "max" else 1.0
-    values = {t.number: sign * t.value for t in _trials(frames, search) if t.value is not None}
-    about = found[found["number"].notna()]
-    ranked = about.assign(rank=about["number"].map(values)).sort_values(["rank", "number"])
-    examples = ranked.drop_duplicates("kind").set_index("kind")
+    """One row a kind: in how many trials it was found, and one of them as the example."""
+    total, shown = num_diagnosed(frames, search), examples(frames, search, found)
     counted = [
-        (kind, f"{n} of {total}", examples.loc[kind, "number"], examples.loc[kind, "message"])
+        (kind, f"{n} of {total}", shown.loc[kind, "number"], shown.loc[kind, "message"])
         for kind, n in counts(found).items()
     ]
     general = found[found["number"].isna()]
     rows = [(row.kind, None, None, row.message) for row in general.itertuples()]
     frame = pd.DataFrame([*rows, *counted], columns=["kind", "trials", "number", "message"])
     return frame.astype({"number": "Int64"})
+
+
+def examples(frames: Frames, search: SearchRef, found: pd.DataFrame) -> pd.DataFrame:
+    """Of each kind, which is the index, the finding about the first trial in the order of ``best``.
+
+    Of trials that do not rank there the one with the best value, and repeats, which `best` shows as
+    the trial that they repeat, only where no other shows it.
+    """
+    record, trials = frames.repository.find_search(search), _trials(frames, search)
+    sign = -1.0 if record.spec.objective.mode == "max" else 1.0
+    ranked = frames.best(record.id, n=len(trials))["number"]
+    place: dict[int, tuple[float, ...]] = {
+        trial.number: (len(ranked), trial.replicate, _place(trial, sign), trial.number)
+        for trial in trials
+    }
+    place |= {int(number): (i,) for i, number in enumerate(ranked)}
+    about = found[found["number"].notna()]
+    places = [place[number] for number in about["number"]]
+    order = sorted(range(len(about)), key=places.__getitem__)
+    return about.iloc[order].drop_duplicates("kind").set_index("kind")
+
+
+def _place(trial: TrialRecord, sign: float) -> float:
+    value = trial.value
+    return math.inf if value is None or math.isnan(value) else sign * value
 
 
 def counts(found: pd.DataFrame) -> dict[str, int]:
