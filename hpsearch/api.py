@@ -54,6 +54,7 @@ if TYPE_CHECKING:
 
 DATA, WORKERS = "its data", "its workers"  # that are waited for before the first event
 SAMPLER_PACKAGES = {"qmc": "scipy.stats", "cmaes": "cmaes"}  # the others are Optuna's
+SET_PATH = "--set data.path=PATH"  # of run and check; a search that is stored keeps its path
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -163,7 +164,7 @@ def run(
         _check_is_ours(found, db, ", or search again with --new")
     with starting(ray, search) as ready:
         on_wait(DATA)
-        dataset = load_data(search)  # a spec whose data are refused leaves nothing in the database
+        dataset = load_data(search, SET_PATH)  # if they are refused, nothing is stored
         repository = repository or open_repository(db)
         folder = checkpoint_root(database_url(db))
         own_id = None if found is None else found.id
@@ -257,7 +258,7 @@ def check(
         )
     with starting(ray, search) as ready:
         found = _warm_starts_at_hand(search, db)
-        dataset = load_data(search)
+        dataset = load_data(search, SET_PATH)
         backend = ready()
     title = f"{search.name} (checks)"
     task = Task(search=search, title=title, dataset=dataset)

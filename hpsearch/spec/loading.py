@@ -46,7 +46,7 @@ from hpsearch.spec.search import (
     Stage,
     Tune,
 )
-from hpsearch.spec.space import Space
+from hpsearch.spec.space import Space, varies
 from hpsearch.spec.space_section import read_space
 from hpsearch.spec.stages_section import (
     StageDefaults,
@@ -247,7 +247,9 @@ class _Reader:
 
     def _check_comparable(self, search: Search) -> None:
         metric = search.objective.metric
-        changed = [name for name in MEANINGS.get(metric, ()) if name in search.space.parameters]
+        searched = search.space.parameters
+        asked = [name for name in MEANINGS.get(metric, ()) if name in searched]
+        changed = [name for name in asked if varies(searched[name])]
         if changed:
             rule = (
                 f"cannot compare trials that differ in {' and '.join(changed)}, which change what "

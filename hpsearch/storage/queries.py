@@ -35,6 +35,7 @@ from sqlalchemy.orm import aliased
 from sqlalchemy.types import TypeEngine
 
 from hpsearch.storage.curves import listed
+from hpsearch.storage.records import DATA_READ
 from hpsearch.storage.tables import (
     DiagnosisRow,
     EventRow,
@@ -164,6 +165,16 @@ def events(connection: Connection, search_id: int) -> Sequence[Row[Any]]:
         .where(EventRow.search_id == search_id)
         .order_by(EventRow.id)
     ).all()
+
+
+def data_read(connection: Connection, search_ids: Sequence[int]) -> dict[int, dict[str, Any]]:
+    """What is noted of the data that each search began with; nothing of those that read none."""
+    rows = connection.execute(
+        select(EventRow.search_id, EventRow.data)
+        .where(EventRow.search_id.in_(search_ids), EventRow.kind == DATA_READ)
+        .order_by(EventRow.id.desc())
+    )
+    return {search_id: data for search_id, data in rows}
 
 
 def spent(connection: Connection, search_ids: Sequence[int]) -> Sequence[Row[Any]]:

@@ -17,6 +17,7 @@ from stored_searches import PROVENANCE, a_report, a_spec, a_stage, a_trial, begi
 from hpsearch.analysis.frames import Frames
 from hpsearch.spec.search import Objective
 from hpsearch.storage.database import Database
+from hpsearch.storage.records import DATA_READ
 from hpsearch.storage.repository import Repository
 
 FIXTURES = Path(__file__).parent.parent / "storage" / "fixtures"
@@ -96,6 +97,23 @@ def test_compare_puts_the_better_search_first_and_refuses_another_objective(
     code, out, error = hpsearch("compare", "plain", "loss")
     assert (code, out, error.count("\n")) == (1, "", 1)
     assert "must have the same objective" in error
+
+
+def test_compare_tells_of_different_data_and_says_nothing_of_the_same(
+    hpsearch: Hpsearch, database: Database
+) -> None:
+    for name, digest in (("one", "01"), ("same", "01"), ("other", "ff")):
+        writer = begin(database, spec=a_spec(name))
+        read = {"rows": 9, "fingerprint": digest * 16, "sample": digest}
+        writer.repository.add_event(writer.lease, DATA_READ, read)
+    out = hpsearch("compare", "one", "same")[1]
+    assert "data" not in out
+    out = hpsearch("compare", "one", "other")[1]
+    assert "digits ffffffff" in out
+    assert "These searches have different data" in out
+    _, out, error = hpsearch("compare", "one", "other", "--format", "json")
+    assert [row["data"] for row in json.loads(out)] == ["digits 01010101", "digits ffffffff"]
+    assert "different data" in error
 
 
 def test_events_are_lines_with_their_data(hpsearch: Hpsearch, database: Database) -> None:
