@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from hpsearch.coordinator import ending
 from hpsearch.settings import command
+from hpsearch.storage.records import ENDED, FINISHED
 
 if TYPE_CHECKING:
     from hpsearch.analysis.frames import Frames
@@ -103,6 +104,16 @@ def no_finding(frames: Frames, search: SearchRecord, number: int | None) -> str:
         return f"{told}, and has no epoch yet that a rule could look at"
     so_far = " so far" * (trial.state in ("waiting", "running"))
     return f"{told}, and no rule fired over its {seen} epoch{'s' * (seen != 1)}{so_far}"
+
+
+def so_far(frames: Frames, search: SearchRecord) -> str | None:
+    """Of a search that has not ended: on how many of its trials that rests which is best."""
+    if search.state in ENDED:
+        return None
+    stages = frames.status(search.id)
+    ended = sum(int(stages[state].sum()) for state in FINISHED)
+    told = f"so far {ended} of {stages['trials'].sum()} trials have ended"
+    return f"{standing(search)}; {told}: the best may change"
 
 
 def no_best(frames: Frames, search: SearchRecord) -> str:

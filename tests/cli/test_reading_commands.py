@@ -84,6 +84,18 @@ def test_best_says_nothing_of_noise_where_nothing_was_repeated(
     assert [row["mean"] for row in rows] == [0.95, 0.9, 0.5]
 
 
+def test_the_best_of_a_search_that_runs_is_said_to_be_so_far(
+    hpsearch: Hpsearch, database: Database
+) -> None:
+    writer = begin(database, num_trials=3, spec=a_spec("runs"))
+    one = a_report(5, {writer.ids[0]: 0.5}, state="complete")
+    writer.repository.commit_report(writer.lease, one)
+    said = "runs (id 4): running; so far 1 of 3 trials have ended: the best may change"
+    assert said in hpsearch("best", "runs")[1]
+    assert "so far" not in hpsearch("best", "runs", "--format", "csv")[1]
+    assert "so far" not in hpsearch("best", "plain")[1]
+
+
 def test_compare_puts_the_better_search_first_and_refuses_another_objective(
     hpsearch: Hpsearch, database: Database
 ) -> None:
