@@ -1,44 +1,30 @@
 """What a notebook and the command line call: ``connect`` to read, ``run`` to search.
 
-``run`` is the whole way in one place: the spec is checked, the data are read, a lease is taken, an
-executor is made, and the coordinator runs to the end.
+``run`` is the way to a search in one place: the spec is checked, the data are read while workers
+start, and the search is stored or found; ``hpsearch.running`` then carries it out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from hpsearch.coordinator.allowance import AllFail
 from hpsearch.coordinator.checking import checked
-from hpsearch.coordinator.ending import ending
 from hpsearch.coordinator.events import Observer
-from hpsearch.coordinator.heartbeat import heartbeat
-from hpsearch.coordinator.loop import Coordinator
 from hpsearch.coordinator.prior import resolve_prior
-from hpsearch.coordinator.resources import check_same_data, prepared_folder
 from hpsearch.coordinator.warm_starts import WarmStarts, resolve_warm_starts
-from hpsearch.errors import Cancelled, HpsearchError, Stopped
-from hpsearch.executors.backends import (
-    IN_PROCESS,
-    PROCESSES,
-    Backend,
-    check_address,
-    default_ray,
-    starting,
-)
+from hpsearch.errors import HpsearchError
+from hpsearch.executors.backends import IN_PROCESS, check_address, default_ray, starting
 from hpsearch.executors.base import Task
+from hpsearch.running import DATA, Started, Watch, awaited, carry_out, created
 from hpsearch.settings import checkpoint_root, command, database_url
 from hpsearch.spec import load, load_data
 from hpsearch.spec.search import Search
 from hpsearch.spec.warm_start import warm_starts
 from hpsearch.storage.database import Database
-from hpsearch.storage.errors import LeaseLost
-from hpsearch.storage.leases import Lease, Orders, Owner
 from hpsearch.storage.provenance import Provenance
 from hpsearch.storage.records import SearchRecord
 from hpsearch.storage.repository import Repository
@@ -50,35 +36,8 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
     from hpsearch.analysis.frames import Frames
-    from workers.data import Dataset
 
-DATA, WORKERS = "its data", "its workers"  # that are waited for before the first event
-SAMPLER_PACKAGES = {"qmc": "scipy.stats", "cmaes": "cmaes"}  # the others are Optuna's
 SET_PATH = "--set data.path=PATH"  # of run and check; a search that is stored keeps its path
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Started:
-    """A search is about to run: its record, whether it goes on from earlier, and what it runs on.
-
-    ``backend`` is None if it is complete and only read; ``namesake`` is the id of an older search
-    of the same name with another spec.
-    """
-
-    search: SearchRecord
-    resumed: bool
-    backend: Backend | None
-    namesake: int | None = None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Watch:
-    """Who is told of a search's start and progress, and whether failed checks are overlooked."""
-
-    on_start: Callable[[Started], None]
-    on_wait: Callable[[str], None]
-    observer: Observer
-    force: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -172,23 +131,17 @@ def run(
         if found is None:  # one that has begun may go on although its prior is gone by now
             resolve_prior(repository, search)
         provenance = Provenance.collect()
-        _import_ahead(search)
-        on_wait(_place(ray))
-        backend = ready()  # nor does a cluster that does not answer
+        backend = awaited(ready, ray, search, on_wait)  # nor does a cluster that does not answer
         if found is None:
-            started = _created(repository, search, provenance, backend, anew)
+            started = created(repository, search, provenance, backend, anew)
         else:
             started = Started(search=found, resumed=True, backend=backend)
     with closing(backend):
         if started.search.state == "complete":  # somebody was as fast as that
             return _read_only(repository, started.search, watch)
         _check_is_ours(started.search, db)
-        return _carry_out(repository, started, dataset, folder, watch)
-
-
-def _place(ray: str) -> str:
-    """What is waited for until there is a backend."""
-    return WORKERS if ray in (IN_PROCESS, PROCESSES) else f"Ray ({ray})"
+        carry_out(repository, started, dataset, folder, watch)
+    return _result(repository, started.search)
 
 
 def _check_own(search: Search, ray: str) -> None:
@@ -228,13 +181,12 @@ def resume(
     with starting(ray, record.spec) as ready:
         on_wait(DATA)
         dataset = load_data(record.spec)
-        _import_ahead(record.spec)
-        on_wait(_place(ray))
-        backend = ready()
+        backend = awaited(ready, ray, record.spec, on_wait)
         started = Started(search=record, resumed=True, backend=backend)
     with closing(backend):
         folder = checkpoint_root(database_url(db))
-        return _carry_out(repository, started, dataset, folder, watch)
+        carry_out(repository, started, dataset, folder, watch)
+    return _result(repository, record)
 
 
 def check(
@@ -294,51 +246,8 @@ def _warm_starts_at_hand(search: Search, db: str | None) -> WarmStarts:
     return resolve_warm_starts(repository, search, folder, None if same is None else same.id)
 
 
-def _created(
-    repository: Repository, search: Search, provenance: Provenance, backend: Backend, anew: bool
-) -> Started:
-    """A new search; unless another process has begun the same since it was looked for."""
-    namesake = repository.newest_of_name(search.name)  # before there is a newer one
-    if anew:
-        record, is_new = repository.create_search(search, provenance), True
-    else:
-        record, is_new = repository.find_or_create(search, provenance)
-    older = namesake if is_new else None
-    return Started(search=record, resumed=not is_new, backend=backend, namesake=older)
-
-
 def _read_only(repository: Repository, record: SearchRecord, watch: Watch) -> Result:
     watch.on_start(Started(search=record, resumed=True, backend=None))
-    return _result(repository, record)
-
-
-def _carry_out(
-    repository: Repository,
-    started: Started,
-    dataset: Dataset | None,
-    checkpoints: Path,
-    watch: Watch,
-) -> Result:
-    record, backend = started.search, started.backend
-    assert backend is not None
-    title = f"{record.name} (search {record.id})"
-    with _leased(repository, record) as (lease, orders):  # until nothing is left that trains
-        folder = prepared_folder(checkpoints, record)  # nobody else writes there now
-        check_same_data(repository, lease, dataset)
-        task = Task(search=record.spec, title=title, dataset=dataset, folder=folder)
-        with closing(backend.executor(task)) as executor:
-            watch.on_start(started)
-            watch.on_wait(WORKERS)
-            Coordinator(
-                repository,
-                lease,
-                record,
-                executor,
-                folder,
-                watch.observer,
-                force=watch.force,
-                orders=orders,
-            ).run()
     return _result(repository, record)
 
 
@@ -352,38 +261,3 @@ def _result(repository: Repository, record: SearchRecord) -> Result:
         mode=record.spec.objective.mode,
         db=Frames(repository),
     )
-
-
-@contextmanager
-def _leased(
-    repository: Repository, record: SearchRecord
-) -> Iterator[tuple[Lease, Callable[[], Orders]]]:
-    """Own the search; give it back as it ended, or stopped or cancelled if that ends it earlier."""
-    lease = repository.acquire(record.id, Owner.current())
-    try:
-        with heartbeat(repository, lease) as orders:
-            yield lease, orders
-    except Cancelled:
-        repository.release(lease, "cancelled")
-        raise
-    except KeyboardInterrupt:
-        repository.release(lease, "stopped")
-        raise Stopped(
-            f"search {record.name} (id {record.id}) was stopped, and all that was reported is "
-            f"stored: go on with {command(f'resume {record.id}', repository.database.url)}"
-        ) from None
-    except LeaseLost:
-        raise
-    except AllFail as found:
-        repository.release(lease, "failed", str(found))
-        raise
-    except BaseException:
-        repository.release(lease, "stopped")
-        raise
-    repository.release(lease, *ending(repository, record.id))
-
-
-def _import_ahead(search: Search) -> None:
-    """What its samplers will import: there is time for it while workers start."""
-    for stage in search.stages:
-        import_module(SAMPLER_PACKAGES.get(stage.sampler, "optuna"))

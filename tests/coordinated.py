@@ -194,3 +194,11 @@ def finished_table(repository: Repository, ref: str | int = "simulated") -> list
             for found in repository.diagnoses(record.id)
         ),
     ]
+
+
+def sqlite_in(folder: Path) -> Repository:
+    """The database of ``folder``, made where there is none."""
+    folder.mkdir(exist_ok=True)
+    database = Database(f"sqlite:///{folder / 'search.db'}")
+    database.check_revision()
+    return Repository(database)

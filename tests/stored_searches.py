@@ -158,3 +158,15 @@ def begin(
     trials = [a_trial(number) for number in range(num_trials)]
     stage, stored = repository.open_stage(lease, a_stage(), trials)
     return Writer(repository, search, lease, stage.id, stored)
+
+
+def finish(writer: Writer, values: dict[int, float], epoch: int = 5) -> None:
+    """Store these values by trial id; the trials are complete."""
+    writer.repository.commit_report(writer.lease, a_report(epoch, values, state="complete"))
+
+
+def continue_trial(writer: Writer, number: int, parent_id: int, epoch: int) -> int:
+    """Store a trial that goes on from its parent's ``epoch``; its id."""
+    child = a_trial(number, stage_id=writer.stage_id, parent_id=parent_id, start_epoch=epoch)
+    (stored,) = writer.repository.add_trials(writer.lease, [child])
+    return stored.id

@@ -16,10 +16,10 @@ from coordinated import PROVENANCE, a_search
 from training_cases import blobs
 
 import hpsearch
-from hpsearch.api import _leased
 from hpsearch.coordinator import heartbeat
 from hpsearch.coordinator.events import Advanced, Event
 from hpsearch.errors import HpsearchError, Stopped
+from hpsearch.running import Started, leased
 from hpsearch.storage import leases
 from hpsearch.storage.database import Database
 from hpsearch.storage.errors import LeaseHeld, LeaseLost
@@ -42,7 +42,7 @@ def record(repository: Repository) -> SearchRecord:
 
 
 def test_a_search_that_ends_is_complete(repository: Repository, record: SearchRecord) -> None:
-    with _leased(repository, record):
+    with leased(repository, record):
         assert repository.find_search(record.id).state == "running"
     assert repository.find_search(record.id).state == "complete"
 
@@ -54,7 +54,7 @@ def test_a_search_that_is_interrupted_is_stopped_and_free(
     raised: type[BaseException],
     told: type[BaseException],
 ) -> None:
-    with pytest.raises(told), _leased(repository, record):
+    with pytest.raises(told), leased(repository, record):
         raise raised
     assert repository.find_search(record.id).state == "stopped"
     repository.acquire(record.id, ELSEWHERE)
@@ -63,7 +63,7 @@ def test_a_search_that_is_interrupted_is_stopped_and_free(
 def test_a_coordinator_that_was_replaced_leaves_the_search_alone(
     repository: Repository, record: SearchRecord
 ) -> None:
-    with pytest.raises(LeaseLost), _leased(repository, record):
+    with pytest.raises(LeaseLost), leased(repository, record):
         raise LeaseLost("taken")
     assert repository.find_search(record.id).state == "running"
 
@@ -73,7 +73,7 @@ def test_a_lease_is_kept_while_its_process_lives(
 ) -> None:
     monkeypatch.setattr(leases, "TTL", timedelta(seconds=0.4))
     monkeypatch.setattr(heartbeat, "EVERY_S", 0.1)
-    with _leased(repository, record):
+    with leased(repository, record):
         time.sleep(1.0)  # more than twice its time to live, without a write
         with pytest.raises(LeaseHeld):
             repository.acquire(record.id, ELSEWHERE)
@@ -113,7 +113,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_search_of_another_spec_is_told_of_the_one_whose_name_it_takes(folder: Path) -> None:
-    told: list[hpsearch.api.Started] = []
+    told: list[Started] = []
     for overrides in ([], ["seed=7"], ["seed=7"]):
         hpsearch.run(SMALL, ray="none", overrides=overrides, on_start=told.append)
     first, second, third = told

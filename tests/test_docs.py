@@ -16,6 +16,7 @@ import pytest
 
 from hpsearch.cli.main import cli
 from hpsearch.spec import load
+from hpsearch.spec.reserved import RESERVED
 from workers.config import DOMAINS, TrainConfig
 
 ROOT = Path(__file__).parent.parent
@@ -146,6 +147,12 @@ def test_the_page_on_specs_names_every_objective_under_its_task() -> None:
         for mode, cell in (("max", higher), ("min", lower)):
             named = re.findall(r"`(\w+)`", cell)
             assert sorted(named) == sorted(n for n, m in objectives.items() if m == mode)
+
+
+def test_the_page_on_specs_has_every_name_that_no_parameter_may_have() -> None:
+    page = " ".join((ROOT / "docs" / "specs.md").read_text().split())
+    (told,) = re.findall(r"may not have the name of one of ours: (.*?)\.", page)
+    assert re.findall(r"`(\w+)`", told) == list(RESERVED)
 
 
 def test_the_page_on_specs_has_every_column_of_curves() -> None:

@@ -84,7 +84,7 @@ def _serve_optuna(db: str | None, host: str, port: int, opens: bool) -> None:
             click.launch(url)
 
     with ends_only_itself():
-        from hpsearch.integrations.dashboard import serve
+        from hpsearch.integrations.optuna_dashboard import serve
 
         serve(db, host, port, ready)
 

@@ -216,7 +216,7 @@ def diagnose(search: str, number: int | None, db: str | None, form: str) -> None
     if number is not None:
         found = one_trial.findings_so_far(frames, search, found, number)
     elif form == "table":
-        found = tables.by_kind(frames, search, found)
+        found = tables.summary(frames, search, found)
     if form == "table" and found.empty:
         click.echo(no_finding(frames, frames.repository.find_search(search), number))
     else:

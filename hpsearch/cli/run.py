@@ -30,7 +30,8 @@ from hpsearch.cli.options import (
 from hpsearch.settings import command, database_url
 
 if TYPE_CHECKING:
-    from hpsearch.api import Result, Started
+    from hpsearch.api import Result
+    from hpsearch.running import Started
 
 force_option = click.option(
     "--force", is_flag=True, help="Go on although a check of stage check failed."

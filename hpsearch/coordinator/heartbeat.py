@@ -1,8 +1,8 @@
 """Heartbeat: keeps a search's lease while its process lives, whatever its loop is waiting for.
 
-Entered by ``hpsearch.api`` and ``hpsearch.service.carrying`` around a search; every write renews
-the lease as well. What it hears back is what others ask of the search: to end it, or to have fewer
-workers.
+Entered by ``hpsearch.running`` and ``hpsearch.service.carrying`` around a search; every write
+renews the lease as well. What it hears back is what others ask of the search: to end it, or to have
+fewer workers.
 """
 
 from __future__ import annotations

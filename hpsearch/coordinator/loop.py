@@ -1,7 +1,7 @@
 """Coordinator: the one loop of a search, which decides from stored records and stores first.
 
-Made by ``hpsearch.api`` with a lease on the search; killed at any moment, another one goes on from
-the database and the finished table is the same.
+Made by ``hpsearch.running`` with a lease on the search; killed at any moment, another one goes on
+from the database and the finished table is the same.
 """
 
 from __future__ import annotations
@@ -324,7 +324,7 @@ class Coordinator:
         if not self._ledger.is_concluded():  # by one that died after that
             repository = self._ledger.repository
             found = self._ledger.read(lambda: final_diagnoses(repository, self._view))
-            self._ledger.conclude([*rungs.nothing_complete(self._view), *found])
+            self._ledger.conclude(found)
         self._ledger.collect(has_ended=True)
         self._observe(Finished(view=self._view))
         return self._view

@@ -1,6 +1,6 @@
 """What a search needs from outside its database: its data as they were, and a folder to write.
 
-Checked by ``hpsearch.api`` and ``hpsearch.service`` before the coordinator starts.
+Checked by ``hpsearch.running`` and ``hpsearch.service`` before the coordinator starts.
 """
 
 from __future__ import annotations

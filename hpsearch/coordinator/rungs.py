@@ -7,7 +7,6 @@ them has come, so it does not depend on which worker was faster.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,13 +15,7 @@ from hpsearch.coordinator.view import SearchView
 from hpsearch.sampling import pruners
 from hpsearch.sampling.pruners import Curve
 from hpsearch.spec.search import Pruner, Search
-from hpsearch.storage.records import (
-    FINISHED,
-    NewDiagnosis,
-    NewStage,
-    StageRecord,
-    TrialRecord,
-)
+from hpsearch.storage.records import FINISHED, NewStage, StageRecord, TrialRecord
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -130,20 +123,6 @@ def event_data(rung: Rung, decision: Decision) -> dict[str, Any]:
         "message": f"{rung.stage.name}: rung at epoch {rung.epoch}: {len(kept)} of "
         f"{len(kept) + len(pruned)} go on ({rung.pruner.name}{in_bracket})",
     }
-
-
-def nothing_complete(view: SearchView) -> Iterator[NewDiagnosis]:
-    """The finding that pruners left no trial to be ranked; none if one is complete."""
-    states = Counter(trial.state for trial in view.trials.values())
-    if states["pruned"] and not states["complete"]:
-        names = {stage.pruner.name for stage in view.search.spec.stages if stage.pruner}
-        yield NewDiagnosis(
-            kind="nothing_complete",
-            message=f"none of the {states.total()} trials was trained to its end, for "
-            f"{states['pruned']} were pruned ({', '.join(sorted(names))}): loosen what prunes, or "
-            "say pruner: none",
-            evidence={"trials": states.total(), "pruned": states["pruned"]},
-        )
 
 
 def _after(view: SearchView, rung: Rung, trial: TrialRecord) -> int:

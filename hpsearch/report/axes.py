@@ -11,10 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hpsearch.report.panel import FAILED, INK, Axis, Marks, Panel, numbers
+from hpsearch.report.panel import FAILED, INK, Axis, Border, Marks, Panel, numbers
 from hpsearch.report.reading import sampled
 from hpsearch.report.section import Legend, Part, Section, Text
-from hpsearch.report.values import beyond, choices_of, places_of, plain, spread, within, words
+from hpsearch.report.values import (
+    beyond,
+    choices_of,
+    padded,
+    places_of,
+    plain,
+    spread,
+    within,
+    words,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,24 +68,24 @@ def panel(reading: Reading, name: str) -> Panel:
     y = reading.value_axis(ranked["value"].tolist())
     shown, left_out = sampled(ranked, MOST_POINTS), 0
     if name in ranges:
-        x, places = reading.axis(name), _numeric(name)
+        x, places = _numeric_axis(reading, name, ranked, crosses), _numeric(name)
         tried, values = _floats(ranked[name]), ranked["value"].tolist()
         best = envelope(tried, values, is_log=ranges[name], is_max=reading.is_max)
         envelope_kind = "line"
     else:
         choices = choices_of(reading.trials, name)
-        left_out, choices = len(choices) - MOST_CHOICES, choices[:MOST_CHOICES]
+        left_out, choices = len(choices) - MOST_CHOICES, _best_choices(reading, name, choices)
         x, places = _choice_axis(name, choices), _chosen(name, choices)
         shown, crosses = (f[f[name].isin(choices)] for f in (shown, crosses))
         best = best_of_choices(ranked, name, choices, reading.is_max)
         envelope_kind = "points"
     marks = [*_points(reading, shown, places, x, y), _envelope(best, envelope_kind, x, y)]
     if len(crosses):
-        marks.append(_crosses(crosses, places, x))
+        marks.append(_crosses(crosses, places, x, _worse_edge(reading)))
     lost = beyond(y, ranked["value"].tolist())
     note = f"{lost} worse trials stand on the edge." if lost else ""
     if left_out > 0:
-        note = f"{note} {left_out} more choices are not drawn.".strip()
+        note = f"{note} {left_out} more choices, whose best are worse, are not drawn.".strip()
     return Panel(title=name, x=x, y=y, marks=tuple(marks), note=note, legend=False)
 
 
@@ -118,8 +127,8 @@ def _caption(reading: Reading) -> str:
     return (
         f"Each point is a trial. The line joins the {best} {reading.metric} of each of up to "
         f"{MOST_BUCKETS} parts of a range; where it is flat, the parameter hardly matters. Crosses "
-        "at the lower edge are trials that failed or have no value. With a mouse, draw a frame to "
-        "see it large; a double click goes back."
+        f"at the {_worse_edge(reading)} edge are trials that failed or have no value. With a "
+        "mouse, draw a frame to see it large; a double click goes back."
     )
 
 
@@ -128,6 +137,25 @@ def _legend(reading: Reading) -> list[Part]:
     ended = reading.trials[reading.trials["ranks"] | reading.trials["is_infeasible"]]
     entries = tuple((color, name) for name, color, _ in reading.by_color(ended))
     return [Legend(entries)] if len(entries) > 1 else []
+
+
+def _worse_edge(reading: Reading) -> Border:
+    return "lower" if reading.is_max else "upper"
+
+
+def _numeric_axis(reading: Reading, name: str, ranked: pd.DataFrame, crosses: pd.DataFrame) -> Axis:
+    """Around all that is drawn, crosses too."""
+    tried = _floats(ranked[name]) + _floats(crosses[name])
+    return reading.axis(name, padded(min(tried), max(tried), is_log=reading.ranges()[name]))
+
+
+def _best_choices(reading: Reading, name: str, choices: Sequence[Any]) -> list[Any]:
+    """Of many choices those with the best trials, in the order that they have."""
+    if len(choices) <= MOST_CHOICES:
+        return list(choices)
+    best = best_of_choices(reading.ranked, name, choices, reading.is_max)
+    best.sort(key=lambda found: found[1], reverse=reading.is_max)
+    return [choices[int(place)] for place, _ in sorted(best[:MOST_CHOICES])]
 
 
 def _choice_axis(name: str, choices: Sequence[Any]) -> Axis:
@@ -186,7 +214,7 @@ def _envelope(best: Sequence[tuple[float, float]], kind: Any, x: Axis, y: Axis) 
     )
 
 
-def _crosses(crosses: pd.DataFrame, places: Any, x: Axis) -> Marks:
+def _crosses(crosses: pd.DataFrame, places: Any, x: Axis, border: Border) -> Marks:
     kinds = [_failure(row) for row in crosses.itertuples()]
     whole = _whole(crosses, x)
     told = kinds if whole is None else [f"{a}, {b}" for a, b in zip(whole, kinds, strict=True)]
@@ -197,7 +225,7 @@ def _crosses(crosses: pd.DataFrame, places: Any, x: Axis) -> Marks:
         color=FAILED,
         symbol="x",
         size=7,
-        on_border=True,
+        border=border,
         numbers=crosses["number"].tolist(),
         words=told,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from statistics import median
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from hpsearch.analysis.layout import CURVES
 from hpsearch.report.panel import OTHERS, PALETTE, Axis, Marks, Numbers, Panel, numbers
 from hpsearch.report.section import Part, Section, Text
-from hpsearch.report.values import value_axis
+from hpsearch.report.values import is_wide, padded
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,12 +29,18 @@ def curves(reading: Reading) -> Section:
     if not found:
         why = "No epoch is stored of a trial with a value: there are no curves."
         return Section(key="curves", title="Learning curves", parts=(Text(why),))
-    caption = (
-        f"In colour the best {BEST} trials, their training dotted; in grey a sample of the others, "
-        "validation alone. A trial that goes on from another has the epochs of that one too."
-    )
-    parts: tuple[Part, ...] = (Text(caption), *found)
+    parts: tuple[Part, ...] = (Text(_caption(found)), *found)
     return Section(key="curves", title="Learning curves", parts=parts)
+
+
+def _caption(found: list[Panel]) -> str:
+    has_training = any(mark.dashed for panel in found for mark in panel.marks)
+    training = (", their training dotted", ", validation alone") if has_training else ("", "")
+    return (
+        f"In colour the best {BEST} trials{training[0]}; in grey a sample of the others"
+        f"{training[1]}. A trial that goes on from another has the epochs of that one too. Axes "
+        "are those of the best: what is far worse leaves the plot."
+    )
 
 
 def panels(reading: Reading) -> list[Panel]:
@@ -77,14 +84,27 @@ def panel(reading: Reading, name: str) -> Panel | None:
             for mark in _pair(by_number[number], name, number, color)
         ),
     ]
-    values = [v for mark in marks for v in mark.y if v is not None]
-    if not values:
-        return None
     is_objective = name == reading.column
     title = reading.metric if is_objective else name
-    y = value_axis(title, values, is_max=reading.is_max and is_objective)
-    x = Axis(title="epoch", is_int=True)
+    y = _axis(title, marks, is_max=reading.is_max and is_objective)
+    if y is None:
+        return None
+    is_one = reading.curves["epoch"].max() == 1
+    x = Axis(title="epoch", is_int=True, limits=(0, 2) if is_one else None)
     return Panel(title=f"{title} by epoch", x=x, y=y, marks=tuple(marks))
+
+
+def _axis(title: str, marks: list[Marks], *, is_max: bool) -> Axis | None:
+    """Around the curves of the best, and as far as the others' median; None without a value."""
+    others, *best = ([value for value in mark.y if value is not None] for mark in marks)
+    shown = [value for values in best for value in values] + ([median(others)] if others else [])
+    if not shown:
+        return None
+    low, high = min(shown), max(shown)
+    is_log = not is_max and is_wide(low, high)
+    is_beyond = any(not low <= value <= high for value in others)
+    limits = padded(low, high, is_log=is_log) if is_beyond else None
+    return Axis(title=title, is_log=is_log, limits=limits)
 
 
 def chosen(ranked: pd.DataFrame, trials: pd.DataFrame) -> tuple[list[int], list[int]]:

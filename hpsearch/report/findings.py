@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pandas as pd
-
 from hpsearch.analysis.diagnosis import tables
 from hpsearch.analysis.diagnosis.searching import is_diagnosed
 from hpsearch.report.section import Part, Section, Table, Text
@@ -30,19 +28,10 @@ def findings(reading: Reading) -> Section:
         parts.append(
             Text(f"Of {total:,} trials, each kind of finding with the best trial that shows it:")
         )
-        parts.append(Table(by_kind(reading, single)))
+        kinds = tables.by_kind(single, tables.places(reading.frames, reading.record.id))
+        parts.append(Table(kinds.assign(kind=kinds["kind"].map(tables.words))))
         shown = single[["number", "stage", "kind", "message"]].iloc[:MOST]
         parts.append(Table(shown, f"Trial by trial ({len(shown)} of {len(single)})"))
     if not parts:
         parts.append(Text("Nothing was found that should be told."))
     return Section(key="findings", title="Diagnoses", parts=tuple(parts))
-
-
-def by_kind(reading: Reading, single: pd.DataFrame) -> pd.DataFrame:
-    """A row a kind, the most frequent first, with the best trial that shows it as the example."""
-    examples = tables.examples(reading.frames, reading.record.id, single)
-    rows = [
-        (tables.words(kind), count, examples.loc[kind, "number"], examples.loc[kind, "message"])
-        for kind, count in tables.counts(single).items()
-    ]
-    return pd.DataFrame(rows, columns=["kind", "trials", "number", "message"])

@@ -16,20 +16,22 @@ import numpy as np
 from hpsearch.errors import HpsearchError
 from hpsearch.report import axes, curves, pairs, stages
 from hpsearch.report.files import check_writable, write
-from hpsearch.report.panel import BORDER, INK, SCALE, Marks, Numbers, Panel
+from hpsearch.report.panel import HEIGHT_OF, INK, SCALE, Marks, Numbers, Panel, alone
 from hpsearch.report.reading import Reading, read
-from hpsearch.report.ticks import shortened
+from hpsearch.report.ticks import in_tex, log_ticks, shortened
 
 if TYPE_CHECKING:
     from hpsearch.analysis.frames import Frames, SearchRef
 
-Kind = Literal["curves", "axes", "stages", "map"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
+PlotKind = Literal["curves", "axes", "stages", "map"]
+PLOT_KINDS: tuple[PlotKind, ...] = get_args(PlotKind)
 ENDINGS = (".png", ".pdf", ".svg")
 COLUMNS = 3  # of panels
 WIDTH, HEIGHT = 4.2, 3.2  # inches of one
 LINE = 0.28  # inches of each line of a panel of ranges
 DPI = 200
+MOST_LEVEL = 44  # letters of names at an x axis; more are turned
+TURNED = 35  # degrees
 AREA = 0.6  # of matplotlib's marks, in points, for a pixel of the page's
 SYMBOLS = {"circle": "o", "x": "x", "diamond": "D", "bar": "_"}
 STYLE: dict[Any, Any] = {
@@ -42,7 +44,7 @@ STYLE: dict[Any, Any] = {
 _BLACK = "#1f2328"
 
 OF_VALUES = ("axes", "map")  # kinds that show where values lie
-PANELS: dict[Kind, Callable[[Reading], list[Panel]]] = {
+PANELS: dict[PlotKind, Callable[[Reading], list[Panel]]] = {
     "curves": curves.panels,
     "axes": axes.panels,
     "stages": stages.panels,
@@ -50,7 +52,7 @@ PANELS: dict[Kind, Callable[[Reading], list[Panel]]] = {
 }
 
 
-def write_plot(frames: Frames, search: SearchRef, kind: Kind, file: Path) -> None:
+def write_plot(frames: Frames, search: SearchRef, kind: PlotKind, file: Path) -> None:
     """Draw the panels of ``kind`` into ``file``: PNG, PDF or SVG, by its ending.
 
     Raises StorageError if there is no such search, HpsearchError if it has nothing of the kind to
@@ -63,6 +65,11 @@ def write_plot(frames: Frames, search: SearchRef, kind: Kind, file: Path) -> Non
     check_writable(file)
     reading = read(frames, search)
     panels = PANELS[kind](reading)
+    if kind == "map" and pairs.pair_of(reading) is None and len(reading.ranked):
+        raise HpsearchError(
+            f"search {reading.record.name} (id {reading.record.id}) has no map: "
+            f"{pairs.why_none(reading)}"
+        )
     if not panels or (kind in OF_VALUES and reading.ranked.empty):
         raise HpsearchError(
             f"search {reading.record.name} (id {reading.record.id}) must have what a plot of "
@@ -101,19 +108,38 @@ def draw(panel: Panel, ax: Any, *, has_legend: bool) -> None:
         if axis.is_log:
             ax.set(**{f"{name}scale": "log"})
         if axis.ticks is not None:
-            places = [place for place, _ in axis.ticks]
-            ax.set(**{f"{name}ticks": places})
-            ax.set(**{f"{name}ticklabels": [plain(shortened(words)) for _, words in axis.ticks]})
-        if axis.is_int:
+            _name(ax, name, axis.ticks)
+        if axis.is_int and axis.ticks is None and not axis.is_log:
             getattr(ax, f"{name}axis").get_major_locator().set_params(integer=True)
         if axis.limits is not None:
             ax.set(**{f"{name}lim": axis.limits})
+        if axis.is_log:
+            _number(ax, name)
         ax.set(**{f"{name}label": plain(axis.title)})
     ax.grid(alpha=0.25, linewidth=0.5)
     handles, labels = ax.get_legend_handles_labels()
     is_scaled = any(marks.values is not None for marks in panel.marks)
     if has_legend and len(labels) > 1 and not is_scaled:
         ax.legend(handles, labels, fontsize=6, edgecolor="none", framealpha=0.85)
+
+
+def _name(ax: Any, name: str, ticks: Sequence[tuple[float, str]]) -> None:
+    """Names cut short; turned where an x axis has no room for them beside one another."""
+    texts = [plain(shortened(words)) for _, words in ticks]
+    ax.set(**{f"{name}ticks": [place for place, _ in ticks], f"{name}ticklabels": texts})
+    if name == "x" and sum(map(len, texts)) > MOST_LEVEL:
+        ax.tick_params(axis="x", rotation=TURNED)
+        for text in ax.get_xticklabels():
+            text.set(horizontalalignment="right", rotation_mode="anchor")
+
+
+def _number(ax: Any, name: str) -> None:
+    """The ticks of the page, within what is shown."""
+    low, high = sorted(getattr(ax, f"get_{name}lim")())
+    ticks = log_ticks(low, high, in_tex)
+    ax.set(**{f"{name}ticks": [place for place, _ in ticks]})
+    ax.set(**{f"{name}ticklabels": [words for _, words in ticks]})
+    getattr(ax, f"{name}axis").set_minor_formatter("")
 
 
 def plain(text: str) -> str:
@@ -135,12 +161,16 @@ def _line(ax: Any, marks: Marks, panel: Panel) -> None:
         linestyle=":" if marks.dashed else "-",
         alpha=marks.opacity,
         drawstyle="steps-post" if marks.kind == "steps" else "default",
+        marker="o",
+        fillstyle="none" if marks.dashed else "full",
+        markersize=marks.size * AREA,
+        markevery=alone(marks),
         label=_label(marks),
     )
 
 
 def _points(ax: Any, marks: Marks, panel: Panel) -> None:
-    from matplotlib.colors import LinearSegmentedColormap
+    from matplotlib.colors import LinearSegmentedColormap, LogNorm, Normalize
 
     look: dict[str, Any] = {
         "s": (marks.size * AREA) ** 2,
@@ -150,18 +180,19 @@ def _points(ax: Any, marks: Marks, panel: Panel) -> None:
     }
     if marks.symbol in ("circle", "diamond"):
         look["linewidths"] = 0
-    if marks.on_border:
+    if marks.border:
         look |= {"transform": ax.get_xaxis_transform(), "clip_on": False}
-        ax.scatter(_floats(marks.x), np.full(len(marks.x), BORDER), color=_color(marks), **look)
+        height = np.full(len(marks.x), HEIGHT_OF[marks.border])
+        ax.scatter(_floats(marks.x), height, color=_color(marks), **look)
     elif marks.values is None:
         ax.scatter(_floats(marks.x), _floats(marks.y), color=_color(marks), **look)
     else:
         scale = SCALE[::-1] if panel.best_is_low else SCALE
         colors = LinearSegmentedColormap.from_list("values", scale)
-        low, high = panel.scale or (None, None)
+        norm = (LogNorm if panel.scale_is_log else Normalize)(*(panel.scale or ()))
         values = _floats(marks.values)
         drawn = ax.scatter(
-            _floats(marks.x), _floats(marks.y), c=values, cmap=colors, vmin=low, vmax=high, **look
+            _floats(marks.x), _floats(marks.y), c=values, cmap=colors, norm=norm, **look
         )
         ax.figure.colorbar(drawn, ax=ax, label=plain(panel.scale_title))
 

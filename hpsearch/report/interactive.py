@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from hpsearch.report.panel import BORDER, INK, SCALE, Axis, Cells, Marks, Numbers, Panel
+from hpsearch.report.panel import HEIGHT_OF, INK, SCALE, Axis, Cells, Marks, Numbers, Panel, alone
 from hpsearch.report.ticks import log_ticks, shortened, whole_step
 
 # Words that the page's script replaces by the colours of the theme that it is seen in.
@@ -19,7 +19,7 @@ THEME_INK, THEME_GRID, THEME_PAPER = "__ink__", "__grid__", "__paper__"
 SYMBOLS = {"circle": "circle", "x": "x-thin", "diamond": "diamond", "bar": "line-ew"}
 MOST_LEVEL = 40  # letters at an x axis that stand beside one another on a phone; more are turned
 PHONE = 46  # letters across a plot on a phone, which labels between its axes share
-LEAST_LETTERS = 6
+LEAST_LETTERS = 10
 TURNED = -40  # degrees
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 
@@ -33,7 +33,7 @@ def label(text: str) -> str:
 
 def figure(panel: Panel) -> Figure:
     """``{"data": [...], "layout": {...}}``."""
-    border = any(marks.on_border for marks in panel.marks)
+    border = any(marks.border for marks in panel.marks)
     told = [marks.in_legend and bool(marks.name) for marks in panel.marks]
     layout: Figure = {
         "height": panel.height,
@@ -127,7 +127,7 @@ def _trace(marks: Marks, panel: Panel) -> Figure:
     color = THEME_INK if marks.color == INK else marks.color
     trace: Figure = {
         "x": list(marks.x),
-        "y": [BORDER] * len(marks.y) if marks.on_border else list(marks.y),
+        "y": [HEIGHT_OF[marks.border]] * len(marks.y) if marks.border else list(marks.y),
         "name": label(marks.name),
         "opacity": marks.opacity,
         "showlegend": marks.in_legend and bool(marks.name),
@@ -141,14 +141,20 @@ def _trace(marks: Marks, panel: Panel) -> Figure:
     trace["type"] = "scatter"
     if marks.numbers is not None:
         trace["customdata"] = list(marks.numbers)
-    if marks.on_border:
+    if marks.border:
         trace["yaxis"] = "y2"
     if marks.kind == "points":
         return trace | {"mode": "markers", "marker": _marker(marks, panel, color)}
     line: Figure = {"color": color, "width": marks.width}
     line |= {"dash": "dot"} if marks.dashed else {}
     line |= {"shape": "hv"} if marks.kind == "steps" else {}
-    return trace | {"mode": "lines", "line": line}
+    dots = {i: marks.size for i in alone(marks)}
+    if not dots:
+        return trace | {"mode": "lines", "line": line}
+    sizes = [dots.get(i, 0) for i in range(len(marks.x))]
+    symbol = "circle-open" if marks.dashed else "circle"
+    marker = {"size": sizes, "symbol": symbol}
+    return trace | {"mode": "lines+markers", "line": line, "marker": marker}
 
 
 def _marker(marks: Marks, panel: Panel, color: str) -> Figure:
@@ -157,9 +163,15 @@ def _marker(marks: Marks, panel: Panel, color: str) -> Figure:
         places = [i / (len(SCALE) - 1) for i in range(len(SCALE))]
         scale = [[place, color] for place, color in zip(places, SCALE, strict=True)]
         bar = {"title": {"text": label(panel.scale_title)}, "thickness": 10, "outlinewidth": 0}
-        low, high = panel.scale or (None, None)
+        values, ends = list(marks.values), panel.scale
+        if panel.scale_is_log and ends is not None:  # plotly has no such scale
+            ticks = log_ticks(*ends)
+            bar |= {"tickvals": _logs(place for place, _ in ticks)}
+            bar |= {"ticktext": [text for _, text in ticks]}
+            values, ends = _logs(values), (math.log10(ends[0]), math.log10(ends[1]))
+        low, high = ends or (None, None)
         return marker | {
-            "color": list(marks.values),
+            "color": values,
             "cmin": low,
             "cmax": high,
             "colorscale": scale,
@@ -172,11 +184,15 @@ def _marker(marks: Marks, panel: Panel, color: str) -> Figure:
     return marker | {"color": color}
 
 
+def _logs(values: Iterable[float | None]) -> list[float | None]:
+    return [None if value is None else math.log10(value) for value in values]
+
+
 def _hover(marks: Marks, panel: Panel) -> str:
     """What a pointer shows; users' words come in as data, never in the template."""
     number = "number %{customdata}<br>" if marks.numbers is not None else ""
     words = "%{text}<br>" if marks.words is not None else ""
     x = "%{x:.4g}" if panel.x.ticks is None else ""
-    y = "" if marks.on_border or panel.y.ticks is not None else "%{y:.5g}"
+    y = "" if marks.border or panel.y.ticks is not None else "%{y:.5g}"
     places = ", ".join(place for place in (x, y) if place)
     return f"{number}{words}{places}<extra></extra>"

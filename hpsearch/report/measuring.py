@@ -121,9 +121,10 @@ def _tested(
     except DataError as error:
         return None, f"There is no test score: {error}."
     if held_back is None:
+        if dataset.fold_rows is not None:
+            return None, "There is no test score: with folds there is no one network to measure."
         source = Path(record.spec.data.source).name
-        folds = " with folds" * (dataset.fold_rows is not None)
-        return None, f"There is no test score: {source}{folds} has no test part that is known here."
+        return None, f"There is no test score: {source} has no test part that is known here."
     measured = _run(held_back, group)
     try:
         return repository.keep_test(record.id, _told(number, held_back, measured)), ""

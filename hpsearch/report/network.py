@@ -11,7 +11,7 @@ import numpy as np
 
 from hpsearch.report.measuring import Network, network_of
 from hpsearch.report.panel import Axis, Cells, Panel
-from hpsearch.report.section import Part, Picture, Section, Table, Text
+from hpsearch.report.section import Part, PngImage, Section, Table, Text
 from hpsearch.report.winner import winner
 
 if TYPE_CHECKING:
@@ -59,9 +59,11 @@ def _confusion(found: Network) -> Iterator[Part]:
         return
     counts, names = np.array(found.measured.confusion), found.dataset.class_names
     share = float(np.trace(counts) / counts.sum())
+    folds = found.dataset.num_folds
+    each = f", each taken by the network of the fold that held it out, of {folds}," * (folds > 1)
     yield Text(
-        f"Of {counts.sum():,} validation examples number {found.number}, as it was in its last "
-        f"epoch, takes {100 * share:.2f} % for what they are."
+        f"Of {counts.sum():,} validation examples{each} number {found.number}, as it was in its "
+        f"last epoch, takes {100 * share:.2f} % for what they are."
     )
     if len(names) <= MOST_CLASSES:
         yield confusion_panel(counts, names)
@@ -111,12 +113,13 @@ def _first_layer(found: Network) -> Iterator[Part]:
     if tiles is None:
         yield Text("The first layer's weights are no images, for the inputs are none.")
         return
-    shown = tiles[:MOST_TILES]
-    yield Picture(
+    shown, folds = tiles[:MOST_TILES], found.dataset.num_folds
+    fold = f" (the first of its {folds} networks)" * (folds > 1)
+    yield PngImage(
         png(enlarged(mosaic(shown))),
-        f"First-layer weights of number {found.number}, {len(shown)} of {len(tiles)} units, each "
-        "scaled to its own range. Structure means that it learned something; noise, that it is "
-        "trained too little or regularized too weakly.",
+        f"First-layer weights of number {found.number}{fold}, {len(shown)} of {len(tiles)} units, "
+        "each scaled to its own range. Structure means that it learned something; noise, that it "
+        "is trained too little or regularized too weakly.",
     )
 
 

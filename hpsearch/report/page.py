@@ -21,7 +21,7 @@ import pandas as pd
 from hpsearch.plain_text import one_line
 from hpsearch.report.interactive import figure
 from hpsearch.report.panel import Panel
-from hpsearch.report.section import Code, Legend, Part, Picture, Section, Table, Text
+from hpsearch.report.section import Code, Legend, Part, PngImage, Section, Table, Text
 
 
 def page(title: str, subtitle: str, sections: Sequence[Section]) -> str:
@@ -96,7 +96,7 @@ def _part(part: Part, ids: Iterator[int]) -> str:
             return f'<pre tabindex="0"><code>{escaped(part.text)}</code></pre>'
         case Legend():
             return _legend(part)
-        case Picture():
+        case PngImage():
             data = base64.b64encode(part.png).decode()
             words = escaped(part.words)
             return (

@@ -119,6 +119,7 @@ def _map(reading: Reading, title: str, own: pd.DataFrame, x: Axis, y: Axis) -> P
         height=HEIGHT,
         scale_title=reading.metric,
         scale=_ends(within(scale, values)),
+        scale_is_log=scale.is_log,
         best_is_low=not reading.is_max,
         legend=False,
     )

@@ -16,10 +16,12 @@ FAILED = "#d1495b"
 OTHERS = "#8a8f98"
 INK = "ink"  # the colour of text: dark on a light page, light on a dark one
 SCALE = ("#35478c", "#2a788e", "#35a36f", "#a8c431", "#f2b134")  # worst to best
-BORDER = 0.06  # of a plot's height: how far above its lower edge points on the border stand
+BORDER = 0.06  # of a plot's height: how far from its edge points on the border stand
 DIGITS = 5  # that a number keeps: more would not be seen, and make the page larger
 
 Numbers = Sequence[float | None]
+Border = Literal["lower", "upper"]
+HEIGHT_OF: dict[Border, float] = {"lower": BORDER, "upper": 1 - BORDER}  # of the plot
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,7 +44,7 @@ class Marks:
     """What is drawn in one manner: points, a line, steps or bars; None parts a line.
 
     ``color`` is one for all; with ``values``, one a point, it is read from a scale. ``numbers`` are
-    those of the trials that points stand for. Points ``on_border`` stand at the lower edge of the
+    those of the trials that points stand for. Points on a ``border`` stand at that edge of the
     plot, whatever their ``y``. ``words`` are shown at a pointer, one a point.
     """
 
@@ -59,7 +61,7 @@ class Marks:
     width: float = 1.6
     dashed: bool = False
     opacity: float = 1.0
-    on_border: bool = False
+    border: Border | None = None
     in_legend: bool = True
 
 
@@ -79,7 +81,8 @@ class Cells:
 class Panel:
     """A plot: its axes and what is drawn on them, the first at the back; ``height`` in pixels.
 
-    ``scale_title`` says what the ``scale`` of the coloured ``values`` is of;
+    ``scale_title`` says what the ``scale`` of the coloured ``values`` is of, and ``scale_is_log``
+    whether equal steps of colour are equal ratios;
     ``labels`` are words beside places, (x, y, words) each. On the page there is no ``legend`` where
     the section has one for all its panels, and one that is ``wide`` has no other beside it.
     """
@@ -91,12 +94,19 @@ class Panel:
     height: int = 320
     scale_title: str = ""
     scale: tuple[float, float] | None = None
+    scale_is_log: bool = False
     best_is_low: bool = False
     labels: tuple[tuple[float, float, str], ...] = ()
     legend: bool = True
     cells: Cells | None = None
     wide: bool = False
     note: str = ""
+
+
+def alone(marks: Marks) -> list[int]:
+    """Which points of a line have no neighbour to be joined with: no line would show them."""
+    is_gap = [True, *(None in pair for pair in zip(marks.x, marks.y, strict=True)), True]
+    return [i for i in range(len(marks.x)) if is_gap[i] and not is_gap[i + 1] and is_gap[i + 2]]
 
 
 def numbers(values: Iterable[Any]) -> list[float | None]:

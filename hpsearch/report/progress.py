@@ -27,7 +27,8 @@ def progress(reading: Reading) -> Section:
         return Section(key="progress", title="Best so far", parts=(text,))
     caption = (
         "The best value of all trials that had ended by then; each point is a trial, where it "
-        "ended. Time is the clock's, pauses of the search included."
+        "ended. Repeats with other seeds are no points, but their epochs are spent. Time is the "
+        "clock's, pauses of the search included."
     )
     parts: tuple[Part, ...] = (Text(caption), *panels(reading, ended))
     return Section(key="progress", title="Best so far", parts=parts)
@@ -48,8 +49,8 @@ def panels(reading: Reading, ended: pd.DataFrame) -> list[Panel]:
 
 
 def order(reading: Reading) -> pd.DataFrame:
-    """The trials that ended with a value, as they ended, with ``spent`` (the epochs that all trials
-    had trained by then, those that failed too), ``since_s`` and ``best``.
+    """The trials that ended, from the first with a value on, with ``spent`` (the epochs that all
+    trials had trained by then, those that failed and repeats too), ``since_s`` and ``best``.
     """
     ended = reading.trials[reading.trials["finished_at"].notna()]
     ended = ended.sort_values(["finished_at", "number"])
@@ -57,16 +58,16 @@ def order(reading: Reading) -> pd.DataFrame:
     ended = ended.assign(
         spent=ended["own_epochs"].cumsum().astype("float64"), since_s=since.dt.total_seconds()
     )
-    ended = ended[ended["ranks"]]
-    values = ended["value"]
-    return ended.assign(best=values.cummax() if reading.is_max else values.cummin())
+    values = ended["value"].where(ended["ranks"])
+    best = values.cummax() if reading.is_max else values.cummin()
+    return ended.assign(best=best.ffill()).dropna(subset=["best"])
 
 
 def _panel(reading: Reading, ended: pd.DataFrame, x: pd.Series[float], title: str) -> Panel:
-    axis = reading.value_axis(ended["value"].tolist())
     ended = ended.assign(x=x)
-    improved = steps(ended)
-    shown = sampled(ended.sample(frac=1, random_state=0), MOST_POINTS)
+    improved, ranked = steps(ended), ended[ended["ranks"]]
+    axis = reading.value_axis(ranked["value"].tolist())
+    shown = sampled(ranked.sample(frac=1, random_state=0), MOST_POINTS)
     marks = (
         Marks(
             x=numbers(shown["x"]),
@@ -87,7 +88,7 @@ def _panel(reading: Reading, ended: pd.DataFrame, x: pd.Series[float], title: st
             name="best so far",
         ),
     )
-    is_int = (shown["x"] == shown["x"].round()).all()
+    is_int = (ended["x"] == ended["x"].round()).all()
     x_axis = Axis(title=title, is_int=bool(is_int))
     return Panel(title=f"Against {title}", x=x_axis, y=axis, marks=marks)
 

@@ -174,8 +174,10 @@ def _colors(ranked: pd.DataFrame, trials: pd.DataFrame) -> dict[str, str]:
 
 
 def short(branch: str) -> str:
-    """The values alone of a branch of one choice: adam for optimizer=adam."""
-    return branch.partition("=")[2] if branch.count("=") == 1 else branch
+    """The word alone of a branch of one choice: adam for optimizer=adam, but batch_size=32."""
+    word = branch.partition("=")[2]
+    is_word = word.isidentifier() and word.lower() not in ("true", "false", "none")
+    return word if branch.count("=") == 1 and is_word else branch
 
 
 def sampled(trials: pd.DataFrame, most: int) -> pd.DataFrame:

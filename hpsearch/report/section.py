@@ -44,14 +44,14 @@ class Legend:
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """An image; ``png`` is its file, and ``words`` say what is on it. It is drawn large."""
+class PngImage:
+    """A picture; ``png`` is its file, and ``words`` say what is on it. It is drawn large."""
 
     png: bytes
     words: str
 
 
-Part = Text | Table | Code | Legend | Picture | Panel
+Part = Text | Table | Code | Legend | PngImage | Panel
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

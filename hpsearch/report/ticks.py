@@ -6,7 +6,7 @@ Called by ``interactive`` for the page and, of names, by ``images`` for papers.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 LONGEST = 18  # letters of a name at an axis
 MOST_POWERS = 6  # that are written at an axis, so that they stand upright on a phone too
@@ -29,10 +29,24 @@ def whole_step(low: float, high: float) -> int | None:
     return 1 if high - low <= FEW else None
 
 
-def log_ticks(low: float, high: float) -> list[tuple[float, str]]:
+def in_html(mantissa: float, power: int) -> str:
+    """As in 2·10<sup>-6</sup>."""
+    exponent = f"10<sup>{power}</sup>"
+    return exponent if mantissa == 1 else f"{mantissa:.4g}·{exponent}"
+
+
+def in_tex(mantissa: float, power: int) -> str:
+    """The same for matplotlib."""
+    exponent = f"10^{{{power}}}"
+    return f"${exponent}$" if mantissa == 1 else rf"${mantissa:.4g}\cdot{exponent}$"
+
+
+def log_ticks(
+    low: float, high: float, as_power: Callable[[float, int], str] = in_html
+) -> list[tuple[float, str]]:
     """(place, words) within 0 < low <= high: powers of ten, or round numbers where these are few.
 
-    All are written out, or all are powers (HTML), as in 2·10<sup>-6</sup>.
+    All are written out, or all ``as_power``.
     """
     first, last = math.floor(math.log10(low)), math.floor(math.log10(high) + 1e-9)
     powers = range(math.ceil(math.log10(low) - 1e-9), last + 1)
@@ -46,7 +60,9 @@ def log_ticks(low: float, high: float) -> list[tuple[float, str]]:
         found = _within(low, high, _evenly(low, high))
     values = [_value(*each) for each in found]
     is_plain = all(PLAIN[0] <= value <= PLAIN[1] for value in values)
-    words = [f"{value:.6g}" for value in values] if is_plain else [_power(*each) for each in found]
+    words = (
+        [f"{value:.6g}" for value in values] if is_plain else [as_power(*each) for each in found]
+    )
     return list(zip(values, words, strict=True))
 
 
@@ -73,8 +89,3 @@ def _evenly(low: float, high: float) -> list[Scaled]:
     step = next(size * times for times in (5, 2, 1) if size * times <= rough * (1 + 1e-9))
     first, last = math.ceil(start / step - 1e-9), math.floor(stop / step + 1e-9)
     return [(place * step, power) for place in range(first, last + 1)]
-
-
-def _power(mantissa: float, power: int) -> str:
-    exponent = f"10<sup>{power}</sup>"
-    return exponent if mantissa == 1 else f"{mantissa:.4g}·{exponent}"

@@ -31,8 +31,7 @@ def value_axis(title: str, values: Sequence[float], *, is_max: bool) -> Axis:
     found = np.array([v for v in values if np.isfinite(v)], dtype=float)
     if not len(found):
         return Axis(title=title)
-    # Divided by so, what is near 0 gives no number that is too large.
-    is_log = not is_max and found.min() > 0 and found.min() < found.max() / LOG_RATIO
+    is_log = not is_max and is_wide(found.min(), found.max())
     places = np.log10(found) if is_log else found
     places = places if is_max else -places
     best, way = places.max(), places.max() - np.median(places)
@@ -43,6 +42,11 @@ def value_axis(title: str, values: Sequence[float], *, is_max: bool) -> Axis:
     ends = (least, best + more) if is_max else (-best - more, -least)
     low, high = 10 ** np.clip(ends, *DECADES) if is_log else ends
     return Axis(title=title, is_log=is_log, limits=(float(low), float(high)))
+
+
+def is_wide(low: float, high: float) -> bool:
+    """Whether only a log axis shows all from ``low`` to ``high``."""
+    return 0 < low < high / LOG_RATIO  # divided by low, the ratio may be too large for a float
 
 
 def padded(low: float, high: float, *, is_log: bool) -> tuple[float, float] | None:

@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from hpsearch.analysis.repeats import over_seeds, telling
+from hpsearch.checkpoints import checkpoint_of
+from hpsearch.errors import HpsearchError
 from hpsearch.report.section import Code, Part, Section, Table, Text
 from hpsearch.settings import command
 
 if TYPE_CHECKING:
     from hpsearch.report.reading import Reading
 
-SHOWN = ("number", "stage", "value", "mean", "spread", "n", "within_noise", "best_epoch", "epochs")
+BEFORE = ("number", "value", "mean", "spread", "n", "within_noise")  # of the parameters
+AFTER = ("stage", "best_epoch", "epochs")
 TOP = ("model", "loss", "trainable")  # keys of ``Search.train`` that a spec has at its top
 
 
@@ -29,8 +32,9 @@ def best_trials(reading: Reading) -> Section:
         text = Text("No trial is complete with a value yet.")
         return Section(key="best", title="The best trials", parts=(text,))
     told = telling(found)
-    names = [*(name for name in SHOWN if name in told), *reading.record.spec.space.parameters]
-    parts: list[Part] = [Table(told[[name for name in names if told[name].notna().any()]])]
+    names = [*BEFORE, *reading.record.spec.space.parameters, *AFTER]
+    there = [name for name in names if name in told and told[name].notna().any()]
+    parts: list[Part] = [Table(told[there])]
     repeated = over_seeds(reading.trials, is_max=reading.is_max)
     if len(repeated):
         words = "Trained again with other seeds; std is the standard deviation between them."
@@ -60,10 +64,20 @@ def winning_spec(reading: Reading) -> Section:
         ),
         Code(text),
         Code(command("run winner.yaml", url).strip("`")),
-        Text("The network that was trained, where its checkpoint is kept:"),
-        Code(command(f"export {record.id} --trial {number} -o winner", url).strip("`")),
+        *_export(reading, number),
     )
     return Section(key=key, title=title, parts=parts)
+
+
+def _export(reading: Reading, number: int) -> list[Part]:
+    """How the network that was trained is had, if it was kept."""
+    repository, record = reading.frames.repository, reading.record
+    try:
+        checkpoint_of(repository, record, number, repository.database.url)
+    except HpsearchError as error:
+        return [Text(f"The network that was trained is not kept: {error}.")]
+    export = command(f"export {record.id} --trial {number} -o winner", repository.database.url)
+    return [Text("The network that was trained:"), Code(export.strip("`"))]
 
 
 def spec_of(reading: Reading, row: Any) -> dict[str, Any]:

@@ -5,48 +5,41 @@ Called by the CLI and the Python API; reads no data and imports no torch.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from hpsearch.spec.auto import auto_stages, full_epochs
+from hpsearch.spec.data_section import read_data
 from hpsearch.spec.devices import DEVICES, PARALLEL, check_devices
 from hpsearch.spec.document import Source, read_document
-from hpsearch.spec.objective_section import read_our_objective, read_reported_objective
 from hpsearch.spec.override import apply_overrides
-from hpsearch.spec.own_model import MODEL, ModelKeys, read_model
-from hpsearch.spec.own_pairs import PAIR, check_loss, named, read_metrics
+from hpsearch.spec.own_model import MODEL, ModelKeys
+from hpsearch.spec.own_pairs import PAIR, check_loss, read_metrics
 from hpsearch.spec.problem import Problems, shown
 from hpsearch.spec.pruner_section import NONE, PrunerRule, read_pruner
 from hpsearch.spec.rules import (
     COUNT,
     POSITIVE,
     Duration,
-    ListOf,
     Name,
     OrAuto,
     Rule,
     SearchRef,
     Section,
     StageList,
-    Text,
-    Validation,
     read_fields,
     seconds,
 )
 from hpsearch.spec.search import (
-    BY_TUNE,
     MAX_FAILURES,
     SAMPLERS,
     Budget,
     Data,
-    Objective,
-    Resources,
     Search,
     Stage,
-    Tune,
 )
-from hpsearch.spec.space import Space, varies
+from hpsearch.spec.space import Space
 from hpsearch.spec.space_section import read_space
 from hpsearch.spec.stages_section import (
     StageDefaults,
@@ -56,17 +49,9 @@ from hpsearch.spec.stages_section import (
     read_stages,
     with_pruner,
 )
-from hpsearch.spec.trainable import (
-    TRAINABLE,
-    check_trainable,
-    read_constants,
-    read_trainable,
-    read_tune,
-)
-from hpsearch.spec.unread import unread
-from hpsearch.spec.warm_start import RULE, parse_warm_start, warm_starts
+from hpsearch.spec.trainable import TRAINABLE
+from hpsearch.spec.training import training_of
 from workers.config.domain import Domain
-from workers.data.config import PREPROCESS, SOURCES, TASKS, DataConfig, DataError
 
 SEED = Domain(low=0, integer=True)  # it has a wider column than all others
 TOP: dict[str, Rule] = {
@@ -89,29 +74,11 @@ TOP: dict[str, Rule] = {
     "max_failures": POSITIVE,
     "prior": SearchRef(),
 }
-DATA: dict[str, Rule] = {
-    "source": Domain(names=SOURCES, own=True),
-    "path": Text("the path of a file or folder"),
-    "target": Text("the name of a column"),
-    "validation": Validation(),
-    "preprocess": ListOf(Domain(names=PREPROCESS)),
-    "limit": Domain(low=2, integer=True),
-    "task": Domain(names=TASKS),
-    "stream": OrAuto(Domain(boolean=True)),
-    "loader_workers": OrAuto(Domain(low=0, high=1024, integer=True)),
-}
-VALIDATION: dict[str, Rule] = {"folds": Domain(low=2, integer=True)}
 BUDGET: dict[str, Rule] = {
     "epochs": Domain(low=1, high=1e12, integer=True),
     "trials": Domain(low=1, high=1e9, integer=True),
     "wall_time": Duration(),
     "gpu_hours": Domain(low=0, low_open=True, high=1e9),
-}
-# The metrics whose meaning some fields change: trials that differ in them cannot be ranked by it.
-LOSS_FIELDS = ("loss", "hinge_margin", "huber_delta")
-MEANINGS = {
-    "val_loss": LOSS_FIELDS,
-    "train_loss": (*LOSS_FIELDS, "label_smoothing", "mixup", "class_weights"),
 }
 RESOURCES: dict[str, Rule] = {
     "workers": OrAuto(POSITIVE),
@@ -148,20 +115,20 @@ class _Reader:
     problems: Problems
 
     def read(self) -> Search | None:
-        brings_data = () if self._is_by_tune else ("data",)
-        required = ("name", *brings_data, "space", "stages")
+        training = training_of(self.tree, self.problems)
+        required = ("name", *training.required, "space", "stages")
         top = self._fields(self.tree, "", TOP, "a key of a spec", required)
-        data = self._data(top["data"]) if "data" in top else None
+        data = read_data(top["data"], self.problems) if "data" in top else None
         metrics = read_metrics(top.get("metrics", {}), self.problems)
-        objective = self._objective(top.get("objective", {}), data, named(top))
-        model, train = self._training(top)
+        objective = training.objective(top, data)
+        keys, train = training.fields(top)
         self._check_loss(top)
-        tune = self._tune(top)
+        tune = training.tune(top)
         resources = self._fields(
             top.get("resources", {}), "resources", RESOURCES, "a key of resources"
         )
         check_devices(top, resources, self.problems)
-        space = self._space(top, train, model)
+        space = self._space(top, train, keys)
         defaults = StageDefaults(
             sampler=top.get("sampler"),
             epochs=train.pop("epochs", None),
@@ -169,23 +136,19 @@ class _Reader:
         )
         budget = self._budget(top)
         stages = self._stages(top, defaults, space, data) if "stages" in top else ()
-        if tune is not None:
-            for key, rule in check_trainable(top, stages, tune, space):
-                self.problems.add(key, rule)
-            data, resources["width"] = Data(source=BY_TUNE), 1
+        for key, rule in training.check(top, stages, tune, space):
+            self.problems.add(key, rule)
         if self.problems.found:
             return None
-        assert data is not None  # it is required
-        assert space is not None  # likewise
         train |= {key: top[key] for key in ("model", "loss", "trainable") if key in top}
-        search = Search(
+        return training.search(
+            data,
+            resources,
             name=top["name"],
             objective=objective,
-            data=data,
             train=train,
             space=space,
             stages=stages,
-            resources=Resources(**resources),
             seed=top.get("seed", 0),
             budget=budget,
             max_failures=top.get("max_failures", MAX_FAILURES),
@@ -193,69 +156,20 @@ class _Reader:
             tune=tune,
             metrics=metrics,
         )
-        if tune is None:
-            self._check_fields(search)
-        return search
-
-    @property
-    def _is_by_tune(self) -> bool:
-        """Whether it names a trainable, a legal one or not: then all names are its own."""
-        return self.tree.get("trainable") is not None
-
-    def _training(self, top: Mapping[str, Any]) -> tuple[ModelKeys, dict[str, Any]]:
-        """What may be fixed and searched, and what is fixed."""
-        section = top.get("train", {})
-        if self._is_by_tune:
-            keys = read_trainable(top.get("trainable"), self.problems)
-            return keys, read_constants(section, self.problems)
-        model = read_model(top.get("model"), self.problems)
-        what = "a parameter of the training"
-        return model, self._fields(section, "train", model.rules(section), what)
 
     def _check_loss(self, top: Mapping[str, Any]) -> None:
         if "loss" in top:
             given = [part for part in ("train", "space") if "loss" in top.get(part, {})]
             check_loss(top["loss"], given, self.problems)
 
-    def _tune(self, top: Mapping[str, Any]) -> Tune | None:
-        if self._is_by_tune:
-            return read_tune(top.get("tune", {}), self.problems)
-        if "tune" in top:
-            self.problems.add("tune", "goes with a trainable, which this spec does not name")
-        return None
-
-    def _check_fields(self, search: Search) -> None:
-        """What fields of our training ask of one another."""
-        self._check_warm_starts(search)
-        self._check_comparable(search)
-        for key, rule in unread(search):
-            self.problems.add(key, rule)
-
     def _space(
-        self, top: Mapping[str, Any], train: Mapping[str, Any], model: ModelKeys
+        self, top: Mapping[str, Any], train: Mapping[str, Any], keys: ModelKeys
     ) -> Space | None:
         given = {*train, *top.get("space", {})}
-        model.check_given(given, self.problems)
+        keys.check_given(given, self.problems)
         if "space" not in top:
             return None
-        return read_space(top["space"], train.keys(), self.problems, model.domains)
-
-    def _check_warm_starts(self, search: Search) -> None:
-        for key, text in warm_starts(search):
-            if parse_warm_start(text) is None:
-                self.problems.add(key, RULE, shown(text))
-
-    def _check_comparable(self, search: Search) -> None:
-        metric = search.objective.metric
-        searched = search.space.parameters
-        asked = [name for name in MEANINGS.get(metric, ()) if name in searched]
-        changed = [name for name in asked if varies(searched[name])]
-        if changed:
-            rule = (
-                f"cannot compare trials that differ in {' and '.join(changed)}, which change what "
-                "it measures; fix that under train, or choose another metric"
-            )
-            self.problems.add("objective.metric", rule, shown(metric))
+        return read_space(top["space"], train.keys(), self.problems, keys.domains)
 
     def _fields(
         self,
@@ -266,29 +180,6 @@ class _Reader:
         required: Sequence[str] = (),
     ) -> dict[str, Any]:
         return read_fields(section, path, table, self.problems, what=what, required=required)
-
-    def _objective(
-        self, section: Mapping[Any, Any], data: Data | None, own: Collection[str]
-    ) -> Objective:
-        if self._is_by_tune:
-            return read_reported_objective(section, self.problems)
-        return read_our_objective(section, None if data is None else data.task, own, self.problems)
-
-    def _data(self, section: Mapping[Any, Any]) -> Data | None:
-        num_before = len(self.problems.found)
-        fields = self._fields(section, "data", DATA, "a key of data", ("source",))
-        if len(self.problems.found) > num_before:
-            return None
-        validation = fields.get("validation")
-        if isinstance(validation, Mapping):
-            what, place = "a key of validation", "data.validation"
-            del fields["validation"]
-            fields |= self._fields(validation, place, VALIDATION, what, ("folds",))
-        try:
-            DataConfig(**fields)
-        except DataError as error:
-            self.problems.add(f"data.{error.key}", str(error))
-        return Data(**fields)
 
     def _budget(self, top: Mapping[str, Any]) -> Budget:
         """The limits. The epochs of stages: auto are what those are made of, and end nothing."""

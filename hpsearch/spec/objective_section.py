@@ -1,6 +1,6 @@
 """The ``objective:`` section: a metric of ours or of the user's own, and its good direction.
 
-Called by ``hpsearch.spec.loading``, for a training of ours or for a trainable of the user's own.
+Called by ``hpsearch.spec.training``, for a training of ours or for a trainable of the user's own.
 """
 
 from __future__ import annotations

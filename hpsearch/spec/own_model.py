@@ -1,6 +1,6 @@
 """The ``model:`` of a spec: a user's own network, MODULE:NAME, whose arguments are parameters.
 
-Called by ``hpsearch.spec.loading``. It imports the user's module, and with it most likely torch.
+Called by ``hpsearch.spec.training``. It imports the user's module, and with it most likely torch.
 """
 
 from __future__ import annotations

@@ -15,8 +15,8 @@ from hpsearch.spec.rules import NUMBER, Section, join, obeys, settled
 from hpsearch.spec.space import RANGE_KINDS, Cases, Choice, Definition, Parameter, Range, Value
 from workers.config.domain import Domain
 
-KINDS = (*RANGE_KINDS, "choice")
-KEYS = (*KINDS, "base", "when")
+PARAMETER_KINDS = (*RANGE_KINDS, "choice")
+KEYS = (*PARAMETER_KINDS, "base", "when")
 BASE = Domain(low=2, integer=True)
 When = dict[str, tuple[Value, ...]]
 
@@ -56,7 +56,9 @@ def _read_definition(
     definition: object, path: str, problems: Problems, domain: Domain | None
 ) -> Definition | None:
     if not isinstance(definition, Mapping):
-        problems.add(path, f"must be a mapping with one of {', '.join(KINDS)}", shown(definition))
+        problems.add(
+            path, f"must be a mapping with one of {', '.join(PARAMETER_KINDS)}", shown(definition)
+        )
         return None
     return _Reader(definition, path, domain, problems).read()
 
@@ -84,11 +86,11 @@ class _Reader:
         for key in unknown:
             rule, near = "is not a key of a parameter", closest(key, KEYS)
             self.problems.add(join(self.path, key), rule, closest=near)
-        given = [kind for kind in KINDS if kind in self.definition]
+        given = [kind for kind in PARAMETER_KINDS if kind in self.definition]
         if len(given) == 1:
             return given[0]
         if given or not unknown:  # else the unknown one is most likely the kind, spelt wrong
-            rule = f"must have exactly one of {', '.join(KINDS)}"
+            rule = f"must have exactly one of {', '.join(PARAMETER_KINDS)}"
             self.problems.add(self.path, rule, " and ".join(given) or "none")
         return None
 

@@ -63,7 +63,8 @@ def _check_name(
 ) -> None:
     path = join("space", name)
     if name in RESERVED:
-        problems.add(path, "is the name of a column of the results; a parameter may not have it")
+        rule = "is the name of a column of the results, which no parameter may have"
+        problems.add(path, f"{rule}; rename the parameter")
     elif not isinstance(name, str) or not name.isidentifier():
         problems.add(path, "must be a name of letters, digits and _, not begun by a digit")
     elif name not in domains:

@@ -1,6 +1,6 @@
 """The ``trainable:`` and ``tune:`` keys: a training of the user's own, run by Ray Tune.
 
-Called by ``hpsearch.spec.loading``; what a spec with them may not have is told here too.
+Called by ``hpsearch.spec.training``; what a spec with them may not have is told here too.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Parameters that no trial of a search could read: dimensions of nothing but noise.
 
-``hpsearch.spec.loading`` refuses them, ``hpsearch.spec.data`` asks what is read; which part of the
+``hpsearch.spec.training`` refuses them, ``hpsearch.spec.data`` asks what is read; which part of the
 training reads a field is told by ``workers.config.reads``.
 """
 

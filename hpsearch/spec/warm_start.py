@@ -1,6 +1,6 @@
 """What ``warm_start`` may say: a trial of the database, or a row of a checkpoint file.
 
-Read by ``hpsearch.spec.loading`` to refuse what is neither, and by the coordinator to resolve it.
+Read by ``hpsearch.spec.training`` to refuse what is neither, and by the coordinator to resolve it.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from sick_curves import SICK
 from hpsearch.analysis.diagnosis.curve import Context, Curve
 from hpsearch.analysis.diagnosis.finding import median
 from hpsearch.analysis.diagnosis.fit import _smooth
-from hpsearch.analysis.diagnosis.rules import KINDS, diagnose
+from hpsearch.analysis.diagnosis.rules import FINDING_KINDS, diagnose
 
 
 @given(epochs=st.integers(1, 60), rate=st.floats(0.3, 2), floor=st.floats(1e-6, 0.05))
@@ -61,7 +61,7 @@ def test_any_curve_gets_at_most_one_finding_of_each_question(
     with np.errstate(over="ignore", invalid="ignore"):  # numbers such as 1e308 of no training
         found = diagnose(curve, DIGITS)
     assert len(found) <= 2
-    assert all(finding.kind in KINDS and finding.message for finding in found)
+    assert all(finding.kind in FINDING_KINDS and finding.message for finding in found)
 
 
 @given(name=st.sampled_from(NAMES), sick=st.sampled_from(sorted(SICK)))

@@ -25,7 +25,7 @@ from sick_curves import (
 )
 
 from hpsearch.analysis.diagnosis.curve import Context, Curve
-from hpsearch.analysis.diagnosis.rules import KINDS, diagnose
+from hpsearch.analysis.diagnosis.rules import FINDING_KINDS, diagnose
 
 
 def message(curve: Curve, kind: str, context: Context = DIGITS) -> str:
@@ -39,7 +39,7 @@ def test_a_sick_curve_has_its_diagnosis_and_no_other(kind: str, curve: Curve) ->
 
 
 def test_every_rule_has_a_sick_curve() -> None:
-    assert {kind for kind, _ in SICK.values()} == set(KINDS)
+    assert {kind for kind, _ in SICK.values()} == set(FINDING_KINDS)
 
 
 @pytest.mark.parametrize(
@@ -232,5 +232,5 @@ def test_the_epoch_to_stop_at_is_where_validation_was_best() -> None:
 def test_every_kind_is_explained_in_the_docs_in_its_order() -> None:
     page = (Path(__file__).parents[2] / "docs" / "diagnoses.md").read_text()
     explained = re.findall(r"^### (\w+)$", page, flags=re.MULTILINE)
-    assert tuple(explained[: len(KINDS)]) == KINDS
-    assert explained[len(KINDS)] == "nothing_complete"  # those of the search follow
+    assert tuple(explained[: len(FINDING_KINDS)]) == FINDING_KINDS
+    assert explained[len(FINDING_KINDS)] == "nothing_complete"  # those of the search follow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,9 @@ from hpsearch.coordinator.events import Advanced, Event
 from hpsearch.coordinator.loop import Coordinator
 from hpsearch.errors import HpsearchError
 from hpsearch.executors.simulated import SimulatedExecutor
-from hpsearch.report import findings
+from hpsearch.report.findings import findings
 from hpsearch.report.reading import read
+from hpsearch.report.section import Table
 from hpsearch.storage.database import Database
 from hpsearch.storage.leases import Owner
 from hpsearch.storage.records import ReportCommit
@@ -209,7 +211,7 @@ def test_findings_are_summed_up_by_kind_with_the_best_example(repository: Reposi
     found = tables.findings(frames, "simulated")
     kinds = Counter(found.loc[found["number"].notna(), "kind"])
     assert tables.counts(found) == dict(kinds)
-    summary = tables.by_kind(frames, "simulated", found).set_index("kind")
+    summary = tables.summary(frames, "simulated", found).set_index("kind")
     total = len(view.trials)
     assert tables.num_diagnosed(frames, "simulated") == total
     for kind, n in kinds.items():
@@ -235,10 +237,11 @@ def test_the_example_of_a_kind_is_the_same_in_the_report_and_no_repeat(
     kinds = ["dead_units"] * 3 + ["overfitting"]
     found = pd.DataFrame({"number": numbers, "kind": kinds, "stage": "s", "message": "m"})
     found = found.astype({"number": "Int64"})
-    shown = tables.by_kind(frames, "simulated", found).set_index("kind")["number"]
+    shown = tables.summary(frames, "simulated", found).set_index("kind")["number"]
     assert dict(shown) == {"dead_units": best["number"][0], "overfitting": alone}
-    reported = findings.by_kind(read(frames, "simulated"), found).set_index("kind")["number"]
-    assert list(reported) == list(shown)
+    section = findings(replace(read(frames, "simulated"), findings=found))
+    table = next(part for part in section.parts if isinstance(part, Table))
+    assert list(table.frame["number"]) == list(shown)
 
 
 def test_the_findings_of_one_trial_can_be_asked_for(repository: Repository) -> None:
@@ -257,7 +260,7 @@ def test_before_its_end_a_search_may_have_nothing_to_show(database: Database) ->
     found = tables.findings(frames, "digits")
     assert found.empty
     assert list(found.columns) == tables.COLUMNS
-    assert tables.by_kind(frames, "digits", found).empty
+    assert tables.summary(frames, "digits", found).empty
 
 
 def test_before_its_end_a_search_shows_what_its_trials_show_so_far(database: Database) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+import pytest
 from searched import a_picture, a_spec_of, trials_of
 
 from hpsearch.analysis.diagnosis.of_search.failing import failed, nothing_complete
@@ -16,6 +17,7 @@ SPEC = a_spec_of(
         "batch_size": {"choice": [16, 32, 64, 128]},
     }
 )
+PRUNED = a_spec_of({"learning_rate": {"log_uniform": [1e-5, 10.0]}}, pruner="median")
 
 
 def drawn(count: int, seed: int = 0) -> list[Params]:
@@ -97,6 +99,18 @@ def test_that_all_diverged_is_told_and_that_one_did_not_is_not() -> None:
     assert "lower the range of space.learning_rate" in found.message
     assert list(nothing_complete(a_picture(SPEC, trials_of(params, [None] * 4 + [0.1])))) == []
     assert list(nothing_complete(a_picture(SPEC, []))) == []
+
+
+@pytest.mark.parametrize("complete", [0, 1])
+def test_a_search_that_its_pruner_ended_says_so(complete: int) -> None:
+    trials = trials_of(drawn(4), [0.1] * 3 + [0.1 if complete else None])
+    pruned = [trial.changed({"state": "pruned"}) for trial in trials[:3]]
+    found = list(nothing_complete(a_picture(PRUNED, [*pruned, trials[3]])))
+    assert len(found) == 1 - complete
+    for finding in found:
+        assert "none of the 4 trials was trained to its end, for 3 were pruned" in finding.message
+        assert "(median): loosen what prunes, or say pruner: none" in finding.message
+        assert finding.evidence == {"trials": 4, "pruned": 3}
 
 
 def test_a_part_of_the_space_where_half_fail_has_no_edge() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from coordinated import Crash, a_search, coordinate, crash, curve, finished_table
+from coordinated import Crash, a_search, coordinate, crash, curve, finished_table, sqlite_in
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import update
@@ -24,7 +24,6 @@ from hpsearch.sampling import pruners
 from hpsearch.sampling.pruners import Curve
 from hpsearch.spec.pruning import rungs
 from hpsearch.spec.search import Search
-from hpsearch.storage.database import Database
 from hpsearch.storage.records import TrialRecord
 from hpsearch.storage.repository import Repository
 from hpsearch.storage.tables import SearchRow
@@ -83,15 +82,9 @@ def _eventful() -> SimulatedExecutor:
     )
 
 
-def _sqlite(folder: Path) -> Repository:
-    database = Database(f"sqlite:///{folder / 'search.db'}")
-    database.check_revision()
-    return Repository(database)
-
-
 @pytest.fixture
 def repository(tmp_path: Path) -> Repository:
-    return _sqlite(tmp_path)
+    return sqlite_in(tmp_path)
 
 
 # Who ends
@@ -282,7 +275,7 @@ class _Whole:
 def undisturbed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> _Whole:
     """With trouble of all kinds."""
     search = _search(request.param, stages=_SHORT)
-    repository = _sqlite(tmp_path_factory.mktemp("undisturbed"))
+    repository = sqlite_in(tmp_path_factory.mktemp("undisturbed"))
     view = coordinate(repository, search, _eventful())
     states = {(trial.state, trial.failure_kind) for trial in view.trials.values()}
     assert {("complete", None), ("pruned", None), ("failed", "error")} <= states
@@ -303,7 +296,7 @@ def test_dying_before_or_after_any_write_changes_no_decision(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     folder = tmp_path_factory.mktemp("crashed")
-    repository, checkpoints = _sqlite(folder), folder / "checkpoints"
+    repository, checkpoints = sqlite_in(folder), folder / "checkpoints"
     for after_writes, before in crashes:
         crash(
             *(repository.database, checkpoints, after_writes, before),
@@ -320,13 +313,13 @@ def test_dying_at_each_write_around_a_rung_changes_no_decision(tmp_path: Path) -
     pruner = {"name": "successive_halving", "reduction_factor": 2}
     search = _search(pruner, stages=stages)
     (tmp_path / "whole").mkdir()
-    whole = _sqlite(tmp_path / "whole")
+    whole = sqlite_in(tmp_path / "whole")
     view = coordinate(whole, search, SimulatedExecutor(_crossing))
     (decided,) = [e.data for e in whole.events(1) if e.kind == "rung"]
     for after_writes in range(2, 12):
         folder = tmp_path / str(after_writes)
         folder.mkdir()
-        repository = _sqlite(folder)
+        repository = sqlite_in(folder)
         died = (repository.database, folder / "c", after_writes, False)
         assert crash(*died, search, SimulatedExecutor(_crossing))
         again = coordinate(repository, search, SimulatedExecutor(_crossing), folder / "c")
@@ -352,7 +345,7 @@ def test_a_rung_waits_for_trials_that_a_dead_coordinator_had_not_asked_for(
     ]
     search = _search({"name": "successive_halving", "reduction_factor": 2}, stages=stages)
     (tmp_path / "whole").mkdir()
-    whole, repository = _sqlite(tmp_path / "whole"), _sqlite(tmp_path)
+    whole, repository = sqlite_in(tmp_path / "whole"), sqlite_in(tmp_path)
     coordinate(whole, search, SimulatedExecutor(_crossing))
     dying = DiesBeforeAsking(repository.database)
     with pytest.raises(Crash):
@@ -376,7 +369,7 @@ def test_the_number_of_workers_changes_no_decision(
 ) -> None:
     search = _search({"name": "hyperband", "reduction_factor": 2})
     (tmp_path / "other").mkdir()
-    other = _sqlite(tmp_path / "other")
+    other = sqlite_in(tmp_path / "other")
     mine = coordinate(repository, search, SimulatedExecutor(_crossing, num_slots=num_slots))
     theirs = coordinate(other, search, SimulatedExecutor(_crossing, num_slots=2))
     ends = [

@@ -6,7 +6,6 @@ import math
 from datetime import UTC, datetime
 from typing import Any
 
-import pytest
 from coordinated import a_record, a_search
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,7 +19,6 @@ from hpsearch.coordinator.rungs import (
     due,
     event_data,
     next_rung,
-    nothing_complete,
 )
 from hpsearch.coordinator.view import SearchView, rank
 from hpsearch.sampling import pruners
@@ -252,14 +250,3 @@ def test_samplers_see_pruned_trials_and_results_do_not() -> None:
     seen = [(one.number, one.state, one.value) for one in observe(trials)]
     assert seen == [(1, "pruned", 0.9), (2, "complete", 0.8)]
     assert [trial.number for trial in rank(trials, "max")] == [2]
-
-
-@pytest.mark.parametrize("complete", [0, 1])
-def test_a_search_that_its_pruner_ended_says_so(complete: int) -> None:
-    trials = [_at(1, id, state="pruned") for id in (1, 2, 3)]
-    trials += [a_record(id=4, number=4, state="complete" if complete else "failed")]
-    found = list(nothing_complete(_view(trials, {})))
-    assert len(found) == 1 - complete
-    for finding in found:
-        assert "none of the 4 trials was trained to its end, for 3 were pruned" in finding.message
-        assert "pruner: none" in finding.message

@@ -16,7 +16,7 @@ from hpsearch.checkpoints import weights
 from hpsearch.report.measuring import Network, network_of
 from hpsearch.report.network import network
 from hpsearch.report.reading import read
-from hpsearch.report.section import Picture, Text
+from hpsearch.report.section import PngImage, Text
 from hpsearch.report.winner import winner
 from hpsearch.spec import load_data
 from hpsearch.storage.database import Database
@@ -116,7 +116,7 @@ def test_the_test_part_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_the_first_layer_is_a_picture() -> None:
     parts = network(read(searched(), "small")).parts
-    (picture,) = [part for part in parts if isinstance(part, Picture)]
+    (picture,) = [part for part in parts if isinstance(part, PngImage)]
     assert picture.png.startswith(b"\x89PNG")
     assert "8 of 8 units" in picture.words
 
@@ -131,7 +131,7 @@ def test_folds_add_up_to_all_examples_and_have_no_test_score() -> None:
     own = found(searched({"validation": {"folds": 3}}))
     assert own.measured is not None
     assert np.sum(own.measured.confusion) == 120
-    assert "npz with folds has no test part" in own.untested
+    assert "with folds there is no one network" in own.untested
 
 
 def test_a_search_that_is_not_complete_is_not_tested() -> None:

@@ -20,7 +20,7 @@ from hpsearch.report.interactive import figure
 from hpsearch.report.page import cell, embedded, escaped, page
 from hpsearch.report.panel import Axis, Marks, Panel
 from hpsearch.report.reading import Reading
-from hpsearch.report.section import Code, Legend, Picture, Section, Table, Text
+from hpsearch.report.section import Code, Legend, PngImage, Section, Table, Text
 from hpsearch.report.ticks import LONGEST, log_ticks, shortened, whole_step
 from hpsearch.spec.space import Choice, Range, Space
 from hpsearch.storage.errors import StorageError
@@ -115,7 +115,7 @@ def test_every_part_is_on_the_page() -> None:
         Text("a text"),
         Code("x < y"),
         Legend((("#123456", "a name"),)),
-        Picture(b"png", "a picture"),
+        PngImage(b"png", "a picture"),
         Table(pd.DataFrame({"n": [1, 2], "text": ["short", "long " * 20]})),
         Table(pd.DataFrame({"n": [1.23456789]}), "folded away"),
         Panel(title="a panel", x=Axis(), y=Axis(), marks=(marks,), note="a note"),

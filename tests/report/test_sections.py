@@ -66,7 +66,7 @@ def drawn_numbers(panel: Panel, *, on_border: bool) -> set[int]:
     return {
         number
         for marks in panel.marks
-        if marks.on_border == on_border
+        if bool(marks.border) == on_border
         for number in marks.numbers or ()
     }
 
@@ -89,7 +89,7 @@ def test_a_point_of_an_axis_plot_stands_where_its_trial_is(reading: Reading) -> 
     panel = axes.panel(reading, "learning_rate")
     for marks in panel.marks:
         for number, x, y in zip(marks.numbers or (), marks.x, marks.y, strict=False):
-            if not marks.on_border:
+            if not marks.border:
                 assert x == pytest.approx(params(number)["learning_rate"], rel=1e-4)
                 assert y == pytest.approx(value(number), rel=1e-3)
     assert panel.x.is_log

@@ -1,110 +1,26 @@
-"""One contract suite over all samplers, and an oracle for each."""
+"""One contract suite over all samplers, and what those that learn are told."""
 
 from __future__ import annotations
 
-import itertools
 import logging
 import math
 import os
 import subprocess
 import sys
-import threading
 import warnings
-from collections import Counter
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from optuna.samplers import RandomSampler
+from sampler_cases import BOWL, MIXED, branches, generation, lived, score
 
-from hpsearch.sampling import sequences
 from hpsearch.sampling.encoding import admits, encode
-from hpsearch.sampling.keyed import keyed_seed
 from hpsearch.sampling.observations import Observation
 from hpsearch.sampling.samplers import BranchSampler
-from hpsearch.sampling.studies import decoded, new_study, space_of, told_values
+from hpsearch.sampling.studies import told_values
 from hpsearch.spec.search import SAMPLERS
-from hpsearch.spec.space import Branch, Choice, Range
-
-RATE = Range(kind="log_uniform", low=1e-5, high=1.0)
-MIXED = Branch(
-    key="optimizer=sgd",
-    fixed={"optimizer": "sgd"},
-    parameters={
-        "learning_rate": RATE,
-        "dropout": Range(kind="uniform", low=0.0, high=0.8),
-        "hidden_units": Range(kind="log_int", low=16, high=512, base=2),
-        "depth": Range(kind="int", low=1, high=4),
-        "normalize": Choice(choices=(True, 1, "yes", (1, 2))),
-    },
-    trials=64,
-)
-BOWL = Branch(
-    key="all",
-    parameters={"x": Range(kind="uniform", low=-1.0, high=1.0), "rate": RATE},
-    trials=40,
-)
-
-finite = st.floats(allow_nan=False, allow_infinity=False)
-
-
-@st.composite
-def ranges(draw):
-    kind = draw(st.sampled_from(["log_uniform", "uniform", "int", "log_int", "power"]))
-    if kind == "power":
-        base = draw(st.integers(2, 10))
-        low, width = draw(st.integers(0, 4)), draw(st.integers(0, 4))
-        return Range(kind="log_int", low=base**low, high=base ** (low + width), base=base)
-    if kind in ("int", "log_int"):
-        low, width = draw(st.integers(1, 500)), draw(st.integers(0, 500))
-        return Range(kind=kind, low=low, high=low + width)
-    if kind == "uniform":
-        low, width = draw(st.floats(-1e6, 1e6)), draw(st.floats(0, 1e6))
-        return Range(kind=kind, low=low, high=low + width)
-    low, factor = draw(st.floats(1e-12, 1e6)), draw(st.floats(1, 1e12))
-    return Range(kind=kind, low=low, high=low * factor)
-
-
-values = st.one_of(st.booleans(), st.integers(-5, 5), st.text(max_size=3), st.just((64, 32)))
-choices = st.lists(values, min_size=1, max_size=4, unique_by=lambda v: (type(v), v)).map(
-    lambda some: Choice(choices=tuple(some))
-)
-
-
-@st.composite
-def branches(draw):
-    parameters = draw(st.lists(st.one_of(ranges(), choices), max_size=4))
-    return Branch(
-        key="optimizer=adam",
-        fixed={"optimizer": "adam"},
-        parameters={f"p{index}": parameter for index, parameter in enumerate(parameters)},
-        trials=8,
-    )
-
-
-def generation(asked, values, start=0, key=MIXED.key):
-    return [
-        Observation(branch=key, params=params, value=value, number=start + index)
-        for index, (params, value) in enumerate(zip(asked, values, strict=True))
-    ]
-
-
-def score(params):
-    """A bowl over MIXED whose best value is 0."""
-    return -((math.log10(params["learning_rate"]) + 2) ** 2) - params["dropout"]
-
-
-def lived(kind, generations=3, count=4, prior=(), seed=5):
-    """A sampler that asked and was told, with the generations that it went through."""
-    sampler, told = BranchSampler(kind, MIXED, seed=seed, mode="max", prior=prior), []
-    for index in range(generations):
-        asked = sampler.ask(count)
-        one = generation(asked, [score(params) for params in asked], index * count)
-        sampler.tell(one)
-        told.append(one)
-    return sampler, told
-
+from hpsearch.spec.space import Branch, Range
 
 every_sampler = pytest.mark.parametrize("kind", SAMPLERS)
 
@@ -170,7 +86,7 @@ def test_generations_and_seeds_and_branches_differ(kind):
 
 def test_the_same_trials_are_asked_in_another_process():
     program = (
-        "from test_samplers import lived\n"
+        "from sampler_cases import lived\n"
         "print([lived(kind)[0].ask(3) for kind in ('random', 'qmc', 'grid', 'tpe', 'cmaes')])"
     )
     kinds = ("random", "qmc", "grid", "tpe", "cmaes")
@@ -330,111 +246,3 @@ def test_gp_starts_from_its_prior_and_not_at_random():
         for seed in range(4)
     ]
     assert max(abs(x) for x in asked) < 0.5
-
-
-# Oracles
-
-
-def bowl(params):
-    return -((params["x"] - 0.3) ** 2) - 0.1 * (math.log10(params["rate"]) + 2) ** 2
-
-
-def best_of(kind, seed, total, batch=5):
-    sampler, best = BranchSampler(kind, BOWL, seed=seed, mode="max"), -math.inf
-    for start in range(0, total, batch):
-        asked = sampler.ask(batch)
-        sampler.tell(generation(asked, [bowl(p) for p in asked], start, key="all"))
-        best = max([best, *map(bowl, asked)])
-    return best
-
-
-@pytest.mark.parametrize(
-    ("kind", "seeds", "total"), [("tpe", 10, 40), ("gp", 4, 25), ("cmaes", 10, 40)]
-)
-def test_samplers_that_learn_beat_random_on_a_bowl(kind, seeds, total):
-    wins = sum(best_of(kind, seed, total) > best_of("random", seed, total) for seed in range(seeds))
-    assert wins >= 0.7 * seeds
-
-
-@given(branch=branches(), seed=st.integers(0, 2**32))
-def test_random_draws_what_a_study_of_optunas_asks_for(branch, seed):
-    study = new_study(RandomSampler(seed=keyed_seed(seed, branch.key, 0)), "max")
-    asked = [decoded(branch, study.ask(space_of(branch)).params) for _ in range(4)]
-    drawn = BranchSampler("random", branch, seed=seed, mode="max").ask(4)
-    assert repr(drawn) == repr(asked)
-
-
-def test_random_is_uniform_on_each_parameters_own_scale():
-    asked = BranchSampler("random", MIXED, seed=0, mode="max").ask(1200)
-    decades = Counter(math.floor(math.log10(params["learning_rate"])) for params in asked)
-    powers = Counter(params["hidden_units"] for params in asked)
-    # Five decades of 240 and six powers of 200: 4.5 standard deviations of the binomial law.
-    assert all(abs(decades[place] - 240) < 63 for place in range(-5, 0))
-    assert all(abs(powers[2**place] - 200) < 59 for place in range(4, 10))
-
-
-def test_sixteen_sobol_points_hit_each_of_sixteen_strata_in_every_generation():
-    for seed in range(5):
-        sampler = BranchSampler("qmc", BOWL, seed=seed, mode="max")
-        for start in (0, 16):
-            asked = sampler.ask(16)
-            sampler.tell(generation(asked, [0.0] * 16, start, key="all"))
-            assert {int((params["x"] + 1) * 8) for params in asked} == set(range(16))
-            places = {int((math.log10(p["rate"]) + 5) / 5 * 16) for p in asked}
-            assert places == set(range(16))
-
-
-def test_sobol_gives_the_same_sequence_however_it_is_cut_into_generations():
-    whole = BranchSampler("qmc", MIXED, seed=4, mode="max").ask(12)
-    sampler, parts = BranchSampler("qmc", MIXED, seed=4, mode="max"), []
-    for count in (5, 1, 6):
-        asked = sampler.ask(count)
-        sampler.tell(generation(asked, [0.0] * count, len(parts)))
-        parts += asked
-    assert parts == whole
-
-
-def test_a_grid_is_exactly_the_product_of_its_levels_and_ends():
-    branch = Branch(
-        key="all",
-        parameters={
-            "rate": Range(kind="log_uniform", low=1e-4, high=1e-2),
-            "depth": Range(kind="int", low=1, high=2),
-            "x": Range(kind="uniform", low=0.0, high=1.0),
-            "act": Choice(choices=("relu", "tanh")),
-        },
-        trials=40,
-    )
-    sampler, asked = BranchSampler("grid", branch, seed=0, mode="max"), []
-    for count in (20, 20, 3):
-        part = sampler.ask(count)
-        sampler.tell(generation(part, [0.0] * len(part), len(asked), key="all"))
-        asked += part
-    product = itertools.product((-4.0, -3.0, -2.0), (1, 2), (0.0, 0.5, 1.0), ("relu", "tanh"))
-    cells = [
-        (round(math.log10(p["rate"]), 9), p["depth"], round(p["x"], 9), p["act"]) for p in asked
-    ]
-    assert sorted(cells) == sorted(product)
-    assert cells != sorted(cells)
-
-
-def test_a_grid_too_large_for_its_trials_is_sampled_without_repetition():
-    branch = MIXED.model_copy(update={"trials": 4})
-    asked = BranchSampler("grid", branch, seed=0, mode="max").ask(100)
-    assert len(asked) == len({str(params) for params in asked}) == 2 * 2 * 2 * 2 * 4
-
-
-def test_scipys_table_is_read_where_no_signal_interrupts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Handlers of signals run in the main thread only."""
-    threads = []
-
-    def noting(dimensions: int) -> None:
-        threads.append(threading.current_thread())
-
-    monkeypatch.setattr("scipy.stats.qmc.Sobol", noting)
-    sequences._read_directions.cache_clear()
-    sequences._read_directions()
-    sequences._read_directions()
-    assert len(threads) == 1
-    assert threads[0] is not threading.main_thread()
-    sequences._read_directions.cache_clear()

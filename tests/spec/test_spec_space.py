@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpsearch.spec import SpecError, load
-from hpsearch.spec.loading import DATA, RESOURCES, TOP
+from hpsearch.spec.data_section import DATA
+from hpsearch.spec.loading import RESOURCES, TOP
 from hpsearch.spec.objective_section import REPORTED as OBJECTIVE
-from hpsearch.spec.parameters import KINDS
+from hpsearch.spec.parameters import PARAMETER_KINDS
 from hpsearch.spec.problem import Problems
 from hpsearch.spec.search import Search
 from hpsearch.spec.space import Choice, Space, is_active
@@ -125,7 +126,9 @@ def test_a_choice_on_which_nothing_depends_parts_no_branches() -> None:
 
 
 KEYS = (
-    st.sampled_from([*TOP, *OBJECTIVE, *DATA, *RESOURCES, *SEARCH_KEYS, *CONFIRM_KEYS, *KINDS])
+    st.sampled_from(
+        [*TOP, *OBJECTIVE, *DATA, *RESOURCES, *SEARCH_KEYS, *CONFIRM_KEYS, *PARAMETER_KINDS]
+    )
     | st.sampled_from(["learning_rate", "optimizer", "hidden_units", "base", "when", "value"])
     | st.text(max_size=4)
 )

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workers.keys import key
-from workers.training.keyed import bits, gathered, keep_mask
+from workers.training.keyed import bits, combined, keep_mask
 
 seeds = st.integers(0, 2**63 - 1)
 counters = st.integers(0, 2**31)
@@ -35,7 +35,7 @@ def test_a_tensor_stands_for_the_counters_that_were_gathered_in_it(
 ) -> None:
     """It is how a step that was recorded once is told of another moment."""
     one = torch.tensor([seed])
-    moment = torch.tensor(gathered(*first))
+    moment = torch.tensor(combined(*first))
     assert torch.equal(bits(one, 3, moment, *others), bits(one, 3, *first, *others))
 
 

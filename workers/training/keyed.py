@@ -29,7 +29,7 @@ Counter = int | Tensor
 def bits(seeds_M: Tensor, count: int, *counters: Counter) -> Tensor:
     """Uniform random int32 bits [M, count], a function of each seed and the counters alone.
 
-    The first counter may be a tensor: what ``gathered`` gives for some counters stands for them.
+    The first counter may be a tensor: what ``combined`` gives for some counters stands for them.
 
     SplitMix64 (Steele, Lea and Flood 2014) as a counter-based generator: the stream's state is
     the mixed (seed, counters), output i is the mix of state + i * golden ratio. Integer arithmetic
@@ -59,7 +59,7 @@ def normals(seeds_M: Tensor, count: int, *counters: Counter) -> Tensor:
     return torch.cat([radius * angle.cos(), radius * angle.sin()], dim=1)[:, :count]
 
 
-def gathered(*counters: Counter) -> Counter:
+def combined(*counters: Counter) -> Counter:
     """One number of all counters, in their order: on the host, or where the first one lies."""
     state: Counter = 0
     for counter in counters:
@@ -74,7 +74,7 @@ def gathered(*counters: Counter) -> Counter:
 
 def _words(seeds_M: Tensor, count: int, counters: tuple[Counter, ...]) -> Tensor:
     """The first outputs [M, count] of each seed's stream."""
-    state_M = _mix(seeds_M + gathered(*counters)) if counters else seeds_M
+    state_M = _mix(seeds_M + combined(*counters)) if counters else seeds_M
     steps = torch.arange(count, device=seeds_M.device) * _GOLDEN
     return _mix(state_M[:, None] + steps)
 

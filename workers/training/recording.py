@@ -15,7 +15,7 @@ from torch import Tensor
 from workers.config.own import is_own
 from workers.training.block import Block
 from workers.training.feed import Batch
-from workers.training.keyed import gathered
+from workers.training.keyed import combined
 from workers.training.models.own import OwnModel
 from workers.training.scores import Scores
 
@@ -50,7 +50,7 @@ class Recording:
         """Take the step (both count from 0) on ``batch``."""
         self._batch.x_mBF.copy_(batch.x_mBF)
         self._batch.y_mB.copy_(batch.y_mB)
-        self._moment.fill_(gathered(epoch, step))
+        self._moment.fill_(combined(epoch, step))
         self._graph.replay()
 
 

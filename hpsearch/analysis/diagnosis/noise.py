@@ -49,7 +49,7 @@ def too_close(
     repeated = _repeated(trials, mode)
     if len(repeated) >= 2:
         return _over_seeds(repeated[0], repeated[1])
-    ranked = _ranked(trials, curves, mode)[:COMPARED]
+    ranked = _uncontinued(trials, curves, mode)[:COMPARED]
     return _single(ranked, curves, num_folds) if len(ranked) >= 2 else None
 
 
@@ -90,7 +90,7 @@ def _needed(variance: float, difference: float) -> int:
     return max(3, math.ceil(2 * variance * (ERRORS / difference) ** 2))
 
 
-def _ranked(
+def _uncontinued(
     trials: Sequence[TrialRecord], curves: Mapping[int, Curve], mode: str
 ) -> list[TrialRecord]:
     """Complete trials that no other continues, without repeats, best first, ties by number."""

@@ -39,7 +39,7 @@ OPTIMIZATION: tuple[Rule, ...] = (
 GENERALIZATION: tuple[Rule, ...] = (stop_early, overfitting)
 # A loss that never settles says nothing of generalization: its validation jumps as well.
 UNSETTLED = ("decay_too_strong", "rate_too_high", "exploding_gradients")
-KINDS = tuple(rule.__name__ for rule in (*OPTIMIZATION, *GENERALIZATION))
+FINDING_KINDS = tuple(rule.__name__ for rule in (*OPTIMIZATION, *GENERALIZATION))
 
 
 def diagnose(curve: Curve, context: Context) -> list[Finding]:

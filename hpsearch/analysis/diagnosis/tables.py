@@ -6,7 +6,7 @@ Called by ``hpsearch diagnose`` and by what ``hpsearch run`` prints at its end.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -53,42 +53,50 @@ def of_trial(frames: Frames, search: SearchRef, found: pd.DataFrame, number: int
     return found[found["number"] == number].reset_index(drop=True)
 
 
-def by_kind(frames: Frames, search: SearchRef, found: pd.DataFrame) -> pd.DataFrame:
-    """One row a kind: in how many trials it was found, and one of them as the example."""
-    total, shown = num_diagnosed(frames, search), examples(frames, search, found)
-    counted = [
-        (kind, f"{n} of {total}", shown.loc[kind, "number"], shown.loc[kind, "message"])
-        for kind, n in counts(found).items()
-    ]
+def summary(frames: Frames, search: SearchRef, found: pd.DataFrame) -> pd.DataFrame:
+    """What is found of the search, then a row a kind of what is found of trials."""
+    total, kinds = num_diagnosed(frames, search), by_kind(found, places(frames, search))
+    counted = kinds.assign(trials=[f"{n} of {total}" for n in kinds["trials"]])
     general = found[found["number"].isna()]
     rows = [(row.kind, None, None, row.message) for row in general.itertuples()]
-    frame = pd.DataFrame([*rows, *counted], columns=["kind", "trials", "number", "message"])
+    frame = pd.DataFrame([*rows, *counted.to_numpy()], columns=kinds.columns)
     return frame.astype({"number": "Int64"})
 
 
-def examples(frames: Frames, search: SearchRef, found: pd.DataFrame) -> pd.DataFrame:
-    """Of each kind, which is the index, the finding about the first trial in the order of ``best``.
+def places(frames: Frames, search: SearchRef) -> dict[int, int]:
+    """Where each trial stands as an example of what was found, by number: as `best` ranks them.
 
-    Of trials that do not rank there the one with the best value, and repeats, which `best` shows as
-    the trial that they repeat, only where no other shows it.
+    Then come those that do not rank there, by value; and last the repeats, which `best` has as the
+    trial that they repeat.
     """
     record, trials = frames.repository.find_search(search), _trials(frames, search)
     sign = -1.0 if record.spec.objective.mode == "max" else 1.0
-    ranked = frames.best(record.id, n=len(trials))["number"]
-    place: dict[int, tuple[float, ...]] = {
-        trial.number: (len(ranked), trial.replicate, _place(trial, sign), trial.number)
-        for trial in trials
-    }
-    place |= {int(number): (i,) for i, number in enumerate(ranked)}
-    about = found[found["number"].notna()]
-    places = [place[number] for number in about["number"]]
-    order = sorted(range(len(about)), key=places.__getitem__)
-    return about.iloc[order].drop_duplicates("kind").set_index("kind")
+    ranked = [int(number) for number in frames.best(record.id, n=len(trials))["number"]]
+    known = set(ranked)
+    rest = [trial for trial in trials if trial.number not in known]
+    rest.sort(key=lambda trial: (trial.replicate > 0, _place(trial, sign), trial.number))
+    ordered = [*ranked, *(trial.number for trial in rest)]
+    return {number: place for place, number in enumerate(ordered)}
 
 
 def _place(trial: TrialRecord, sign: float) -> float:
     value = trial.value
     return math.inf if value is None or math.isnan(value) else sign * value
+
+
+def by_kind(found: pd.DataFrame, places: Mapping[int, float]) -> pd.DataFrame:
+    """A row a kind, the most frequent first, with the best trial that shows it as the example.
+
+    ``places`` are of trials by number, lower is better; one that has none comes after the others.
+    """
+    about = found[found["number"].notna()]
+    ordered = about.assign(place=about["number"].map(places)).sort_values(["place", "number"])
+    examples = ordered.drop_duplicates("kind").set_index("kind")
+    rows = [
+        (kind, count, examples.loc[kind, "number"], examples.loc[kind, "message"])
+        for kind, count in counts(found).items()
+    ]
+    return pd.DataFrame(rows, columns=["kind", "trials", "number", "message"])
 
 
 def counts(found: pd.DataFrame) -> dict[str, int]:

@@ -50,7 +50,7 @@ class Convolution:
         weight_MOIkk, devices = self.normalization.weight(given, self.layer), given.mesh.model
         h_BKYX = entered(h_BKYX, self.channels[1], devices)
         h_BKYX = images.convolved(h_BKYX, weight_MOIkk, given.weights[f"{self.layer}.bias"])
-        h_BKYX = images.gathered(h_BKYX, self.channels[1], devices)
+        h_BKYX = images.gathered_channels(h_BKYX, self.channels[1], devices)
         h_BKYX = self.normalization.of_images(h_BKYX, given, self.layer)
         return self._activate(h_BKYX, given)
 

@@ -62,7 +62,7 @@ def convolved(h_BKYX: Tensor, weight_MOIkk: Tensor, bias_MO: Tensor) -> Tensor:
     )
 
 
-def gathered(h_BKYX: Tensor, channels: int, devices: Devices) -> Tensor:
+def gathered_channels(h_BKYX: Tensor, channels: int, devices: Devices) -> Tensor:
     """All ``channels`` of each row, of which ``h`` has the device's."""
     if not layers.is_parted(channels, devices):
         return h_BKYX

@@ -1,4 +1,4 @@
-"""Trials that came to nothing: all of them, or many of a branch, and where in the space they lie.
+"""Trials that came to nothing: all of a search, or many of a branch, and where they lie.
 
 Rules of ``of_search.rules``. Source: Godbole et al., Deep Learning Tuning Playbook (2023),
 "Identifying bad search space boundaries": a large infeasible part means a badly cut space, and its
@@ -24,17 +24,25 @@ ADVICE: dict[FailureKind, str] = {
 
 
 def nothing_complete(picture: Picture) -> Iterator[NewDiagnosis]:
-    """All trials diverged."""
-    trials, space = picture.trials, picture.spec.space
-    if not trials or any(trial.failure_kind != "diverged" for trial in trials):
-        return
-    is_searched = "learning_rate" in space.parameters
-    lower = "the range of space.learning_rate" if is_searched else "train.learning_rate"
-    yield NewDiagnosis(
-        kind="nothing_complete",
-        message=f"all {len(trials)} trials diverged: lower {lower}, and search again",
-        evidence={"trials": len(trials), "diverged": len(trials)},
-    )
+    """No trial is there to be ranked: pruners left none, or all diverged."""
+    states = Counter(trial.state for trial in picture.trials)
+    total, pruned = states.total(), states["pruned"]
+    if pruned and not states["complete"]:
+        names = {stage.pruner.name for stage in picture.spec.stages if stage.pruner}
+        message = (
+            f"none of the {total} trials was trained to its end, for {pruned} were pruned "
+            f"({', '.join(sorted(names))}): loosen what prunes, or say pruner: none"
+        )
+        yield _nothing(message, trials=total, pruned=pruned)
+    elif total and all(trial.failure_kind == "diverged" for trial in picture.trials):
+        is_searched = "learning_rate" in picture.spec.space.parameters
+        lower = "the range of space.learning_rate" if is_searched else "train.learning_rate"
+        message = f"all {total} trials diverged: lower {lower}, and search again"
+        yield _nothing(message, trials=total, diverged=total)
+
+
+def _nothing(message: str, **evidence: int) -> NewDiagnosis:
+    return NewDiagnosis(kind="nothing_complete", message=message, evidence=evidence)
 
 
 def failed(picture: Picture) -> Iterator[NewDiagnosis]:

@@ -1,0 +1,46 @@
+"""A legal spec to get wrong in tests of refusals, and what is then told of it."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+
+from hpsearch.spec import Problem, SpecError, load
+
+BASE: dict[str, Any] = {
+    "name": "try",
+    "data": {"source": "digits"},
+    "train": {"epochs": 4},
+    "space": {
+        "learning_rate": {"log_uniform": [1e-4, 1]},
+        "optimizer": {"choice": ["sgd", "momentum", "adam"]},
+        "momentum": {"uniform": [0.8, 0.99], "when": {"optimizer": "momentum"}},
+    },
+    "stages": [
+        {"name": "coarse", "trials": 20},
+        {"name": "fine", "trials": 10, "epochs": 8},
+        {"name": "confirm", "top": 3},
+    ],
+}
+AUTO = {"stages": "auto", "budget": {"epochs": 1000}}
+
+
+def changed(changes: dict[str, Any]) -> dict[str, Any]:
+    """BASE with whole sections replaced (``data``) or single keys set (``data.path``)."""
+    tree = copy.deepcopy(BASE)
+    for path, value in changes.items():
+        node: Any = tree
+        *keys, last = [int(key) if key.isdigit() else key for key in path.split(".")]
+        for key in keys:
+            node = node[key]
+        node[last] = value
+    return tree
+
+
+def problems_of(changes: dict[str, Any], overrides: tuple[str, ...] = ()) -> tuple[Problem, ...]:
+    with pytest.raises(SpecError) as caught:
+        load(changed(changes), overrides)
+    assert all("\n" not in str(problem) for problem in caught.value.problems)
+    return caught.value.problems
