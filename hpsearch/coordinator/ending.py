@@ -9,7 +9,7 @@ import math
 from collections import Counter
 
 from hpsearch.settings import command
-from hpsearch.storage.failures import commonest
+from hpsearch.storage.failures import in_common
 from hpsearch.storage.records import SearchRecord, SearchState, TrialRecord
 from hpsearch.storage.repository import Repository
 from hpsearch.storage.upkeep import RETRIED
@@ -50,8 +50,8 @@ def _how_most_failed(
     repository: Repository, search: SearchRecord, failed: list[TrialRecord]
 ) -> str:
     ((kind, count),) = Counter(trial.failure_kind for trial in failed).most_common(1)
-    said, of_which = commonest(trial for trial in failed if trial.failure_kind == kind)
-    told = f"{count} failed as {kind}, {of_which} of them with: {said}"
+    most = [trial for trial in failed if trial.failure_kind == kind]
+    told = f"{count} failed as {kind}, {in_common(most)}"
     if kind not in RETRIED or search.spec.is_from_elsewhere:
         return told
     again = command(f"retry-failed {search.id}", repository.database.url)

@@ -20,7 +20,7 @@ from hpsearch.coordinator.resources import checkpoint_path, remove
 from hpsearch.coordinator.rungs import Decision, Rung, event_data
 from hpsearch.coordinator.view import SearchView
 from hpsearch.errors import HpsearchError
-from hpsearch.storage.failures import commonest
+from hpsearch.storage.failures import in_common, said
 from hpsearch.storage.leases import Lease
 from hpsearch.storage.records import (
     CHECK_KIND,
@@ -244,10 +244,10 @@ class Ledger:
     def _tell_failed(self, failed: Sequence[TrialRecord]) -> None:
         """Of those that diverge nothing is told: it is what their configurations give."""
         if failed:
-            first, (text, count) = failed[0], commonest(failed)
-            who = f"number {first.number}" if len(failed) == 1 else f"{len(failed)} trials"
-            most = f", {count} of them with" if len(failed) > 1 else ""
-            self.tell(f"{who} failed ({first.failure_kind}){most}: {text}")
+            first, is_one = failed[0], len(failed) == 1
+            who = f"number {first.number}" if is_one else f"{len(failed)} trials"
+            why = f": {said(first)}" if is_one else f", {in_common(failed)}"
+            self.tell(f"{who} failed ({first.failure_kind}){why}")
 
     def tell(self, message: str) -> None:
         """Trouble, and what is done about it."""

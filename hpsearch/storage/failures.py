@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from hpsearch.storage.records import TrialRecord
 
@@ -29,3 +29,9 @@ def commonest(failed: Iterable[TrialRecord]) -> tuple[str, int]:
     """What most of the trials say, the first of equals, and how many do."""
     ((text, count),) = Counter(map(said, failed)).most_common(1)
     return text, count
+
+
+def in_common(failed: Collection[TrialRecord]) -> str:
+    """As: all with: ValueError: no such thing; or: 3 of them with: ..., to stand after how many."""
+    text, count = commonest(failed)
+    return f"{'all' if count == len(failed) else f'{count} of them'} with: {text}"

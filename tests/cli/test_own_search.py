@@ -131,7 +131,7 @@ def test_a_model_that_always_raises_ends_its_search_as_failed(hpsearch: Hpsearch
         assert "[3, 5]" in said
     (row,) = package.connect().searches().itertuples()
     assert (row.state, row.failed) == ("failed", 12)
-    assert "12 of them with: " in row.message
+    assert "12 failed as error, all with: " in row.message
     assert hpsearch("retry-failed", "broken")[0] == 0
     assert package.connect().searches()["state"][0] == "stopped"
     assert hpsearch("resume", "broken", "--ray", "none")[0] == 1

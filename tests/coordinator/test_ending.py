@@ -50,7 +50,7 @@ def test_a_search_in_which_every_trial_failed_has_failed_with_the_commonest_mess
     record, url = repository.find_search(1), repository.database.url
     assert record.state == "failed"
     assert record.message == (
-        f"none of its 60 trials ended with a value; 60 failed as error, 60 of them with: {WHY}; "
+        f"none of its 60 trials ended with a value; 60 failed as error, all with: {WHY}; "
         f"mend it, and try them again with `hpsearch retry-failed 1 --db {url}`"
     )
     code, out, _ = say(capfd, "watch", "1", "--db", url)
