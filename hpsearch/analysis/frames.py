@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from numbers import Integral
-from typing import Any
 
 import pandas as pd
 from sqlalchemy import ColumnElement, Connection
@@ -21,8 +19,7 @@ from hpsearch.analysis.curve_frames import curves_frame, stored_columns, wanted_
 from hpsearch.analysis.layout import DIAGNOSES, EVENTS, SEARCHES, STAGES, STATUS, WIDTHS
 from hpsearch.analysis.ranking import best_frame
 from hpsearch.analysis.rows import search_row, stage_rows
-from hpsearch.errors import HpsearchError
-from hpsearch.given import in_short, search_refs
+from hpsearch.given import search_refs, whole
 from hpsearch.storage import queries, trials
 from hpsearch.storage.curves import MOST_ROWS, read_curves
 from hpsearch.storage.filters import Filter, Names, chosen_by, telling_of
@@ -58,7 +55,7 @@ class Frames:
         those that chance may have put behind the best. A trial that another one continues is left
         out, and so is one whose value is NaN.
         """
-        most, given = _whole("n", n, least=0), Filter(stage=stage, where=where)
+        most, given = whole("n", n, least=0), Filter(stage=stage, where=where)
         record = self.repository.find_search(search)
         with self._chosen(record, given) as (connection, chosen):
             return best_frame(connection, record, chosen, most)
@@ -95,7 +92,7 @@ class Frames:
 
         What is wrong with an argument is told at the call, before the first piece is read.
         """
-        size = _whole("chunksize", chunksize, least=1)
+        size = whole("chunksize", chunksize, least=1)
         given = Filter(state=state, stage=stage, where=where)
         record = self.repository.find_search(search)
         self._check(record, given)
@@ -136,7 +133,7 @@ class Frames:
 
         There is at least one piece. As :meth:`iter_trials` it tells at the call what is wrong.
         """
-        size = _whole("chunksize", chunksize, least=1)
+        size = whole("chunksize", chunksize, least=1)
         given = Filter(state=state, stage=stage, where=where)
         record = self.repository.find_search(search)
         wanted = wanted_columns(record.spec, columns)
@@ -280,11 +277,3 @@ class Frames:
         with self._chosen(record, given) as (connection, chosen):
             for piece in read_curves(connection, chosen, stored, size):
                 yield curves_frame(record.spec, piece, wanted)
-
-
-def _whole(what: str, given: Any, *, least: int) -> int:
-    if not isinstance(given, Integral) or isinstance(given, bool):
-        raise HpsearchError(f"{what} must be a whole number, but got {in_short(given)}")
-    if given < least:
-        raise ValueError(f"{what} must be >= {least}, but got {given}")
-    return int(given)

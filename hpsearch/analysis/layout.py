@@ -10,7 +10,7 @@ from workers.metrics import PER_FOLD, PER_LAYER
 
 TIME = "datetime64[us, UTC]"
 LISTS = (*PER_LAYER, *PER_FOLD)
-NUMBERS = "list<item: double>[pyarrow]"  # which pandas reads by ``.list``
+LIST = "list<item: double>[pyarrow]"  # which pandas reads by ``.list``
 TRIALS = {
     "number": "Int64",
     "trial": "Int64",
@@ -75,7 +75,7 @@ CURVES = {
     "trial": "Int64",
     "epoch": "Int64",
     **dict.fromkeys((name for name in METRIC_COLUMNS if name != OTHERS), "float64"),
-    **dict.fromkeys(LISTS, NUMBERS),
+    **dict.fromkeys(LISTS, LIST),
 }
 STAGES = {
     "stage": "category",

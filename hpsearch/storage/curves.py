@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,7 @@ from sqlalchemy import (
     literal,
     select,
 )
-from sqlalchemy.exc import DataError
+from sqlalchemy.exc import DataError, DBAPIError
 from sqlalchemy.orm import aliased
 
 from hpsearch.storage import codec
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 TEXTS = tuple(name for name in METRIC_COLUMNS if isinstance(MetricRow.__table__.c[name].type, JSON))
 NUMBERS = tuple(name for name in METRIC_COLUMNS if name not in TEXTS)
 EPOCH_BITS = 32  # of a key of trial and epoch, which are integers of 31
+TOO_LONG = "54000"  # PostgreSQL's program_limit_exceeded
 MOST_ROWS = 500_000  # of a piece, unless told otherwise
 
 Integers = npt.NDArray[np.int64]
@@ -118,22 +120,30 @@ def _pieces(lineage: Integers, most_rows: int) -> Iterator[tuple[int, int]]:
 
 
 def _parts(connection: Connection, lineage: Integers, columns: Sequence[str]) -> Iterator[Curves]:
-    """One piece, or more where lists together are longer than SQLite's longest value (1 GB)."""
+    """One piece, or more where lists together are longer than a database's longest value (1 GB)."""
+    is_sqlite = connection.dialect.name == "sqlite"  # where reading goes on after an error
     try:
-        yield _piece(connection, lineage, columns)
-    except DataError:
+        with nullcontext() if is_sqlite else connection.begin_nested():
+            piece = _piece(connection, lineage, columns)
+    except DBAPIError as error:
         starts = np.flatnonzero(np.diff(lineage[0])) + 1  # of trials, but for the first
-        if not len(starts):
+        if not len(starts) or not _is_too_long(error):
             raise
         half = starts[len(starts) // 2]
         yield from _parts(connection, lineage[:, :half], columns)
         yield from _parts(connection, lineage[:, half:], columns)
+    else:
+        yield piece
+
+
+def _is_too_long(error: DBAPIError) -> bool:
+    return isinstance(error, DataError) or getattr(error.orig, "sqlstate", "") == TOO_LONG
 
 
 def _piece(connection: Connection, lineage: Integers, columns: Sequence[str]) -> Curves:
     number, trial, source, after, up_to, _ = lineage
     stored = _stored(connection, np.unique(source), columns)
-    keys = _key(stored.numbers.pop("trial").astype(np.int64), stored.numbers["epoch"])
+    keys = _key(stored.numbers["trial"].astype(np.int64), stored.numbers["epoch"])
     order = np.argsort(keys, kind="stable")
     keys = keys[order]
     first = np.searchsorted(keys, _key(source, after), side="right")
@@ -153,13 +163,15 @@ def _taken(ids: dict[str, Integers], stored: Columns, places: Integers) -> Curve
     num_stored = len(stored.numbers["epoch"])
     is_whole = len(places) == num_stored and bool((np.diff(places, prepend=-1) == 1).all())
     at = slice(None) if is_whole else places
-    others, lists = stored.texts.pop(OTHERS, None), {}
-    for name, text in stored.texts.items():
+    lists = {}
+    for name in (name for name in stored.texts if name != OTHERS):
+        text = stored.texts[name]
         column = codec.decode_numbers(num_stored if text is None else text)
         lists[name] = column if is_whole else column.take(places)
+    others = stored.texts.get(OTHERS)
     mappings = [None] * num_stored if others is None else codec.decode_lists(others.split("\n"))
     return Curves(
-        numbers={**ids, **{name: values[at] for name, values in stored.numbers.items()}},
+        numbers={**{name: values[at] for name, values in stored.numbers.items()}, **ids},
         lists=lists,
         others=mappings if is_whole else [mappings[place] for place in places.tolist()],
     )

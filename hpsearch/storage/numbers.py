@@ -28,14 +28,16 @@ from sqlalchemy import (
     or_,
     select,
 )
+from sqlalchemy.sql.elements import KeyedColumnElement
 
 SAMPLE = 500  # rows, of which it is told which columns hold anything, and which always do
-MISSING = -sys.float_info.max  # stands for NULL while it leaves SQLite
+MISSING = -sys.float_info.max  # stands for NULL on the way from SQLite: the one number that is lost
 SENT = np.dtype([("bytes", ">i4"), ("value", ">f8")])  # an element of PostgreSQL's array_send
 HEAD_BYTES = 20  # of array_send: dimensions, flags, type, length, lower bound
 
 Matrix = npt.NDArray[np.float64]
 Asked = Sequence[ColumnElement[Any]]
+Columned = Sequence[KeyedColumnElement[Any]]
 Found = tuple[Matrix, list[Any]]  # a row per column of numbers, and what was asked for besides
 
 
@@ -62,10 +64,12 @@ def read_columns(
     sample = _sample(connection, rows)
     if not sample.filled:
         return Columns(numbers=dict.fromkeys(numbers, np.empty(0)), texts=dict.fromkeys(texts))
-    found, is_whole = _read(connection, rows, numbers, texts, sample)
-    if is_whole:
-        return found
-    return _read(connection, rows, numbers, texts, replace(sample, filled={*numbers, *texts}))[0]
+    found = _read(connection, rows, numbers, texts, sample)
+    if found is None:
+        everything = replace(sample, filled={*numbers, *texts})
+        found = _read(connection, rows, numbers, texts, everything)
+    assert found is not None  # nothing is left out
+    return found
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,30 +94,33 @@ def _read(
     numbers: Sequence[str],
     texts: Sequence[str],
     sample: _Sample,
-) -> tuple[Columns, bool]:
-    """The columns that are filled, the others empty, and whether these are so in all rows."""
-    is_sqlite = connection.dialect.name == "sqlite"
-    read, joined = (_from_sqlite, func.group_concat) if is_sqlite else (_from_pg, func.string_agg)
+) -> Columns | None:
+    """The columns that are filled, the others empty; None where these hold something after all."""
     columns, filled = rows.subquery().c, sample.filled
     some_numbers, some_texts = ([n for n in names if n in filled] for names in (numbers, texts))
     others = [columns[name].is_not(None) for name in (*numbers, *texts) if name not in filled]
     missed = func.count(case((or_(false(), *others), 1)))
+    joined = func.group_concat if connection.dialect.name == "sqlite" else func.string_agg
     lines = [joined(func.coalesce(columns[name], "null"), "\n") for name in some_texts]
-    asked = [
-        func.coalesce(columns[name], MISSING) if name in sample.gappy else columns[name]
-        for name in some_numbers
-    ]
-    matrix, (num_missed, *found) = read(connection, asked, [missed, *lines])
-    matrix[matrix == MISSING] = np.nan
+    read = _from_sqlite if connection.dialect.name == "sqlite" else _from_pg
+    asked = [columns[name] for name in some_numbers]
+    matrix, (num_missed, *found) = read(connection, asked, [missed, *lines], sample.gappy)
+    if num_missed:
+        return None
     empty = np.full(matrix.shape[1], np.nan)
     return Columns(
         numbers={**dict.fromkeys(numbers, empty), **dict(zip(some_numbers, matrix, strict=True))},
         texts={**dict.fromkeys(texts), **dict(zip(some_texts, found, strict=True))},
-    ), not num_missed
+    )
 
 
-def _from_sqlite(connection: Connection, numbers: Asked, others: Asked) -> Found:
-    """By an aggregate of ours, which is given each row's numbers and keeps their bytes."""
+def _from_sqlite(
+    connection: Connection, numbers: Columned, others: Asked, gappy: set[str]
+) -> Found:
+    """By an aggregate of ours, which is given each row's numbers and keeps their bytes.
+
+    A column that is gappy gives MISSING for NULL, so that it costs no exception each time.
+    """
     pack, kept = Struct(f"{len(numbers)}d").pack, []
 
     class Kept:
@@ -128,16 +135,21 @@ def _from_sqlite(connection: Connection, numbers: Asked, others: Asked) -> Found
 
     driver: Any = connection.connection.driver_connection
     driver.create_aggregate("hpsearch_keep", len(numbers), Kept)
-    *found, _ = connection.execute(select(*others, func.hpsearch_keep(*numbers))).one()
-    return np.frombuffer(b"".join(kept)).reshape(-1, len(numbers)).T.copy(), found
+    given = [func.coalesce(n, MISSING) if n.name in gappy else n for n in numbers]
+    *found, _ = connection.execute(select(*others, func.hpsearch_keep(*given))).one()
+    matrix = np.frombuffer(b"".join(kept)).reshape(-1, len(numbers)).T.copy()
+    for column, values in zip(numbers, matrix, strict=True):
+        if column.name in gappy:
+            values[values == MISSING] = np.nan
+    return matrix, found
 
 
 def _number(value: float | str | None) -> float:
     return math.nan if value is None else float(value)
 
 
-def _from_pg(connection: Connection, numbers: Asked, others: Asked) -> Found:
-    """By arrays, as PostgreSQL sends them to programs in C."""
+def _from_pg(connection: Connection, numbers: Columned, others: Asked, gappy: set[str]) -> Found:
+    """By arrays, as PostgreSQL sends them to programs in C; any column may have gaps."""
     nan = cast("NaN", Double)
     arrays = [func.array_agg(func.coalesce(cast(number, Double), nan)) for number in numbers]
     sent = [func.array_send(array) for array in arrays]
