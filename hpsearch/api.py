@@ -106,10 +106,11 @@ def run(
     trainable, the second. A search of the same name and spec that is in the database is gone on
     with, or, if it is complete, only read; with ``anew`` it is searched again. With ``force`` it
     goes on where a check failed. One of which no trial came to an end with a value has failed, and
-    says why in the ``message`` of ``db.searches()``. Raises SpecError for a spec or data that cannot be, ChecksFailed,
-    LeaseHeld if another process carries the search out, HpsearchError if that is left to the
-    service, and Stopped on Ctrl-C; all results are stored by then. ``on_wait`` is told what is
-    waited for next, before there is anything to observe.
+    says why in the ``message`` of ``db.searches()``. Raises SpecError for a spec or data that
+    cannot be, ChecksFailed, AllFail once ``max_failures`` is reached, LeaseHeld if another process
+    carries the search out, HpsearchError if that is left to the service, and Stopped on Ctrl-C; all
+    results are stored by then. ``on_wait`` is told what is waited for next, before there is
+    anything to observe.
     """
     search = spec if isinstance(spec, Search) else load(spec, overrides)
     ray = default_ray(search) if ray is None else ray
