@@ -7,11 +7,14 @@ from pathlib import Path
 
 import pytest
 from command_line import say
-from coordinated import a_search, coordinate, curve
+from coordinated import PROVENANCE, a_search, coordinate, curve
 from sqlalchemy import delete
 
+from hpsearch.coordinator.allowance import AllFail
 from hpsearch.coordinator.ending import ending
+from hpsearch.errors import Cancelled, HpsearchError
 from hpsearch.executors.simulated import SimulatedExecutor
+from hpsearch.running import leased
 from hpsearch.storage.database import Database
 from hpsearch.storage.leases import Owner
 from hpsearch.storage.queue import Queue
@@ -114,3 +117,21 @@ def test_a_search_without_a_trial_is_complete(repository: Repository) -> None:
     with repository.database.write() as connection:
         connection.execute(delete(TrialRow))
     assert ending(repository, 1) == ("complete", None)
+
+
+@pytest.mark.parametrize(
+    ("error", "state", "message"),
+    [
+        (AllFail("3 failed"), "failed", "3 failed"),
+        (HpsearchError("a check"), "stopped", None),
+        (Cancelled("it was"), "cancelled", None),
+    ],
+)
+def test_what_ends_a_search_before_its_end_says_how_it_is_given_back(
+    repository: Repository, error: Exception, state: str, message: str | None
+) -> None:
+    record = repository.create_search(a_search(), PROVENANCE)
+    with pytest.raises(type(error)), leased(repository, record):
+        raise error
+    found = repository.find_search(record.id)
+    assert (found.state, found.message) == (state, message)
