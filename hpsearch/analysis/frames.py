@@ -206,8 +206,9 @@ class Frames:
         """One row a search, best first: its best trial, how far behind it is, and what was spent.
 
         ``mean``, ``spread``, ``n`` and ``confirmed`` are those of the best trial, ``behind`` its
-        distance from the first row, and ``within_noise`` whether that may be chance. Raises
-        HpsearchError for searches that do not rank by the same objective.
+        distance from the first row, and ``within_noise`` whether that may be chance. ``data`` is
+        the source of the examples with the start of their fingerprint: where it differs, values do
+        not compare. Raises HpsearchError for searches that do not rank by the same objective.
         """
         refs = search_refs("compare", searches)
         return compared(self.repository, [self.repository.find_search(each) for each in refs])
@@ -227,7 +228,7 @@ class Frames:
         return best_of_n(values, record.spec.objective.mode)
 
     def searches(self) -> pd.DataFrame:
-        """One row a search, oldest first; ``best`` is the best value of its complete trials."""
+        """One row a search, oldest first; ``best`` is the mean that :meth:`best` has first."""
         with self.repository.database.read() as connection:
             rows = queries.searches(connection)
         return to_frame([search_row(row) for row in rows], SEARCHES)
@@ -255,7 +256,7 @@ class Frames:
         self, record: SearchRecord, given: Filter
     ) -> Iterator[tuple[Connection, ColumnElement[bool]]]:
         """A connection, and the condition for the trials that are asked for."""
-        with self.repository.database.read_only() as connection, telling_of(given):
+        with self.repository.database.read_only() as connection, telling_of(record, given):
             yield connection, chosen_by(connection, record, given)
 
     def _check(self, record: SearchRecord, given: Filter) -> None:

@@ -67,6 +67,7 @@ COMPARED = {
     "failed": "Int64",
     "trained": "Int64",
     "seconds": "float64",
+    "data": "string",
 }
 CURVES = {
     "number": "Int64",

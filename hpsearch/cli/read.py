@@ -123,14 +123,17 @@ def best(search: str, n: int, db: str | None, form: str) -> None:
     are those that chance may have put behind the best. The table leaves out what says nothing.
     """
     from hpsearch.analysis.repeats import telling
-    from hpsearch.cli.outcome import no_best
+    from hpsearch.cli.outcome import no_best, so_far
 
     frames = opened(db)
-    found = frames.best(search, n=n)
+    record = frames.repository.find_search(search)
+    found = frames.best(record.id, n=n)
     if form == "table" and found.empty and n:
-        click.echo(no_best(frames, frames.repository.find_search(search)))
+        click.echo(no_best(frames, record))
     elif form == "table":
         _echo_trials(telling(found), form)
+        if (told := so_far(frames, record)) is not None:
+            click.echo(told)
     else:
         _echo_trials(found, form)
 
