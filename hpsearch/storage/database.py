@@ -110,7 +110,8 @@ class Database:
             try:
                 yield connection
             finally:
-                sqlite.set_authorizer(None)
+                with suppress(sqlite3.ProgrammingError):  # closed: Ctrl-C came
+                    sqlite.set_authorizer(None)
 
     @contextmanager
     def write(self) -> Iterator[Connection]:

@@ -5,6 +5,7 @@ Called by ``hpsearch.analysis.frames`` for ``state=``, ``stage=`` and ``where=``
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +27,9 @@ STATES: tuple[str, ...] = get_args(TrialState)
 _WHERE = (
     'where must be a condition in SQL over the columns of trials, such as "learning_rate < 0.01"'
 )
+
+# What stands in double quotes; texts and comments, in which quotes mean nothing, give "".
+_QUOTED = re.compile(r"""'(?:[^']|'')*'|--[^\n]*|/\*.*?\*/|"((?:[^"]|"")*)\"""", re.DOTALL)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,7 +82,7 @@ def telling_of(search: SearchRecord, given: Filter) -> Iterator[None]:
         if given.where is None:
             raise
         reason = " ".join(str(error.orig).split())
-        hint = column_hint(reason, [*_PLAIN, *_NAMED, *search.spec.space.parameters])
+        hint = column_hint(reason, _columns(search))
         raise StorageError(
             f"{_WHERE}, but of {given.where!r} the database says: {reason}{hint}"
         ) from error
@@ -93,7 +97,22 @@ def _known(what: str, asked: Names, known: Sequence[str]) -> Names:
     return asked
 
 
+def _columns(search: SearchRecord) -> list[str]:
+    return [*_PLAIN, *_NAMED, *search.spec.space.parameters]
+
+
+def _check_quoted(search: SearchRecord, where: str) -> None:
+    """SQLite takes a name in double quotes that it does not know for a text, and says nothing."""
+    known = {name.lower() for name in _columns(search)}
+    for quoted in _QUOTED.findall(where):
+        name = quoted.replace('""', '"')
+        if quoted and name.lower() not in known:
+            hint = did_you_mean(name, _columns(search))
+            raise StorageError(f"{_WHERE}, but there is no column {name!r}: {hint}")
+
+
 def _where(connection: Connection, search: SearchRecord, where: str) -> ColumnElement[bool]:
+    _check_quoted(search, where)
     parameters = search.spec.space.parameters.items()
     named = (
         select(

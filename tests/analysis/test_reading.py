@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import signal
 import sqlite3
 from typing import Any
 
@@ -18,9 +19,11 @@ from stored_searches import PARAMS, Writer, a_report, a_stage, a_trial, begin
 from hpsearch.analysis.frames import Frames
 from hpsearch.errors import HpsearchError
 from hpsearch.storage import numbers
+from hpsearch.storage.curves import read_curves
 from hpsearch.storage.database import Database
 from hpsearch.storage.errors import StorageError
 from hpsearch.storage.records import ReportCommit
+from hpsearch.storage.tables import TrialRow
 
 
 @pytest.fixture
@@ -62,6 +65,10 @@ FILTERS = {
         "value > 2 and learning_rate < 0.01",
     ),
     "text": ({"where": "optimizer = 'momentum' -- the better"}, "optimizer == 'momentum'"),
+    "quoted": (
+        {"where": """"learning_rate" < 0.01 and branch <> 'a "b"' -- of "these\""""},
+        "learning_rate < 0.01",
+    ),
     "percent": ({"where": "branch LIKE '%sgd'"}, "branch.str.endswith('sgd')"),
     "all": (
         {"state": "complete", "stage": ["coarse", "fine"], "where": "trial > 0 AND number < 3"},
@@ -149,6 +156,31 @@ def test_what_only_a_later_row_has_is_read(
     assert of_it["val_accuracy"].tolist() == [0.5]
 
 
+def test_ctrl_c_while_curves_are_read_is_ctrl_c(sqlite_url: str) -> None:
+    """A KeyboardInterrupt in a function of ours would be an error of the database."""
+    writer = begin(Database(sqlite_url), num_trials=2000)
+    for epoch in range(1, 4):
+        rows = [{"trial_id": id, "train_loss": 0.5} for id in writer.ids]
+        report = ReportCommit(epoch=epoch, metrics=rows, progress=())
+        writer.repository.commit_report(writer.lease, report)
+    interrupted, of_it = 0, TrialRow.search_id == writer.search.id
+    earlier = signal.signal(signal.SIGVTALRM, signal.default_int_handler)
+    try:
+        for place in range(1, 30):
+            try:
+                signal.setitimer(signal.ITIMER_VIRTUAL, place * 1e-3)
+                with writer.repository.database.read() as connection:
+                    list(read_curves(connection, of_it))
+            except KeyboardInterrupt:
+                interrupted += 1
+            finally:
+                signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+    finally:
+        signal.signal(signal.SIGVTALRM, earlier)
+    assert interrupted
+    assert len(Frames(writer.repository).curves("digits")) == 6000
+
+
 def limit_of_sqlite(database: Database) -> None:
     @event.listens_for(database.engine, "checkout")
     def limit(connection: Any, *rest: Any) -> None:
@@ -200,6 +232,8 @@ BAD = {
     ),
     "column": ({"where": "learning_rat < 1"}, "where must .*: did you mean 'learning_rate'"),
     "prefix": ({"where": "best_value > 0.5"}, "where must .*best_value.*: did you mean 'value'"),
+    "quoted": ({"where": '"lerning_rate" > 1'}, "no column 'lerning_rate': did you mean 'learning"),
+    "quoted text": ({"where": 'optimizer = \'a "b"\' or "value_" > 0.9'}, "no column 'value_'"),
     "syntax": ({"where": "number ="}, "where must be a condition"),
     "parentheses": ({"where": "1)) or ((1"}, "where must be a condition"),
     "a parenthesis": ({"where": "1) or (1"}, "where must be a condition"),
