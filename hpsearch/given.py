@@ -1,6 +1,7 @@
 """What callers in Python may give where names are asked for: one, or several.
 
 Used by ``hpsearch.storage`` and ``hpsearch.analysis``; anything else is refused in a sentence.
+``in_short`` is how a value stands in one, of ``hpsearch.spec`` too.
 """
 
 from __future__ import annotations
@@ -11,6 +12,10 @@ from numbers import Integral
 from typing import Any
 
 from hpsearch.errors import HpsearchError
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 60
+_SHORT.maxlevel = 3
 
 
 def names(what: str, given: Any) -> tuple[str, ...]:
@@ -39,7 +44,7 @@ def is_search(given: Any) -> bool:
 
 def in_short(given: Any) -> str:
     """A value of any type as Python spells it, in a line of a few words."""
-    return " ".join(reprlib.repr(given).split())
+    return " ".join(_SHORT.repr(given).split())
 
 
 def _listed(given: Any) -> tuple[Any, ...] | None:
