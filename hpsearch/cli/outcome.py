@@ -11,6 +11,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from hpsearch.coordinator.failures import headline
+from hpsearch.plain_text import one_line
 from hpsearch.settings import command
 
 if TYPE_CHECKING:
@@ -123,8 +124,13 @@ def no_best(frames: Frames, search: SearchRecord) -> str:
 def why_nothing(frames: Frames, search_id: int) -> str:
     """That all was pruned or diverged, if it was found so; else how most failed, if any did.
 
-    Or that the objective was never finite: a metric of the user's own may be so.
+    Or that the objective was never finite: a metric of the user's own may be so. One line, whatever
+    is in a metric's name or an exception's message.
     """
+    return one_line(_why_nothing(frames, search_id))
+
+
+def _why_nothing(frames: Frames, search_id: int) -> str:
     has_all = f"(`hpsearch trials {search_id} --format csv` has all)"
     record = frames.repository.find_search(search_id)
     name, metric = record.name, record.spec.objective.metric
