@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-from functools import partial
-from pathlib import Path
 
 import pytest
-from command_line import Hpsearch, say
+from command_line import Hpsearch
 from stored_searches import Writer, a_report, begin
 
 from hpsearch.analysis.diagnosis import searching
@@ -18,14 +16,9 @@ from hpsearch.storage.repository import Repository
 RISING = (2.3, 2.6, 2.9, 3.3)
 
 
-@pytest.fixture
-def hpsearch(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Hpsearch:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("HPSEARCH_DATABASE_URL", raising=False)
+@pytest.fixture(autouse=True)
+def _wide_screen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "300")
-    return partial(say, capfd)
 
 
 @pytest.fixture
