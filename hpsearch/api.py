@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
     from hpsearch.analysis.frames import Frames
 
+SET_PATH = "--set data.path=PATH"  # of run and check; a search that is stored keeps its path
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Result:
@@ -103,10 +105,12 @@ def run(
     here, the address of a cluster, or "none" for this process; None is the first of these, or, of a
     trainable, the second. A search of the same name and spec that is in the database is gone on
     with, or, if it is complete, only read; with ``anew`` it is searched again. With ``force`` it
-    goes on where a check failed. Raises SpecError for a spec or data that cannot be, ChecksFailed,
-    LeaseHeld if another process carries the search out, HpsearchError if that is left to the
-    service, and Stopped on Ctrl-C; all results are stored by then. ``on_wait`` is told what is
-    waited for next, before there is anything to observe.
+    goes on where a check failed. One of which no trial came to an end with a value has failed, and
+    says why in the ``message`` of ``db.searches()``. Raises SpecError for a spec or data that
+    cannot be, ChecksFailed, AllFail once ``max_failures`` is reached, LeaseHeld if another process
+    carries the search out, HpsearchError if that is left to the service, and Stopped on Ctrl-C; all
+    results are stored by then. ``on_wait`` is told what is waited for next, before there is
+    anything to observe.
     """
     search = spec if isinstance(spec, Search) else load(spec, overrides)
     ray = default_ray(search) if ray is None else ray
@@ -121,7 +125,7 @@ def run(
         _check_is_ours(found, db, ", or search again with --new")
     with starting(ray, search) as ready:
         on_wait(DATA)
-        dataset = load_data(search)  # a spec whose data are refused leaves nothing in the database
+        dataset = load_data(search, SET_PATH)  # if they are refused, nothing is stored
         repository = repository or open_repository(db)
         folder = checkpoint_root(database_url(db))
         own_id = None if found is None else found.id
@@ -208,7 +212,7 @@ def check(
         )
     with starting(ray, search) as ready:
         found = _warm_starts_at_hand(search, db)
-        dataset = load_data(search)
+        dataset = load_data(search, SET_PATH)
         backend = ready()
     title = f"{search.name} (checks)"
     task = Task(search=search, title=title, dataset=dataset)

@@ -1,4 +1,4 @@
-"""What callers in Python may give where names are asked for: one, or several.
+"""What callers in Python may give where names or numbers are asked for.
 
 Used by ``hpsearch.storage`` and ``hpsearch.analysis``; anything else is refused in a sentence.
 ``in_short`` is how a value stands in one, of ``hpsearch.spec`` too.
@@ -7,7 +7,6 @@ Used by ``hpsearch.storage`` and ``hpsearch.analysis``; anything else is refused
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Iterable
 from numbers import Integral
 from typing import Any
 
@@ -42,10 +41,23 @@ def is_search(given: Any) -> bool:
     return isinstance(given, str | Integral) and not isinstance(given, bool)
 
 
+def whole(what: str, given: Any, *, least: int) -> int:
+    """A whole number from ``least`` on. Raises HpsearchError for any other."""
+    is_whole = isinstance(given, Integral) and not isinstance(given, bool)
+    if not is_whole or given < least:
+        raise HpsearchError(f"{what} must be a whole number >= {least}, but got {in_short(given)}")
+    return int(given)
+
+
 def in_short(given: Any) -> str:
     """A value of any type as Python spells it, in a line of a few words."""
     return " ".join(_SHORT.repr(given).split())
 
 
 def _listed(given: Any) -> tuple[Any, ...] | None:
-    return tuple(given) if isinstance(given, Iterable) and not isinstance(given, bytes) else None
+    if isinstance(given, bytes):
+        return None
+    try:
+        return tuple(given)
+    except TypeError:  # whatever has no items, an array of no dimension among them
+        return None

@@ -13,6 +13,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hpsearch.coordinator.allowance import AllFail
+from hpsearch.coordinator.ending import ending
 from hpsearch.coordinator.events import Observer
 from hpsearch.coordinator.heartbeat import heartbeat
 from hpsearch.coordinator.loop import Coordinator
@@ -116,7 +118,7 @@ def carry_out(
 def leased(
     repository: Repository, record: SearchRecord
 ) -> Iterator[tuple[Lease, Callable[[], Orders]]]:
-    """Own the search; give it back complete, or stopped or cancelled if that ends it earlier."""
+    """Own the search; give it back as it ended, or stopped or cancelled if that ends it earlier."""
     lease = repository.acquire(record.id, Owner.current())
     try:
         with heartbeat(repository, lease) as orders:
@@ -132,7 +134,10 @@ def leased(
         ) from None
     except LeaseLost:
         raise
+    except AllFail as found:
+        repository.release(lease, "failed", str(found))
+        raise
     except BaseException:
         repository.release(lease, "stopped")
         raise
-    repository.release(lease, "complete")
+    repository.release(lease, *ending(repository, record.id))

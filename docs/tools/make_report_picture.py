@@ -13,7 +13,7 @@ from pathlib import Path
 from playwright.sync_api import sync_playwright
 
 PICTURE = Path(__file__).parents[1] / "images" / "report.png"
-WIDTH, HEIGHT = 1060, 1015
+WIDTH, HEIGHT = 1060, 1135
 FIRST = "#importance"  # the section at the top of the picture
 
 

@@ -5,7 +5,8 @@ Called by ``Frames.compare``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,8 @@ from hpsearch.errors import HpsearchError
 from hpsearch.storage import queries
 from hpsearch.storage.records import SearchRecord
 from hpsearch.storage.repository import Repository
+
+DIGITS = 8  # of the 32 of a fingerprint
 
 
 def check_comparable(searches: Sequence[SearchRecord]) -> None:
@@ -50,18 +53,38 @@ def compared(repository: Repository, searches: Sequence[SearchRecord]) -> pd.Dat
         samples = [found[search.id][0][1] for search in ended]
         trial = found[ended[0].id][0][0] if ended else None
         values = objective_of(connection, ended[0].spec, trial.trial) if trial else np.empty(0)
+        data = _data(searches, queries.data_read(connection, [s.id for s in searches]))
     near = within_noise(samples, mode, values)
+    more = {search.id: (*spent[search.id][1:], data[search.id]) for search in searches}
     rows = [
-        (*_about(s), found[s.id][0][0].number, *_result(of, samples[0]), is_near, *spent[s.id][1:])
+        (*_about(s), found[s.id][0][0].number, *_result(of, samples[0]), is_near, *more[s.id])
         for s, of, is_near in zip(ended, samples, near, strict=True)
     ]
     nothing = (None,) * 7
-    rest = [(*_about(s), *nothing, *spent[s.id][1:]) for s in searches if not found[s.id]]
+    rest = [(*_about(s), *nothing, *more[s.id]) for s in searches if not found[s.id]]
     return to_frame([*rows, *rest], COMPARED)
 
 
 def _about(search: SearchRecord) -> tuple[int, str, str]:
     return search.id, search.name, search.state
+
+
+def _data(
+    searches: Sequence[SearchRecord], noted: Mapping[int, Mapping[str, Any]]
+) -> dict[int, str | None]:
+    """The source of each search's data, with what tells its examples from others, if it is noted.
+
+    Of data that are streamed some inputs are known: then it is that of some of all searches.
+    """
+    whole = all(read.get("fingerprint") for read in noted.values())
+    digests = {id: read.get("fingerprint" if whole else "sample") for id, read in noted.items()}
+    return {s.id: _source(s, digests.get(s.id)) for s in searches}
+
+
+def _source(search: SearchRecord, digest: str | None) -> str | None:
+    if search.spec.trainable is not None:
+        return None  # it has its own
+    return f"{search.spec.data.source} {(digest or '')[:DIGITS]}".strip()
 
 
 def _result(sample: Sample, best: Sample) -> tuple[float, float, int, bool, float]:

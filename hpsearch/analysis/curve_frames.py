@@ -50,9 +50,9 @@ def curves_frame(spec: Search, piece: Curves, wanted: Sequence[str]) -> pd.DataF
 
 def _column(spec: Search, piece: Curves, name: str) -> pd.Series:
     if name in LISTS:
-        return pd.Series(piece.lists[name], dtype=pd.ArrowDtype(piece.lists[name].type))
+        return pd.Series(piece.lists[name], dtype="object")
     if _stored(spec, name) == OTHERS:
-        values = [(each or {}).get(name) for each in piece.others]
+        values = [(each or {}).get(name) for each in piece.lists[OTHERS]]
         return pd.Series(values, dtype="float64")
     return pd.Series(piece.numbers[_stored(spec, name)])
 

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from numbers import Integral
-from typing import Any
 
 import pandas as pd
 from sqlalchemy import ColumnElement, Connection
@@ -21,8 +19,7 @@ from hpsearch.analysis.curve_frames import curves_frame, stored_columns, wanted_
 from hpsearch.analysis.layout import DIAGNOSES, EVENTS, SEARCHES, STAGES, STATUS, WIDTHS
 from hpsearch.analysis.ranking import best_frame
 from hpsearch.analysis.rows import search_row, stage_rows
-from hpsearch.errors import HpsearchError
-from hpsearch.given import in_short, search_refs
+from hpsearch.given import search_refs, whole
 from hpsearch.storage import queries, trials
 from hpsearch.storage.curves import MOST_ROWS, read_curves
 from hpsearch.storage.filters import Filter, Names, chosen_by, telling_of
@@ -58,7 +55,7 @@ class Frames:
         those that chance may have put behind the best. A trial that another one continues is left
         out, and so is one whose value is NaN.
         """
-        most, given = _whole("n", n, least=0), Filter(stage=stage, where=where)
+        most, given = whole("n", n, least=0), Filter(stage=stage, where=where)
         record = self.repository.find_search(search)
         with self._chosen(record, given) as (connection, chosen):
             return best_frame(connection, record, chosen, most)
@@ -95,7 +92,7 @@ class Frames:
 
         What is wrong with an argument is told at the call, before the first piece is read.
         """
-        size = _whole("chunksize", chunksize, least=1)
+        size = whole("chunksize", chunksize, least=1)
         given = Filter(state=state, stage=stage, where=where)
         record = self.repository.find_search(search)
         self._check(record, given)
@@ -112,10 +109,10 @@ class Frames:
     ) -> pd.DataFrame:
         """One row per trial and epoch: the metrics, the user's own last, and the epoch's seconds.
 
-        What training did not report is NaN; what it reports of each layer or fold is a list of
-        Arrow's, which ``.list`` reads, or NA. A trial that continues another one has the epochs of
-        that one too, under its own id. Of the metrics only ``columns`` are read, if they are given;
-        the filters are those of :meth:`trials`, and choose trials.
+        What training did not report is NaN; what it reports of each layer or fold is a list, or
+        None. A trial that continues another one has the epochs of that one too, under its own id.
+        Of the metrics only ``columns`` are read, if they are given; the filters are those of
+        :meth:`trials`, and choose trials.
         """
         pieces = list(
             self.iter_curves(search, columns=columns, state=state, stage=stage, where=where)
@@ -136,7 +133,7 @@ class Frames:
 
         There is at least one piece. As :meth:`iter_trials` it tells at the call what is wrong.
         """
-        size = _whole("chunksize", chunksize, least=1)
+        size = whole("chunksize", chunksize, least=1)
         given = Filter(state=state, stage=stage, where=where)
         record = self.repository.find_search(search)
         wanted = wanted_columns(record.spec, columns)
@@ -185,13 +182,16 @@ class Frames:
         return to_frame(rows, DIAGNOSES)
 
     def importance(self, search: SearchRef) -> pd.DataFrame:
-        """One row a parameter, the most important first: its share of what the best have in common.
+        """One row a parameter, those beyond chance first: its share of the importance of all.
 
-        PED-ANOVA: how far the best tenth of the trials lie from where all lie, along it alone; the
-        shares add up to 1. ``n`` trials had it. Where nothing can be told the share is NA, and
-        ``note`` says why: fewer than 20 trials had it, or all of them with the same value.
+        PED-ANOVA: how far the best trials, a tenth of them or at least 20, lie from where all lie,
+        along it alone; the shares add up to 1. ``chance`` is what 95 of 100 shuffles of its values
+        among the trials do not exceed, on the same scale, ``beyond_chance`` whether the share does.
+        ``n`` trials had it; ``merged`` more repeat one of these or go on with it. Where nothing can
+        be told the share is NA, and ``note`` says why: fewer than 20 trials had it, or all of them
+        with the same value.
         """
-        from hpsearch.analysis.importance import importance_frame  # it needs Optuna
+        from hpsearch.analysis.importance import importance_frame  # it needs SciPy
 
         record = self.repository.find_search(search)
         return importance_frame(record, *self.repository.load(record.id))
@@ -206,8 +206,9 @@ class Frames:
         """One row a search, best first: its best trial, how far behind it is, and what was spent.
 
         ``mean``, ``spread``, ``n`` and ``confirmed`` are those of the best trial, ``behind`` its
-        distance from the first row, and ``within_noise`` whether that may be chance. Raises
-        HpsearchError for searches that do not rank by the same objective.
+        distance from the first row, and ``within_noise`` whether that may be chance. ``data`` is
+        the source of the examples with the start of their fingerprint: where it differs, values do
+        not compare. Raises HpsearchError for searches that do not rank by the same objective.
         """
         refs = search_refs("compare", searches)
         return compared(self.repository, [self.repository.find_search(each) for each in refs])
@@ -227,7 +228,7 @@ class Frames:
         return best_of_n(values, record.spec.objective.mode)
 
     def searches(self) -> pd.DataFrame:
-        """One row a search, oldest first; ``best`` is the best value of its complete trials."""
+        """One row a search, oldest first; ``best`` is the mean that :meth:`best` has first."""
         with self.repository.database.read() as connection:
             rows = queries.searches(connection)
         return to_frame([search_row(row) for row in rows], SEARCHES)
@@ -255,7 +256,7 @@ class Frames:
         self, record: SearchRecord, given: Filter
     ) -> Iterator[tuple[Connection, ColumnElement[bool]]]:
         """A connection, and the condition for the trials that are asked for."""
-        with self.repository.database.read_only() as connection, telling_of(given):
+        with self.repository.database.read_only() as connection, telling_of(record, given):
             yield connection, chosen_by(connection, record, given)
 
     def _check(self, record: SearchRecord, given: Filter) -> None:
@@ -277,13 +278,10 @@ class Frames:
     ) -> Iterator[pd.DataFrame]:
         stored = stored_columns(record.spec, wanted)
         with self._chosen(record, given) as (connection, chosen):
-            for piece in read_curves(connection, chosen, stored, size):
+            pieces = read_curves(connection, chosen, stored, size)
+            while True:
+                with no_collection():  # of the lists in it
+                    piece = next(pieces, None)
+                if piece is None:
+                    return
                 yield curves_frame(record.spec, piece, wanted)
-
-
-def _whole(what: str, given: Any, *, least: int) -> int:
-    if not isinstance(given, Integral) or isinstance(given, bool):
-        raise HpsearchError(f"{what} must be a whole number, but got {in_short(given)}")
-    if given < least:
-        raise ValueError(f"{what} must be >= {least}, but got {given}")
-    return int(given)

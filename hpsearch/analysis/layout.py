@@ -10,7 +10,6 @@ from workers.metrics import PER_FOLD, PER_LAYER
 
 TIME = "datetime64[us, UTC]"
 LISTS = (*PER_LAYER, *PER_FOLD)
-NUMBERS = "list<item: double>[pyarrow]"  # which pandas reads by ``.list``
 TRIALS = {
     "number": "Int64",
     "trial": "Int64",
@@ -68,13 +67,14 @@ COMPARED = {
     "failed": "Int64",
     "trained": "Int64",
     "seconds": "float64",
+    "data": "string",
 }
 CURVES = {
     "number": "Int64",
     "trial": "Int64",
     "epoch": "Int64",
     **dict.fromkeys((name for name in METRIC_COLUMNS if name != OTHERS), "float64"),
-    **dict.fromkeys(LISTS, NUMBERS),
+    **dict.fromkeys(LISTS, "object"),
 }
 STAGES = {
     "stage": "category",

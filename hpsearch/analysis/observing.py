@@ -42,14 +42,21 @@ def explored(stages: Sequence[StageRecord]) -> tuple[Branch, ...]:
 
 def new_ones(stages: Iterable[StageRecord], trials: Sequence[TrialRecord]) -> list[TrialRecord]:
     """The trials that tried something: no repeats, and none that goes on with the same params."""
+    return new_and_repeats(stages, trials)[0]
+
+
+def new_and_repeats(
+    stages: Iterable[StageRecord], trials: Sequence[TrialRecord]
+) -> tuple[list[TrialRecord], list[TrialRecord]]:
+    """Those that tried something, and those that repeat one or go on with it; none of a check."""
     of_check = {stage.id for stage in stages if stage.kind == "check"}
     params = {trial.id: trial.params for trial in trials}
-    return [
-        trial
-        for trial in trials
-        if trial.stage_id not in of_check
-        and (trial.parent_id is None or params.get(trial.parent_id) != trial.params)
-    ]
+    found: tuple[list[TrialRecord], list[TrialRecord]] = [], []
+    for trial in trials:
+        if trial.stage_id not in of_check:
+            is_repeat = trial.parent_id is not None and params.get(trial.parent_id) == trial.params
+            found[is_repeat].append(trial)
+    return found
 
 
 def placed_in_stage(

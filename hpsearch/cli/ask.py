@@ -13,6 +13,11 @@ from hpsearch.errors import HpsearchError
 
 LEAST = ("seconds", "pruned", "complete", "state", "search")  # what compare does without first
 
+DIFFER = (
+    "These searches have different data, or parts of them (column data): the order says nothing of "
+    "which is better on the same examples."
+)
+
 
 @click.command()
 @click.argument("searches", nargs=-1, required=True)
@@ -22,9 +27,14 @@ def compare(searches: tuple[str, ...], db: str | None, form: str) -> None:
     """The best trial of each of SEARCHES, the best search first, and what it took to find it.
 
     They must have the same objective. Behind is how far from the first one a search is, within
-    noise whether that may be chance; trained are epochs.
+    noise whether that may be chance; trained are epochs. Where searches have different data, the
+    column data says which: then their values say less of each other.
     """
-    echo(opened(db).compare(searches), form, least=LEAST)
+    frame = opened(db).compare(searches)
+    differ = frame["data"].nunique() > 1
+    echo(frame if differ or form != "table" else frame.drop(columns="data"), form, least=LEAST)
+    if differ:
+        click.echo(DIFFER, err=form != "table")
 
 
 @click.command()

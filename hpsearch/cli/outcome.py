@@ -5,14 +5,14 @@ Called by ``summary``, ``progress`` and ``hpsearch best``.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-from hpsearch.coordinator.failures import headline
+from hpsearch.coordinator import ending
 from hpsearch.plain_text import one_line
 from hpsearch.settings import command
+from hpsearch.storage.records import ENDED, FINISHED
 
 if TYPE_CHECKING:
     from hpsearch.analysis.frames import Frames
@@ -66,7 +66,7 @@ def standing(search: SearchRecord) -> str:
 
 
 def _state(search: SearchRecord) -> str:
-    return search.state + (f" ({search.message})" if search.message else "")
+    return search.state + (f" ({one_line(search.message)})" if search.message else "")
 
 
 def not_begun(frames: Frames, search: SearchRecord) -> str:
@@ -108,6 +108,16 @@ def no_finding_of_trial(search: SearchRecord, trial: TrialRecord) -> str:
     return f"{told}, and no rule fired over its {epochs}"
 
 
+def so_far(frames: Frames, search: SearchRecord) -> str | None:
+    """Of a search that has not ended: on how many of its trials that rests which is best."""
+    if search.state in ENDED:
+        return None
+    stages = frames.status(search.id)
+    ended = sum(int(stages[state].sum()) for state in FINISHED)
+    told = f"so far {ended} of {stages['trials'].sum()} trials have ended"
+    return f"{standing(search)}; {told}: the best may change"
+
+
 def no_best(frames: Frames, search: SearchRecord) -> str:
     """Of a search without a trial that ranks: how far it is, or what became of its trials."""
     states = frames.status(search.id)
@@ -122,34 +132,11 @@ def no_best(frames: Frames, search: SearchRecord) -> str:
 
 
 def why_nothing(frames: Frames, search_id: int) -> str:
-    """That all was pruned or diverged, if it was found so; else how most failed, if any did.
+    """Of a search that has ended, or whose trials have: why none of them has a value.
 
-    Or that the objective was never finite: a metric of the user's own may be so. One line, whatever
-    is in a metric's name or an exception's message.
+    One line, whatever is in a metric's name or an exception's message.
     """
-    return one_line(_why_nothing(frames, search_id))
-
-
-def _why_nothing(frames: Frames, search_id: int) -> str:
-    has_all = f"(`hpsearch trials {search_id} --format csv` has all)"
     record = frames.repository.find_search(search_id)
-    name, metric = record.name, record.spec.objective.metric
-    found = frames.diagnoses(search_id)
-    said = found.loc[found["kind"] == "nothing_complete", "message"]
-    if len(said):
-        return f"{name}: {said.iloc[0]} {has_all}"
-    trials = frames.repository.load(search_id)[1]
-    none = f"none of the {len(trials)} trials of {name} ended with a value"
-    failed = [trial for trial in trials if trial.state == "failed"]
-    if not failed:
-        curves = frames.repository.curves(search_id, metric).values()
-        measured = [value for curve in curves for value in curve.values()]
-        if measured and not any(map(math.isfinite, measured)):
-            mend = "mend the metric, or choose another objective.metric"
-            return f"{none}, for {metric} was {measured[0]} in each epoch: {mend} {has_all}"
-        return f"{none} that ranks: {counts(by_state(trials))} {has_all}"
-    ((kind, _),) = Counter(trial.failure_kind for trial in failed).most_common(1)
-    message = next(t.failure_message for t in failed if t.failure_kind == kind)
-    return (
-        f"{none}; most failed as {kind}, the first with: {headline(message or str(kind))} {has_all}"
-    )
+    has_all = f"(`hpsearch trials {search_id} --format csv` has all)"
+    why = ending.why_nothing(frames.repository, record)
+    return one_line(f"{record.name}: {why} {has_all}")

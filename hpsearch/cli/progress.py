@@ -6,17 +6,21 @@ Watches the coordinator's events; called by ``hpsearch run`` and ``hpsearch resu
 from __future__ import annotations
 
 import contextlib
+import math
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection
+from statistics import fmean
 from threading import Timer
 from types import TracebackType
+from typing import TypeGuard
 
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
 from hpsearch.cli import outcome
+from hpsearch.cli.tables import cell
 from hpsearch.coordinator.checking import tally
 from hpsearch.coordinator.events import (
     Advanced,
@@ -139,7 +143,7 @@ class Progress:
         left = f", {_left_s(view, rate):.0f} s left" if has_ended and rate else ""
         return (
             f"{stage.name}: {_counts(view.of_stage(stage))}; best {_best(view)}; "
-            f"{rate:.0f} epochs/s; {elapsed_s:.0f} s{left}"
+            f"{_rate(rate)} epochs/s; {elapsed_s:.0f} s{left}"
         )
 
     def _elapsed_s(self) -> float:
@@ -159,10 +163,26 @@ def _counts(trials: Collection[TrialRecord]) -> str:
 
 
 def _best(view: SearchView) -> str:
-    ranked = (t for t in view.trials.values() if t.state not in ("failed", "pruned"))
-    values = [trial.value for trial in ranked if trial.value is not None and not trial.replicate]
+    """What `hpsearch best` puts first: the best mean over seeds, else the best value so far."""
     choose = max if view.search.spec.objective.mode == "max" else min
-    return f"{choose(values):.4f}" if values else "none yet"
+    ranked = [t for t in view.trials.values() if t.state not in ("failed", "pruned")]
+    over_seeds: defaultdict[int | None, list[float]] = defaultdict(list)
+    for trial in ranked:
+        if trial.replicate and trial.state == "complete" and _is_value(trial.value):
+            over_seeds[trial.parent_id].append(trial.value)
+    if over_seeds:
+        return f"{cell(choose(map(fmean, over_seeds.values())))} over seeds"
+    values = [t.value for t in ranked if _is_value(t.value) and not t.replicate]
+    return cell(choose(values)) if values else "none yet"
+
+
+def _is_value(value: float | None) -> TypeGuard[float]:
+    return value is not None and not math.isnan(value)
+
+
+def _rate(epochs_per_s: float) -> str:
+    """Whole epochs a second, or, where they are few, two digits."""
+    return f"{epochs_per_s:.0f}" if epochs_per_s >= 10 else f"{epochs_per_s:.2g}"
 
 
 def _left_s(view: SearchView, rate: float) -> float:

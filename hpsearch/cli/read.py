@@ -123,14 +123,17 @@ def best(search: str, n: int, db: str | None, form: str) -> None:
     are those that chance may have put behind the best. The table leaves out what says nothing.
     """
     from hpsearch.analysis.repeats import telling
-    from hpsearch.cli.outcome import no_best
+    from hpsearch.cli.outcome import no_best, so_far
 
     frames = opened(db)
-    found = frames.best(search, n=n)
+    record = frames.repository.find_search(search)
+    found = frames.best(record.id, n=n)
     if form == "table" and found.empty and n:
-        click.echo(no_best(frames, frames.repository.find_search(search)))
+        click.echo(no_best(frames, record))
     elif form == "table":
         _echo_trials(telling(found), form)
+        if (told := so_far(frames, record)) is not None:
+            click.echo(told)
     else:
         _echo_trials(found, form)
 
@@ -187,8 +190,9 @@ def importance(search: str, db: str | None, form: str) -> None:
     """Which parameters of SEARCH matter: how far its best trials lie from where all lie.
 
     By PED-ANOVA, along each parameter alone, in shares that add up to 1. Of a trial counts its
-    place among those of its stage. n trials had the parameter; where nothing can be told of it,
-    the note says why.
+    place among those of its stage. Chance is what 95 of 100 shuffles of the parameter's values do
+    not exceed: a share within it says nothing. n trials had the parameter, and merged are those
+    that repeat one of them or go on with it. The note says why there is nothing to tell.
     """
     echo(opened(db).importance(search), form, below=("note",))
 

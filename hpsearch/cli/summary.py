@@ -57,7 +57,7 @@ def print_summary(result: Result, db: str | None) -> None:
 
 
 def print_json(result: Result, db: str | None) -> None:
-    """The result for a program, on stdout."""
+    """The result for a program, on stdout; HpsearchError after it if there is none to take."""
     from hpsearch.analysis.diagnosis import tables
     from hpsearch.storage.urls import masked_url
 
@@ -76,6 +76,8 @@ def print_json(result: Result, db: str | None) -> None:
         "widths": widths_known(result),
     }
     click.echo(json.dumps(document, indent=1))
+    if not best:
+        raise HpsearchError(outcome.why_nothing(result.db, result.id))
 
 
 def _trials(result: Result) -> list[TrialRecord]:

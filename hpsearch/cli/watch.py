@@ -93,6 +93,7 @@ class _Changes:
 def _line(record: SearchRecord, status: DataFrame) -> str:
     """As: digits (id 3): running; fine: 12 complete, 4 running of 16, 260 epochs, best 0.9815."""
     from hpsearch.cli.outcome import standing
+    from hpsearch.cli.tables import cell
 
     said = standing(record)
     if status.empty:
@@ -104,7 +105,7 @@ def _line(record: SearchRecord, status: DataFrame) -> str:
         counts.append(f"{stage['waiting']} waiting for a worker")
     told = ", ".join(counts) or "none"
     best = status["best"].dropna()
-    extreme = "" if best.empty else f", best {_extreme(record, best):.4f}"
+    extreme = "" if best.empty else f", best {cell(_extreme(record, best))}"
     trained = f"{stage['trained']} epoch{'s' if stage['trained'] != 1 else ''}"
     return f"{said}; {stage['stage']}: {told} of {stage['trials']}, {trained}{extreme}"
 

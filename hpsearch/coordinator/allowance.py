@@ -6,14 +6,14 @@ Asked by ``loop`` after every step, over stored results; the time that runs is t
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 
-from hpsearch.coordinator.failures import headline, was_refused
+from hpsearch.coordinator.failures import was_refused
 from hpsearch.coordinator.view import SearchView
 from hpsearch.errors import HpsearchError
 from hpsearch.settings import command
 from hpsearch.spec.search import Budget
+from hpsearch.storage.failures import commonest
 from hpsearch.storage.records import BEGUN, FINISHED, EventRecord
 from hpsearch.storage.upkeep import RETRIED
 
@@ -61,11 +61,10 @@ def all_fail(view: SearchView, url: str) -> AllFail | None:
     failed = [t for t in trials if t.failure_kind in RETRIED and not was_refused(t)]
     if len(failed) < most:
         return None
-    said = Counter(headline(trial.failure_message or str(trial.failure_kind)) for trial in failed)
-    ((commonest, count),) = said.most_common(1)
+    said, count = commonest(failed)
     return AllFail(
         f"max_failures is {most}, and {len(failed)} trials failed and none came to an end; {count} "
-        f"of them with: {commonest}; mend it, and try them again with "
+        f"of them with: {said}; mend it, and try them again with "
         f"{command(f'retry-failed {view.search.id}', url)}"
     )
 

@@ -1,24 +1,16 @@
-"""What a worker's traceback says, in one line and in one word.
+"""Why a training failed, in one word, by what its worker or Ray said.
 
-Called by the loop when a training raised, and by the summary when nothing else can be told.
+Called by the loop when a training raised or its worker died.
 """
 
 from __future__ import annotations
 
-import re
-
 from hpsearch.executors.base import LOW_ON_MEMORY
+from hpsearch.storage.failures import headline
 from hpsearch.storage.records import FailureKind, TrialRecord
 
 # PyTorch's own allocators, CUDA's, those of its libraries, and Python's.
 NO_MEMORY = ("MemoryError", "can't allocate memory", "out of memory", "ALLOC_FAILED")
-
-
-def headline(traceback: str) -> str:
-    """The line of a traceback that names the exception; PyTorch's may go on in C++ frames."""
-    lines = traceback.strip().splitlines()
-    named = [line for line in lines if re.match(r"\w[\w.]*(Error|Exception|NotWritten)\b", line)]
-    return (named or lines)[-1]
 
 
 def failure_kind(traceback: str) -> FailureKind:

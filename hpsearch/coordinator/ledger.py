@@ -20,6 +20,7 @@ from hpsearch.coordinator.resources import checkpoint_path, remove
 from hpsearch.coordinator.rungs import Decision, Rung, event_data
 from hpsearch.coordinator.view import SearchView
 from hpsearch.errors import HpsearchError
+from hpsearch.storage.failures import in_common, said
 from hpsearch.storage.leases import Lease
 from hpsearch.storage.records import (
     CHECK_KIND,
@@ -38,6 +39,7 @@ from hpsearch.storage.records import (
     TrialRecord,
 )
 from hpsearch.storage.repository import Repository
+from hpsearch.storage.upkeep import RETRIED
 from workers.metrics import column_of
 
 
@@ -144,6 +146,7 @@ class Ledger:
         if commit.group is not None:
             self.view.groups[commit.group.number] = commit.group
         self._move(commit.regrouped)
+        self._tell_failed([trial for trial in changed if trial.failure_kind in RETRIED])
         if self._prunes:
             column = column_of(self.view.search.spec.objective.metric)
             self.view.curves.add(commit.epoch, commit.metrics, column)
@@ -236,7 +239,15 @@ class Ledger:
             [replace(trial, state="failed", failure_kind=kind, failure_message=message)]
         )
         self._drop([trial.checkpoint_file])
-        self.tell(f"number {trial.number} failed ({kind})")
+        self._tell_failed([self.view.trials[trial.id]])
+
+    def _tell_failed(self, failed: Sequence[TrialRecord]) -> None:
+        """Of those that diverge nothing is told: it is what their configurations give."""
+        if failed:
+            first, is_one = failed[0], len(failed) == 1
+            who = f"number {first.number}" if is_one else f"{len(failed)} trials"
+            why = f": {said(first)}" if is_one else f", {in_common(failed)}"
+            self.tell(f"{who} failed ({first.failure_kind}){why}")
 
     def tell(self, message: str) -> None:
         """Trouble, and what is done about it."""

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hpsearch.coordinator.failures import failure_kind, headline, is_out_of_memory
+from hpsearch.coordinator.failures import failure_kind, is_out_of_memory
 from hpsearch.coordinator.ledger import Ledger
 from hpsearch.coordinator.packing import halve
 from hpsearch.coordinator.speeds import no_room
 from hpsearch.coordinator.view import has_epochs_to_go
 from hpsearch.coordinator.widths import of_part
 from hpsearch.errors import MayPass
+from hpsearch.storage.failures import headline
 from hpsearch.storage.records import SpeedRecord, TrialRecord
 
 MAX_LOSSES = 3  # of a group's worker, before the group is parted or given up

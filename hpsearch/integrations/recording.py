@@ -14,6 +14,7 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
+from hpsearch.coordinator.ending import ending
 from hpsearch.coordinator.heartbeat import heartbeat
 from hpsearch.errors import HpsearchError
 from hpsearch.sampling.encoding import branch_key
@@ -96,7 +97,7 @@ def store(repository: Repository, search: Search, outcomes: Sequence[Outcome]) -
     except BaseException:
         repository.release(lease, "failed", "the import broke off: delete it, and import again")
         raise
-    repository.release(lease, "complete")
+    repository.release(lease, *ending(repository, record.id))
     return repository.find_search(record.id)
 
 

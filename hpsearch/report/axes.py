@@ -73,8 +73,9 @@ def panel(reading: Reading, name: str) -> Panel:
         best = envelope(tried, values, is_log=ranges[name], is_max=reading.is_max)
         envelope_kind = "line"
     else:
-        choices = choices_of(reading.trials, name)
-        left_out, choices = len(choices) - MOST_CHOICES, _best_choices(reading, name, choices)
+        all_choices = choices_of(reading.trials, name)
+        choices = _best_choices(reading, name, all_choices)
+        left_out = len(all_choices) - len(choices)
         x, places = _choice_axis(name, choices), _chosen(name, choices)
         shown, crosses = (f[f[name].isin(choices)] for f in (shown, crosses))
         best = best_of_choices(ranked, name, choices, reading.is_max)
@@ -84,8 +85,8 @@ def panel(reading: Reading, name: str) -> Panel:
         marks.append(_crosses(crosses, places, x, _worse_edge(reading)))
     lost = beyond(y, ranked["value"].tolist())
     note = f"{lost} worse trials stand on the edge." if lost else ""
-    if left_out > 0:
-        note = f"{note} {left_out} more choices, whose best are worse, are not drawn.".strip()
+    if left_out:
+        note = f"{note} {left_out} more choices are not drawn; their trials are worse.".strip()
     return Panel(title=name, x=x, y=y, marks=tuple(marks), note=note, legend=False)
 
 
@@ -150,12 +151,12 @@ def _numeric_axis(reading: Reading, name: str, ranked: pd.DataFrame, crosses: pd
 
 
 def _best_choices(reading: Reading, name: str, choices: Sequence[Any]) -> list[Any]:
-    """Of many choices those with the best trials, in the order that they have."""
-    if len(choices) <= MOST_CHOICES:
-        return list(choices)
+    """Of many choices those with the best trials, then those without any, in their own order."""
     best = best_of_choices(reading.ranked, name, choices, reading.is_max)
     best.sort(key=lambda found: found[1], reverse=reading.is_max)
-    return [choices[int(place)] for place, _ in sorted(best[:MOST_CHOICES])]
+    places = [int(place) for place, _ in best]
+    places += [place for place in range(len(choices)) if place not in set(places)]
+    return [choices[place] for place in sorted(places[:MOST_CHOICES])]
 
 
 def _choice_axis(name: str, choices: Sequence[Any]) -> Axis:

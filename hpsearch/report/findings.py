@@ -28,8 +28,7 @@ def findings(reading: Reading) -> Section:
         parts.append(
             Text(f"Of {total:,} trials, each kind of finding with the best trial that shows it:")
         )
-        places = {number: place for place, number in enumerate(reading.ranked["number"])}
-        kinds = tables.by_kind(single, places)
+        kinds = tables.by_kind(single, tables.places(reading.frames, reading.record.id))
         parts.append(Table(kinds.assign(kind=kinds["kind"].map(tables.words))))
         shown = single[["number", "stage", "kind", "message"]].iloc[:MOST]
         parts.append(Table(shown, f"Trial by trial ({len(shown)} of {len(single)})"))

@@ -114,7 +114,7 @@ def draw(panel: Panel, ax: Any, *, has_legend: bool) -> None:
         if axis.limits is not None:
             ax.set(**{f"{name}lim": axis.limits})
         if axis.is_log:
-            _number(ax, name)
+            _number(ax, name, is_int=axis.is_int)
         ax.set(**{f"{name}label": plain(axis.title)})
     ax.grid(alpha=0.25, linewidth=0.5)
     handles, labels = ax.get_legend_handles_labels()
@@ -134,10 +134,10 @@ def _name(ax: Any, name: str, ticks: Sequence[tuple[float, str]]) -> None:
             text.set(horizontalalignment="right", rotation_mode="anchor")
 
 
-def _number(ax: Any, name: str) -> None:
+def _number(ax: Any, name: str, *, is_int: bool) -> None:
     """The ticks of the page, within what is shown."""
     low, high = sorted(getattr(ax, f"get_{name}lim")())
-    ticks = log_ticks(low, high, in_tex)
+    ticks = log_ticks(low, high, in_tex, is_int=is_int)
     ax.set(**{f"{name}ticks": [place for place, _ in ticks]})
     ax.set(**{f"{name}ticklabels": [words for _, words in ticks]})
     getattr(ax, f"{name}axis").set_minor_formatter("")

@@ -117,7 +117,7 @@ def _named(ticks: Sequence[tuple[float, str]], *, turns: bool) -> Figure:
 def _numbered(axis: Axis, low: float, high: float) -> Figure:
     """What plotly would not choose itself: it mixes 2 with 10³, and cuts epochs in parts."""
     if axis.is_log:
-        ticks = log_ticks(low, high)
+        ticks = log_ticks(low, high, is_int=axis.is_int)
         return {"tickvals": [place for place, _ in ticks], "ticktext": [text for _, text in ticks]}
     step = whole_step(low, high) if axis.is_int else None
     return {} if step is None else {"tick0": 0, "dtick": step}

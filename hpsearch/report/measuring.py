@@ -25,6 +25,11 @@ if TYPE_CHECKING:
     from hpsearch.storage.records import EventRecord
     from workers.messages import Measured, TrialGroup
 
+PUT_BACK = (
+    "To have this part, put them back where the search found them, and write the report again from "
+    "the folder in which it ran, if the path is relative."
+)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Network:
@@ -58,7 +63,7 @@ def network_of(reading: Reading, number: int) -> Network:
         assert dataset is not None  # only trainables have none
         check_data_are(repository, record.id, dataset)
     except HpsearchError as error:
-        why = f"The data are not at hand: {error}."
+        why = f"The data are not at hand: {error}. {PUT_BACK}"
         return Network(number=number, weights=weights, why_not=why)
     try:
         return _measured(reading, number, weights, dataset)

@@ -6,16 +6,18 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from hpsearch.coordinator.failures import headline
 from hpsearch.report.section import Part, Section, Table, Text
 from hpsearch.report.values import words
 from hpsearch.report.winner import winner
 from hpsearch.settings import command
+from hpsearch.storage.failures import headline
+from hpsearch.storage.records import ENDED, FINISHED
 
 if TYPE_CHECKING:
     from hpsearch.report.reading import Reading
 
 STATES = ("complete", "pruned", "running", "waiting", "failed")
+HAS_ENDED = {"complete": "is complete", "failed": "has failed"}
 MOST_KINDS = 20
 
 
@@ -36,8 +38,8 @@ def state(reading: Reading) -> str:
     epochs = int(trials["own_epochs"].sum())
     has = f"{len(trials):,} trials ({counts}) in {epochs:,} epochs" if len(trials) else "no trial"
     said = f" ({record.message})" if record.message else ""
-    if record.state == "complete":
-        return f"The search is complete{said}: {has}."
+    if record.state in HAS_ENDED:
+        return f"The search {HAS_ENDED[record.state]}{said}: {has}."
     again = command(f"report {record.id}", reading.frames.repository.database.url)
     return (
         f"The search is {record.state}{said} and so far has {has}. This report is of what was "
@@ -55,7 +57,14 @@ def result(reading: Reading) -> str:
     chosen = ", ".join(f"{name} {words(value)}" for name, value in params.items())
     over = f" over {row['n']} other seeds" if row["confirmed"] else ""
     value = f"{reading.metric} {row['mean']:.5g}{over}"
-    return f"The trial to take is number {number}, with {value}: {chosen}."
+    so_far = "" if reading.record.state in ENDED else _so_far(reading)
+    return f"The trial to take{so_far} is number {number}, with {value}: {chosen}."
+
+
+def _so_far(reading: Reading) -> str:
+    trials = reading.trials
+    ended = int(trials["state"].astype(str).isin(FINISHED).sum())
+    return f" so far, with {ended:,} of {len(trials):,} trials ended,"
 
 
 def failures(reading: Reading) -> pd.DataFrame:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from hpsearch.report.reading import Reading
 
 MOST_POINTS = 800
+EPOCHS, TRIALS = "epochs spent, of all trials", "trials that had ended"
 UNITS = ((86400, "days"), (3600, "hours"), (60, "minutes"), (1, "seconds"))
 
 
@@ -38,13 +39,14 @@ def panels(reading: Reading, ended: pd.DataFrame) -> list[Panel]:
     """Against epochs, or against trials where none are told; and against time, where it passed."""
     spent, seconds = ended["spent"], ended["since_s"]
     if spent.max() > 0:
-        drawn = [_panel(reading, ended, spent, "epochs spent, of all trials")]
+        drawn = [_panel(reading, ended, spent, Axis(title=EPOCHS, is_int=True))]
     else:
         count = pd.Series(range(1, len(ended) + 1), index=ended.index, dtype="float64")
-        drawn = [_panel(reading, ended, count, "trials that had ended")]
+        drawn = [_panel(reading, ended, count, Axis(title=TRIALS, is_int=True))]
     if seconds.max() > seconds.min():
         size, unit = next((s, u) for s, u in UNITS if seconds.max() >= s or s == 1)
-        drawn.append(_panel(reading, ended, seconds / size, f"{unit} since the search was stored"))
+        axis = Axis(title=f"{unit} since the search was stored")
+        drawn.append(_panel(reading, ended, seconds / size, axis))
     return drawn
 
 
@@ -63,7 +65,7 @@ def order(reading: Reading) -> pd.DataFrame:
     return ended.assign(best=best.ffill()).dropna(subset=["best"])
 
 
-def _panel(reading: Reading, ended: pd.DataFrame, x: pd.Series[float], title: str) -> Panel:
+def _panel(reading: Reading, ended: pd.DataFrame, x: pd.Series[float], x_axis: Axis) -> Panel:
     ended = ended.assign(x=x)
     improved, ranked = steps(ended), ended[ended["ranks"]]
     axis = reading.value_axis(ranked["value"].tolist())
@@ -88,9 +90,7 @@ def _panel(reading: Reading, ended: pd.DataFrame, x: pd.Series[float], title: st
             name="best so far",
         ),
     )
-    is_int = (ended["x"] == ended["x"].round()).all()
-    x_axis = Axis(title=title, is_int=bool(is_int))
-    return Panel(title=f"Against {title}", x=x_axis, y=axis, marks=marks)
+    return Panel(title=f"Against {x_axis.title}", x=x_axis, y=axis, marks=marks)
 
 
 def steps(ended: pd.DataFrame) -> pd.DataFrame:

@@ -52,11 +52,15 @@ def in_tex(mantissa: float, power: int) -> str:
 
 
 def log_ticks(
-    low: float, high: float, as_power: Callable[[float, int], str] = in_html
+    low: float,
+    high: float,
+    as_power: Callable[[float, int], str] = in_html,
+    *,
+    is_int: bool = False,
 ) -> list[tuple[float, str]]:
     """(place, words) within 0 < low <= high: powers of ten, or round numbers where these are few.
 
-    All are written out, or all ``as_power``.
+    All are written out, or all ``as_power``. Where values are whole, so are these.
     """
     first, last = math.floor(math.log10(low)), math.floor(math.log10(high) + 1e-9)
     powers = range(math.ceil(math.log10(low) - 1e-9), last + 1)
@@ -68,6 +72,8 @@ def log_ticks(
             found = _within(low, high, every)
     if len(found) < LEAST:
         found = _within(low, high, _evenly(low, high))
+    if is_int:
+        found = [each for each in found if _value(*each).is_integer()]
     values = [_value(*each) for each in found]
     is_plain = all(PLAIN[0] <= value <= PLAIN[1] for value in values)
     words = (

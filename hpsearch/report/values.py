@@ -40,8 +40,8 @@ def value_axis(title: str, values: Sequence[float], *, is_max: bool) -> Axis:
         return Axis(title=title, is_log=is_log)
     more = PAD * FAR * way  # so that the best is not on the edge itself
     ends = (least, best + more) if is_max else (-best - more, -least)
-    low, high = 10 ** np.clip(ends, *DECADES) if is_log else ends
-    return Axis(title=title, is_log=is_log, limits=(float(low), float(high)))
+    limits = _powers(*ends) if is_log else (float(ends[0]), float(ends[1]))
+    return Axis(title=title, is_log=is_log, limits=limits)
 
 
 def is_wide(low: float, high: float) -> bool:
@@ -54,10 +54,17 @@ def padded(low: float, high: float, *, is_log: bool) -> tuple[float, float] | No
     if low >= high:
         return None
     if is_log:
-        more = (high / low) ** MARGIN
-        return low / more, high * more
+        first, last = np.log10(low), np.log10(high)
+        more = (last - first) * MARGIN
+        return _powers(first - more, last + more)
     more = (high - low) * MARGIN
     return low - more, high + more
+
+
+def _powers(low: float, high: float) -> tuple[float, float]:
+    """Ten to these, as far as a float holds them."""
+    first, last = 10.0 ** np.clip([low, high], *DECADES)
+    return float(first), float(last)
 
 
 def within(axis: Axis, values: Sequence[float]) -> list[float]:

@@ -70,12 +70,12 @@ def winning_spec(reading: Reading) -> Section:
 
 
 def _export(reading: Reading, number: int) -> list[Part]:
-    """How the network that was trained is had, if it was kept."""
+    """How the network that was trained is had, if its checkpoint is at hand."""
     repository, record = reading.frames.repository, reading.record
     try:
         checkpoint_of(repository, record, number, repository.database.url)
-    except HpsearchError as error:
-        return [Text(f"The network that was trained is not kept: {error}.")]
+    except HpsearchError:
+        return [Text("The network that was trained is not at hand: it has no checkpoint here.")]
     export = command(f"export {record.id} --trial {number} -o winner", repository.database.url)
     return [Text("The network that was trained:"), Code(export.strip("`"))]
 

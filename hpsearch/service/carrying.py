@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 
+from hpsearch.coordinator.ending import ending
 from hpsearch.coordinator.events import (
     Advanced,
     Event,
@@ -107,15 +108,14 @@ def _in_service(repository: Repository, lease: Lease) -> Iterator[Callable[[], O
         )
         repository.release(lease, "failed" if is_final else "submitted", said)
         raise
+    state, why = patiently(lambda: ending(repository, lease.search_id), LOG.warning)
+    if why is not None:
+        LOG.error("%s", why)
     patiently(
-        lambda: repository.release(lease, "complete"),
+        lambda: repository.release(lease, state, why),
         LOG.warning,
-        lambda: _is_complete(repository, lease) or None,
+        lambda: repository.find_search(lease.search_id).state == state or None,
     )
-
-
-def _is_complete(repository: Repository, lease: Lease) -> bool:
-    return repository.find_search(lease.search_id).state == "complete"
 
 
 def _allotted(orders: Callable[[], Orders], record: SearchRecord) -> int:
@@ -148,4 +148,4 @@ class Teller:
                     self._told_s = time.monotonic()
                     LOG.info("%d epochs of single trials since the start", self._epochs)
             case Finished():
-                LOG.info("complete")
+                LOG.info("all is trained")

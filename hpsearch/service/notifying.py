@@ -126,9 +126,10 @@ def _in_words(told: Mapping[str, Any]) -> str:
     if (best := told["best"]) is not None:
         over = f" over {best['n']} other seeds" if best["confirmed"] else ""
         parts.append(f"best {told['metric']} {best['mean']:.6g}{over} of trial {best['number']}")
-    parts += told["warnings"]
+    message = told["message"] or ""
+    parts += [warning for warning in told["warnings"] if warning not in message]
     if told["trials"]:
         parts.append(", ".join(f"{count} {state}" for state, count in told["trials"].items()))
-    if told["message"]:
-        parts.append(told["message"])
+    if message:
+        parts.append(message)
     return "; ".join(parts)

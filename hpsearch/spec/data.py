@@ -18,11 +18,12 @@ from workers.data import DataConfig, DataError, Dataset, load
 PLACES = {"folds": "data.validation.folds"}  # of fields that a spec has elsewhere than under data
 
 
-def load_data(search: Search) -> Dataset | None:
+def load_data(search: Search, other_path: str = "") -> Dataset | None:
     """The examples that ``search`` trains on, split by its seed; None: its trainable has its own.
 
     Raises SpecError, with the key of ``data:`` at fault, for files that are missing, truncated or
     not what they should be, for splits that leave too few rows, and as :func:`check_data` does.
+    ``other_path`` is by which option another ``data.path`` can be named, if there is one.
     """
     if search.trainable is not None:
         return None
@@ -30,7 +31,8 @@ def load_data(search: Search) -> Dataset | None:
         dataset = load(DataConfig(**search.data.model_dump()), seed=search.seed)
     except DataError as error:
         key = PLACES.get(error.key, f"data.{error.key}")
-        other = "; --set data.path=PATH names another one" * (error.key == "path")
+        can_be_named = error.key == "path" and other_path
+        other = f"; {other_path} names another one" if can_be_named else ""
         problem = Problem(file=search.name, key=key, rule=f"{error}{other}")
         raise SpecError([problem]) from error
     check_data(search, dataset)

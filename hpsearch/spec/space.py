@@ -108,6 +108,17 @@ def _types(definition: Definition) -> set[type]:
     return {int if definition.is_int else float}
 
 
+def varies(parameter: Parameter) -> bool:
+    """Whether trials may differ in it: it has several values, or trials outside its ``when``."""
+    return any(each.when is not None or not _is_one(each) for each in parameter.definitions)
+
+
+def _is_one(definition: Definition) -> bool:
+    if isinstance(definition, Choice):
+        return len(definition.choices) == 1
+    return definition.low == definition.high
+
+
 class Branch(Frozen):
     """One assignment of the structural choices, with the parameters that are active under it.
 

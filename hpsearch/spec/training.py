@@ -16,7 +16,7 @@ from hpsearch.spec.own_pairs import named
 from hpsearch.spec.problem import Problems, shown
 from hpsearch.spec.rules import read_fields
 from hpsearch.spec.search import BY_TUNE, Data, Objective, Resources, Search, Stage, Tune
-from hpsearch.spec.space import Space
+from hpsearch.spec.space import Space, varies
 from hpsearch.spec.trainable import check_trainable, read_constants, read_trainable, read_tune
 from hpsearch.spec.unread import unread
 from hpsearch.spec.warm_start import RULE, parse_warm_start, warm_starts
@@ -117,7 +117,9 @@ class OurTraining:
 
     def _check_comparable(self, search: Search) -> None:
         metric = search.objective.metric
-        changed = [name for name in MEANINGS.get(metric, ()) if name in search.space.parameters]
+        searched = search.space.parameters
+        asked = [name for name in MEANINGS.get(metric, ()) if name in searched]
+        changed = [name for name in asked if varies(searched[name])]
         if changed:
             rule = (
                 f"cannot compare trials that differ in {' and '.join(changed)}, which change what "

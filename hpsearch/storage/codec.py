@@ -7,17 +7,14 @@ through it.
 from __future__ import annotations
 
 import dataclasses
-import io
 import json
 import math
 from collections.abc import Iterable, Mapping
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import orjson
 from pydantic import BaseModel
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 FLOAT = "$float"  # {"$float": "nan"}: PostgreSQL refuses the bare NaN that Python would write
 _ENCODER = json.JSONEncoder(allow_nan=False)  # json.dumps would make one each time
@@ -55,23 +52,12 @@ def decode_lists(texts: Iterable[str]) -> list[Any]:
     return values
 
 
-def decode_numbers(lines: str | int) -> pa.ChunkedArray:
-    """Of lists of numbers, or null, one a line: Arrow's, which makes no object of a number.
-
-    For a number, as many nulls.
-    """
-    import pyarrow as pa  # it takes a while
-    from pyarrow import json as arrow_json
-
-    kind = pa.list_(pa.float64())
-    if isinstance(lines, int):
-        return pa.chunked_array([pa.nulls(lines, kind)])
-    for number, theirs in {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}.items():
-        lines = lines.replace(_ENCODER.encode({FLOAT: number}), theirs)
-    objects = '{"": ' + lines.replace("\n", '}\n{"": ') + "}"
-    schema = pa.schema([("", kind)])
-    options = arrow_json.ParseOptions(explicit_schema=schema)
-    return arrow_json.read_json(io.BytesIO(objects.encode()), parse_options=options)[""]
+def decode_numbers(lines: str) -> list[Any]:
+    """Lists of numbers, or null, one a line: by a parser that is several times as fast."""
+    if FLOAT in lines:
+        return decode_lists(lines.split("\n"))
+    values: list[Any] = orjson.loads(f"[{lines.replace(chr(10), ',')}]")
+    return values
 
 
 def _plain(value: Any) -> Any:

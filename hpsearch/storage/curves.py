@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +26,7 @@ from sqlalchemy import (
     literal,
     select,
 )
-from sqlalchemy.exc import DataError
+from sqlalchemy.exc import DataError, DBAPIError
 from sqlalchemy.orm import aliased
 
 from hpsearch.storage import codec
@@ -34,12 +35,10 @@ from hpsearch.storage.reports import METRIC_COLUMNS, OTHERS
 from hpsearch.storage.tables import MetricRow, TrialRow
 from hpsearch.storage.types import LARGEST_INTEGER
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
 TEXTS = tuple(name for name in METRIC_COLUMNS if isinstance(MetricRow.__table__.c[name].type, JSON))
 NUMBERS = tuple(name for name in METRIC_COLUMNS if name not in TEXTS)
 EPOCH_BITS = 32  # of a key of trial and epoch, which are integers of 31
+TOO_LONG = "54000"  # PostgreSQL's program_limit_exceeded
 MOST_ROWS = 500_000  # of a piece, unless told otherwise
 
 Integers = npt.NDArray[np.int64]
@@ -49,13 +48,11 @@ Integers = npt.NDArray[np.int64]
 class Curves:
     """A row per trial and epoch, by column: ``numbers`` [N], NaN where there is none.
 
-    Of what JSON holds, ``lists`` of numbers are Arrow's, null where there is none, and ``others``
-    are mappings, or None.
+    ``lists`` are what JSON holds: lists of numbers, or None, and mappings as OTHERS.
     """
 
     numbers: dict[str, npt.NDArray[Any]]
-    lists: dict[str, pa.ChunkedArray]
-    others: Sequence[Any]
+    lists: dict[str, list[Any]]
 
 
 def read_curves(
@@ -118,22 +115,30 @@ def _pieces(lineage: Integers, most_rows: int) -> Iterator[tuple[int, int]]:
 
 
 def _parts(connection: Connection, lineage: Integers, columns: Sequence[str]) -> Iterator[Curves]:
-    """One piece, or more where lists together are longer than SQLite's longest value (1 GB)."""
+    """One piece, or more where lists together are longer than a database's longest value (1 GB)."""
+    is_sqlite = connection.dialect.name == "sqlite"  # where reading goes on after an error
     try:
-        yield _piece(connection, lineage, columns)
-    except DataError:
+        with nullcontext() if is_sqlite else connection.begin_nested():
+            piece = _piece(connection, lineage, columns)
+    except DBAPIError as error:
         starts = np.flatnonzero(np.diff(lineage[0])) + 1  # of trials, but for the first
-        if not len(starts):
+        if not len(starts) or not _is_too_long(error):
             raise
         half = starts[len(starts) // 2]
         yield from _parts(connection, lineage[:, :half], columns)
         yield from _parts(connection, lineage[:, half:], columns)
+    else:
+        yield piece
+
+
+def _is_too_long(error: DBAPIError) -> bool:
+    return isinstance(error, DataError) or getattr(error.orig, "sqlstate", "") == TOO_LONG
 
 
 def _piece(connection: Connection, lineage: Integers, columns: Sequence[str]) -> Curves:
     number, trial, source, after, up_to, _ = lineage
     stored = _stored(connection, np.unique(source), columns)
-    keys = _key(stored.numbers.pop("trial").astype(np.int64), stored.numbers["epoch"])
+    keys = _key(stored.numbers["trial"].astype(np.int64), stored.numbers["epoch"])
     order = np.argsort(keys, kind="stable")
     keys = keys[order]
     first = np.searchsorted(keys, _key(source, after), side="right")
@@ -153,16 +158,20 @@ def _taken(ids: dict[str, Integers], stored: Columns, places: Integers) -> Curve
     num_stored = len(stored.numbers["epoch"])
     is_whole = len(places) == num_stored and bool((np.diff(places, prepend=-1) == 1).all())
     at = slice(None) if is_whole else places
-    others, lists = stored.texts.pop(OTHERS, None), {}
-    for name, text in stored.texts.items():
-        column = codec.decode_numbers(num_stored if text is None else text)
-        lists[name] = column if is_whole else column.take(places)
-    mappings = [None] * num_stored if others is None else codec.decode_lists(others.split("\n"))
+    found = {name: _decoded(name, text, num_stored) for name, text in stored.texts.items()}
     return Curves(
-        numbers={**ids, **{name: values[at] for name, values in stored.numbers.items()}},
-        lists=lists,
-        others=mappings if is_whole else [mappings[place] for place in places.tolist()],
+        numbers={**{name: values[at] for name, values in stored.numbers.items()}, **ids},
+        lists={
+            name: values if is_whole else [values[place] for place in places.tolist()]
+            for name, values in found.items()
+        },
     )
+
+
+def _decoded(name: str, text: str | None, num_rows: int) -> list[Any]:
+    if text is None:
+        return [None] * num_rows
+    return codec.decode_lists(text.split("\n")) if name == OTHERS else codec.decode_numbers(text)
 
 
 def _stored(connection: Connection, trials: Integers, columns: Sequence[str]) -> Columns:

@@ -34,6 +34,7 @@ from sqlalchemy.pool import NullPool
 from hpsearch.given import in_short
 from hpsearch.storage import codec, revisions, sqlite_files
 from hpsearch.storage.errors import DatabaseAway, StorageError
+from hpsearch.storage.hints import query_hint
 from hpsearch.storage.types import UtcDateTime
 from hpsearch.storage.urls import parse_url, shown_url
 
@@ -91,7 +92,8 @@ class Database:
                 return list(found.keys()), found.all()
             except DBAPIError as error:
                 reason = " ".join(str(error.orig).split())
-                raise StorageError(f"{rule}, but it says: {reason}") from error
+                hint = query_hint(self.engine, statement, reason)
+                raise StorageError(f"{rule}, but it says: {reason}{hint}") from error
 
     @contextmanager
     def read_only(self) -> Iterator[Connection]:

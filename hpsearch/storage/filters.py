@@ -17,6 +17,7 @@ from hpsearch.errors import HpsearchError, did_you_mean
 from hpsearch.given import in_short, names
 from hpsearch.spec.space import Parameter, value_types
 from hpsearch.storage.errors import StorageError
+from hpsearch.storage.hints import column_hint
 from hpsearch.storage.records import SearchRecord, TrialState
 from hpsearch.storage.tables import StageRow, TrialRow
 
@@ -69,7 +70,7 @@ def chosen_by(connection: Connection, search: SearchRecord, given: Filter) -> Co
 
 
 @contextmanager
-def telling_of(given: Filter) -> Iterator[None]:
+def telling_of(search: SearchRecord, given: Filter) -> Iterator[None]:
     """Say in a sentence what the database says of a ``where`` that it does not understand."""
     try:
         yield
@@ -77,8 +78,9 @@ def telling_of(given: Filter) -> Iterator[None]:
         if given.where is None:
             raise
         reason = " ".join(str(error.orig).split())
+        hint = column_hint(reason, [*_PLAIN, *_NAMED, *search.spec.space.parameters])
         raise StorageError(
-            f"{_WHERE}, but of {given.where!r} the database says: {reason}"
+            f"{_WHERE}, but of {given.where!r} the database says: {reason}{hint}"
         ) from error
 
 
@@ -115,6 +117,7 @@ _PLAIN = (
     *("number", "branch", "state", "value", "spread", "best_epoch", "epochs", "seed", "replicate"),
     *("seconds", "failure_kind", "failure_message", "created_at", "finished_at", "worker"),
 )
+_NAMED = ("trial", "parent", "stage")
 
 
 def _value(name: str, parameter: Parameter) -> ColumnElement[Any]:

@@ -216,7 +216,8 @@ def release(
     )
     if state != "complete":
         stop_trials(connection, lease.search_id)
-    add_event(connection, lease.search_id, "released", {"state": state}, now)
+    why = {} if message is None else {"message": message}
+    add_event(connection, lease.search_id, "released", {"state": state, **why}, now)
     fold_log_after(connection)
 
 

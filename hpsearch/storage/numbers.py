@@ -11,7 +11,6 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from struct import Struct
-from struct import error as StructError
 from typing import Any
 
 import numpy as np
@@ -28,14 +27,17 @@ from sqlalchemy import (
     or_,
     select,
 )
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.sql.elements import KeyedColumnElement
 
 SAMPLE = 500  # rows, of which it is told which columns hold anything, and which always do
-MISSING = -sys.float_info.max  # stands for NULL while it leaves SQLite
+MISSING = -sys.float_info.max  # stands for NULL on the way from SQLite: the one number that is lost
 SENT = np.dtype([("bytes", ">i4"), ("value", ">f8")])  # an element of PostgreSQL's array_send
 HEAD_BYTES = 20  # of array_send: dimensions, flags, type, length, lower bound
 
 Matrix = npt.NDArray[np.float64]
 Asked = Sequence[ColumnElement[Any]]
+Columned = Sequence[KeyedColumnElement[Any]]
 Found = tuple[Matrix, list[Any]]  # a row per column of numbers, and what was asked for besides
 
 
@@ -62,15 +64,17 @@ def read_columns(
     sample = _sample(connection, rows)
     if not sample.filled:
         return Columns(numbers=dict.fromkeys(numbers, np.empty(0)), texts=dict.fromkeys(texts))
-    found, is_whole = _read(connection, rows, numbers, texts, sample)
-    if is_whole:
-        return found
-    return _read(connection, rows, numbers, texts, replace(sample, filled={*numbers, *texts}))[0]
+    found = _read(connection, rows, numbers, texts, sample)
+    if found is None:
+        everything = replace(sample, filled={*numbers, *texts})
+        found = _read(connection, rows, numbers, texts, everything)
+    assert found is not None  # nothing is left out
+    return found
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Sample:
-    """Of a few rows: the columns that any of them fills, and those that any of them leaves out."""
+    """Of a few rows: the columns that any of them fills, and where any of them has no number."""
 
     filled: set[str]
     gappy: set[str]
@@ -80,8 +84,12 @@ def _sample(connection: Connection, rows: Select[Any]) -> _Sample:
     found = connection.execute(rows.limit(SAMPLE)).mappings().all()
     return _Sample(
         filled={name for row in found for name, value in row.items() if value is not None},
-        gappy={name for row in found for name, value in row.items() if value is None},
+        gappy={name for row in found for name, value in row.items() if _is_none(value)},
     )
+
+
+def _is_none(value: Any) -> bool:
+    return value is None or value != value
 
 
 def _read(
@@ -90,54 +98,71 @@ def _read(
     numbers: Sequence[str],
     texts: Sequence[str],
     sample: _Sample,
-) -> tuple[Columns, bool]:
-    """The columns that are filled, the others empty, and whether these are so in all rows."""
-    is_sqlite = connection.dialect.name == "sqlite"
-    read, joined = (_from_sqlite, func.group_concat) if is_sqlite else (_from_pg, func.string_agg)
+) -> Columns | None:
+    """The columns that are filled, the others empty; None where these hold something after all."""
     columns, filled = rows.subquery().c, sample.filled
     some_numbers, some_texts = ([n for n in names if n in filled] for names in (numbers, texts))
     others = [columns[name].is_not(None) for name in (*numbers, *texts) if name not in filled]
     missed = func.count(case((or_(false(), *others), 1)))
+    joined = func.group_concat if connection.dialect.name == "sqlite" else func.string_agg
     lines = [joined(func.coalesce(columns[name], "null"), "\n") for name in some_texts]
-    asked = [
-        func.coalesce(columns[name], MISSING) if name in sample.gappy else columns[name]
-        for name in some_numbers
-    ]
-    matrix, (num_missed, *found) = read(connection, asked, [missed, *lines])
-    matrix[matrix == MISSING] = np.nan
+    read = _from_sqlite if connection.dialect.name == "sqlite" else _from_pg
+    asked = [columns[name] for name in some_numbers]
+    matrix, (num_missed, *found) = read(connection, asked, [missed, *lines], sample.gappy)
+    if num_missed:
+        return None
     empty = np.full(matrix.shape[1], np.nan)
     return Columns(
         numbers={**dict.fromkeys(numbers, empty), **dict(zip(some_numbers, matrix, strict=True))},
         texts={**dict.fromkeys(texts), **dict(zip(some_texts, found, strict=True))},
-    ), not num_missed
+    )
 
 
-def _from_sqlite(connection: Connection, numbers: Asked, others: Asked) -> Found:
-    """By an aggregate of ours, which is given each row's numbers and keeps their bytes."""
-    pack, kept = Struct(f"{len(numbers)}d").pack, []
+def _from_sqlite(
+    connection: Connection, numbers: Columned, others: Asked, gappy: set[str]
+) -> Found:
+    """By functions of ours in C that keep each row's numbers as bytes.
+
+    With a line of Python in them, Ctrl-C would be an error of the query.
+    """
+    kept: list[bytes] = []
 
     class Kept:
-        def step(self, *values: float | str | None) -> None:
-            try:
-                kept.append(pack(*values))
-            except StructError:  # NULL in no row of the sample; NaN, which is the text 'nan' there
-                kept.append(pack(*map(_number, values)))
+        def __init__(self) -> None:
+            self.step = kept.append
 
         def finalize(self) -> int:
             return len(kept)
 
     driver: Any = connection.connection.driver_connection
-    driver.create_aggregate("hpsearch_keep", len(numbers), Kept)
-    *found, _ = connection.execute(select(*others, func.hpsearch_keep(*numbers))).one()
-    return np.frombuffer(b"".join(kept)).reshape(-1, len(numbers)).T.copy(), found
+    driver.create_aggregate("hpsearch_keep", 1, Kept)
+    driver.create_function("hpsearch_pack", len(numbers), Struct(f"{len(numbers)}d").pack)
+    names = {number.name for number in numbers}
+    try:
+        *found, _ = _packed(connection, numbers, others, gappy)
+    except OperationalError:  # a column that the sample does not tell of has what is no number
+        kept.clear()
+        *found, _ = _packed(connection, numbers, others, names)
+    matrix = np.frombuffer(b"".join(kept)).reshape(-1, len(numbers)).T.copy()
+    kept.clear()  # the connection goes on knowing the functions
+    matrix[matrix == MISSING] = np.nan
+    return matrix, found
 
 
-def _number(value: float | str | None) -> float:
-    return math.nan if value is None else float(value)
+def _packed(
+    connection: Connection, numbers: Columned, others: Asked, gappy: set[str]
+) -> Sequence[Any]:
+    """Only numbers can be packed: of columns that are ``gappy`` MISSING stands for what is none."""
+    # A NaN is the text 'nan' there, which is greater than any number; NULL is not less either.
+    given = [
+        case((number <= math.inf, number), else_=MISSING) if number.name in gappy else number
+        for number in numbers
+    ]
+    return connection.execute(select(*others, func.hpsearch_keep(func.hpsearch_pack(*given)))).one()
 
 
-def _from_pg(connection: Connection, numbers: Asked, others: Asked) -> Found:
-    """By arrays, as PostgreSQL sends them to programs in C."""
+def _from_pg(connection: Connection, numbers: Columned, others: Asked, gappy: set[str]) -> Found:
+    """By arrays, as PostgreSQL sends them to programs in C; any column may have gaps."""
     nan = cast("NaN", Double)
     arrays = [func.array_agg(func.coalesce(cast(number, Double), nan)) for number in numbers]
     sent = [func.array_send(array) for array in arrays]

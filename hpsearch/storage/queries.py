@@ -12,12 +12,15 @@ from functools import cache
 from typing import Any, Literal
 
 from sqlalchemy import (
+    CTE,
     ColumnElement,
     Connection,
     Double,
     Row,
+    ScalarSelect,
     Select,
     Text,
+    UnaryExpression,
     and_,
     bindparam,
     case,
@@ -25,12 +28,14 @@ from sqlalchemy import (
     exists,
     func,
     select,
+    true,
     type_coerce,
 )
 from sqlalchemy.orm import aliased
 from sqlalchemy.types import TypeEngine
 
 from hpsearch.storage.curves import listed
+from hpsearch.storage.records import DATA_READ
 from hpsearch.storage.tables import (
     DiagnosisRow,
     EventRow,
@@ -55,6 +60,13 @@ _OF_IT = _OTHER.parent_id == TrialRow.id
 _SUPERSEDED = exists().where(_OF_IT, _OTHER.start_epoch > 0)
 _REPEATED = exists().where(_OF_IT, _OTHER.replicate > 0, *_ranked(_OTHER))
 _SINGLE = and_(TrialRow.replicate == 0, _RANKED, ~_SUPERSEDED, ~_REPEATED)
+
+
+def has_value(connection: Connection, search_id: int) -> bool:
+    """Whether a trial came to an end with a value, or there is none that could."""
+    of_search = TrialRow.search_id == search_id
+    some, ranked = exists().where(of_search), exists().where(of_search, _RANKED)
+    return bool(connection.scalar(select(ranked | ~some)))
 
 
 def trials(
@@ -98,16 +110,8 @@ def confirmed(
 @cache
 def _repeats() -> Select[*tuple[Any, ...]]:
     """Of ``search``: what each trial that was repeated came to."""
-    of_search = StageRow.search_id == bindparam("search")
-    stages = select(StageRow.id).where(of_search, StageRow.kind == "confirm")
-    repeats = (
-        select(TrialRow.parent_id, TrialRow.value)
-        .where(TrialRow.stage_id.in_(stages), TrialRow.replicate > 0, *_ranked(TrialRow))
-        .cte("repeats")
-    )
-    of = repeats.c
-    average = func.avg(of.value).label("mean")
-    mean = select(of.parent_id, average).group_by(of.parent_id).cte("means")
+    of = _repeats_of(StageRow.search_id == bindparam("search")).c
+    mean = _means(of)
     away = of.value - mean.c.mean
     variance = func.sum(away * away) / func.nullif(func.count() - 1, 0)
     return (
@@ -115,6 +119,23 @@ def _repeats() -> Select[*tuple[Any, ...]]:
         .join(mean, mean.c.parent_id == of.parent_id)
         .group_by(of.parent_id, mean.c.mean)
     )
+
+
+def _repeats_of(searches: ColumnElement[bool]) -> CTE:
+    """The repeats with a value in the confirm stages of ``searches``: search, parent, value."""
+    stages = select(StageRow.id).where(searches, StageRow.kind == "confirm")
+    return (
+        select(TrialRow.search_id, TrialRow.parent_id, TrialRow.value)
+        .where(TrialRow.stage_id.in_(stages), TrialRow.replicate > 0, *_ranked(TrialRow))
+        .cte("repeats")
+    )
+
+
+def _means(repeats: Any) -> CTE:
+    """The mean of each trial that was repeated."""
+    average = func.avg(repeats.value).label("mean")
+    by_trial = repeats.search_id, repeats.parent_id
+    return select(*by_trial, average).group_by(*by_trial).cte("means")
 
 
 def diagnoses(connection: Connection, search_id: int) -> Sequence[Row[Any]]:
@@ -146,6 +167,16 @@ def events(connection: Connection, search_id: int) -> Sequence[Row[Any]]:
     ).all()
 
 
+def data_read(connection: Connection, search_ids: Sequence[int]) -> dict[int, dict[str, Any]]:
+    """What is noted of the data that each search began with; nothing of those that read none."""
+    rows = connection.execute(
+        select(EventRow.search_id, EventRow.data)
+        .where(EventRow.search_id.in_(search_ids), EventRow.kind == DATA_READ)
+        .order_by(EventRow.id.desc())
+    )
+    return {search_id: data for search_id, data in rows}
+
+
 def spent(connection: Connection, search_ids: Sequence[int]) -> Sequence[Row[Any]]:
     """What each search spent: its trials, how they ended, the epochs and seconds they trained."""
     states = ("complete", "pruned", "failed")
@@ -173,24 +204,48 @@ def drawn(connection: Connection, chosen: ColumnElement[bool]) -> Sequence[float
 
 
 def searches(connection: Connection) -> Sequence[Row[Any]]:
-    """All searches, oldest first, with the counts and the extreme values of their trials."""
+    """All searches, oldest first, with the counts of their trials and the values that rank.
+
+    ``lowest`` and ``highest`` are the ends of what :func:`confirmed` gives, or, where nothing was
+    repeated, of what :func:`best` does, each found through its index.
+    """
+    return connection.execute(_searches()).all()
+
+
+@cache
+def _searches() -> Select[*tuple[Any, ...]]:
+    states = ("complete", "pruned", "failed")
     count = (
         select(
             TrialRow.search_id,
             func.count().label("trials"),
-            func.count().filter(TrialRow.state == "complete").label("complete"),
-            func.count().filter(TrialRow.state == "pruned").label("pruned"),
-            func.count().filter(TrialRow.state == "failed").label("failed"),
-            func.min(TrialRow.value).filter(_RANKED, TrialRow.replicate == 0).label("lowest"),
-            func.max(TrialRow.value).filter(_RANKED, TrialRow.replicate == 0).label("highest"),
+            *(func.count().filter(TrialRow.state == state).label(state) for state in states),
         )
         .group_by(TrialRow.search_id)
         .subquery()
     )
-    query = select(SearchRow.__table__, count).outerjoin_from(
-        SearchRow, count, count.c.search_id == SearchRow.id
+    mean = _means(_repeats_of(true()).c).c
+    ends = func.min(mean.mean).label("lowest"), func.max(mean.mean).label("highest")
+    over_seeds = select(mean.search_id, *ends).group_by(mean.search_id).subquery()
+    lowest, highest = _first_single(TrialRow.value.asc()), _first_single(TrialRow.value.desc())
+    return (
+        select(
+            SearchRow.__table__,
+            count,
+            func.coalesce(over_seeds.c.lowest, lowest).label("lowest"),
+            func.coalesce(over_seeds.c.highest, highest).label("highest"),
+        )
+        .outerjoin_from(SearchRow, count, count.c.search_id == SearchRow.id)
+        .outerjoin(over_seeds, over_seeds.c.search_id == SearchRow.id)
+        .order_by(SearchRow.id)
     )
-    return connection.execute(query.order_by(SearchRow.id)).all()
+
+
+def _first_single(order: UnaryExpression[Any]) -> ScalarSelect[Any]:
+    """The value of the first of a search's trials that :func:`best` gives."""
+    of_search = TrialRow.search_id == SearchRow.id
+    query = select(TrialRow.value).where(of_search, _SINGLE).order_by(order).limit(1)
+    return query.correlate(SearchRow).scalar_subquery()
 
 
 def status(

@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from hpsearch.spec.search import Search
-from hpsearch.storage import events, groups, leases, reports, rungs, searches, trials
+from hpsearch.storage import events, groups, leases, queries, reports, rungs, searches, trials
 from hpsearch.storage.database import Database
 from hpsearch.storage.leases import Lease, Orders, Owner
 from hpsearch.storage.provenance import Provenance
@@ -117,6 +117,11 @@ class Repository:
         """The search's stages by position and its trials by number, of one moment."""
         with self.database.read() as connection:
             return trials.load(connection, search_id)
+
+    def has_value(self, search_id: int) -> bool:
+        """Whether a trial came to an end with a value, or there is no trial that could."""
+        with self.database.read() as connection:
+            return queries.has_value(connection, search_id)
 
     def find_trial(self, search_id: int, number: int) -> TrialRecord | None:
         """The trial of a search with that number."""

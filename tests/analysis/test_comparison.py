@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from stored_searches import a_report, a_spec, begin
 
@@ -11,6 +13,7 @@ from hpsearch.errors import HpsearchError
 from hpsearch.spec.search import Objective
 from hpsearch.storage.database import Database
 from hpsearch.storage.errors import StorageError
+from hpsearch.storage.records import DATA_READ
 
 
 @pytest.mark.parametrize("mode", ["max", "min"])
@@ -36,6 +39,29 @@ def test_the_better_search_comes_first_and_one_without_a_result_last(
     spent = frame.set_index("name")[["trials", "complete", "failed", "trained", "seconds"]]
     assert spent.loc["low"].tolist() == [3, 2, 1, 10, 5.0]
     assert spent.loc["none"].tolist() == [3, 0, 1, 0, 0.0]
+
+
+def test_searches_of_different_data_are_told(sqlite_url: str) -> None:
+    database = Database(sqlite_url)
+    noted: dict[str, dict[str, Any]] = {
+        "a": {"fingerprint": "0123456789abcdef", "sample": "77"},
+        "same": {"fingerprint": "0123456789abcdef", "sample": "77"},
+        "other": {"fingerprint": "fedcba9876543210", "sample": "88"},
+        "streamed": {"fingerprint": None, "sample": "77"},
+        "unknown": {},
+    }
+    for name, read in noted.items():
+        writer = begin(database, spec=a_spec(name))
+        if read:
+            writer.repository.add_event(writer.lease, DATA_READ, {"rows": 9, **read})
+    frames = Frames(writer.repository)
+
+    def data(*names: str) -> list[str]:
+        return frames.compare(names).set_index("name").loc[list(names), "data"].tolist()
+
+    assert data("a", "same") == ["digits 01234567"] * 2
+    assert data("a", "other", "unknown") == ["digits 01234567", "digits fedcba98", "digits"]
+    assert data("a", "streamed", "other") == ["digits 77", "digits 77", "digits 88"]
 
 
 def test_what_cannot_be_compared_is_said(sqlite_url: str) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
-from coordinated import PROVENANCE, a_search, coordinate, finished_table
+from coordinated import PROVENANCE, a_search, coordinate, curve, finished_table
 from pandas.testing import assert_frame_equal
 from sqlalchemy import event
 from stored_searches import a_report, a_trial, begin
@@ -22,6 +24,9 @@ from hpsearch.coordinator.events import Advanced, Event
 from hpsearch.coordinator.loop import Coordinator
 from hpsearch.errors import HpsearchError
 from hpsearch.executors.simulated import SimulatedExecutor
+from hpsearch.report.findings import findings
+from hpsearch.report.reading import read
+from hpsearch.report.section import Table
 from hpsearch.storage.database import Database
 from hpsearch.storage.leases import Owner
 from hpsearch.storage.records import ReportCommit
@@ -216,6 +221,28 @@ def test_findings_are_summed_up_by_kind_with_the_best_example(repository: Reposi
     slow = found.loc[found["kind"] == "rate_too_low", "number"]
     example = summary.loc["rate_too_low", "number"]
     assert values[example] == max(values[number] for number in slow)
+
+
+def test_the_example_of_a_kind_is_the_same_in_the_report_and_no_repeat(
+    repository: Repository,
+) -> None:
+    """Of a trial that ranks and its repeats, which do not and have the better values."""
+    coordinate(repository, a_search(), SimulatedExecutor(curve))
+    frames = Frames(repository)
+    trials = frames.trials("simulated")
+    best = frames.best("simulated", n=1)
+    repeats = trials.loc[trials["parent"] == best["trial"][0], "number"]
+    assert len(repeats) == 2
+    alone = trials.loc[(trials["replicate"] > 0), "number"].iloc[0]
+    numbers = [*repeats, best["number"][0], alone]
+    kinds = ["dead_units"] * 3 + ["overfitting"]
+    found = pd.DataFrame({"number": numbers, "kind": kinds, "stage": "s", "message": "m"})
+    found = found.astype({"number": "Int64"})
+    shown = tables.summary(frames, "simulated", found).set_index("kind")["number"]
+    assert dict(shown) == {"dead_units": best["number"][0], "overfitting": alone}
+    section = findings(replace(read(frames, "simulated"), findings=found))
+    table = next(part for part in section.parts if isinstance(part, Table))
+    assert list(table.frame["number"]) == list(shown)
 
 
 def test_the_findings_of_one_trial_can_be_asked_for(repository: Repository) -> None:

@@ -177,3 +177,14 @@ def test_trials_that_failed_in_another_way_do_not_hide_an_edge() -> None:
     kinds = {one.kind: one for one in failed(a_picture(SPEC, trials))}
     assert kinds["many_diverged"].evidence["parameter"] == "learning_rate"
     assert kinds["many_diverged"].evidence["side"] == "upper"
+
+
+def test_what_most_of_those_that_failed_say_is_told() -> None:
+    said = ["Traceback\n  ...\nRuntimeError: boom"] * 6 + ["ValueError: width"] * 2
+    trials = [
+        trial.changed({"failure_kind": "error", "failure_message": message})
+        for trial, message in zip(trials_of(drawn(8), [None] * 8), said, strict=True)
+    ]
+    (found,) = failed(a_picture(SPEC, trials))
+    assert "8 of 8 trials failed as error, 6 of them with: RuntimeError: boom" in found.message
+    assert (found.evidence["message"], found.evidence["saying"]) == ("RuntimeError: boom", 6)

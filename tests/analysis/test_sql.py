@@ -102,5 +102,16 @@ def test_what_would_change_anything_is_refused_in_a_sentence(
 
 
 def test_a_misspelt_column_is_named(frames: Frames) -> None:
-    with pytest.raises(StorageError, match="valu"):
+    with pytest.raises(StorageError, match=r"valu\b.*: did you mean 'value'\? in best_trials"):
         frames.sql("SELECT valu FROM best_trials")
+
+
+def test_of_a_parameter_it_is_said_how_views_have_it(frames: Frames) -> None:
+    with pytest.raises(StorageError, match=r"; a parameter is read as params ->> 'learning_rate'"):
+        frames.sql("SELECT learning_rate FROM best_trials AS b")
+    with pytest.raises(StorageError) as told:
+        frames.sql("SELECT b.epoc FROM trial_curves AS b")
+    assert "did you mean 'epoch'?" in str(told.value)
+    with pytest.raises(StorageError) as told:
+        frames.sql("SELECT x")
+    assert "there are" not in str(told.value)

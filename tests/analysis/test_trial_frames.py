@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import pandas as pd
 import pytest
 from sqlalchemy import event
-from stored_searches import a_report, a_spec, a_trial, begin, continue_trial, finish
+from stored_searches import a_report, a_spec, a_stage, a_trial, begin, continue_trial, finish
 
 from hpsearch.analysis.frames import Frames
 from hpsearch.spec.search import Objective
@@ -89,13 +90,32 @@ def test_a_trial_that_another_continues_is_not_listed_but_one_that_is_repeated_i
     assert list(Frames(writer.repository).best("digits")["trial"]) == [repeated, child]
 
 
-def test_the_best_of_a_search_is_no_repeat_of_one(database: Database) -> None:
-    """A lucky seed of a trial that was repeated would say more than the trial does."""
-    writer = begin(database, num_trials=1)
-    repeat = a_trial(1, stage_id=writer.stage_id, parent_id=writer.ids[0], replicate=1)
-    (added,) = writer.repository.add_trials(writer.lease, [repeat])
-    finish(writer, {writer.ids[0]: 0.8, added.id: 0.95})
-    assert list(Frames(writer.repository).searches()["best"]) == [0.8]
+@pytest.mark.parametrize("mode", ["max", "min"])
+def test_the_list_of_searches_says_of_each_what_best_says(
+    database: Database, mode: Literal["max", "min"]
+) -> None:
+    """Over seeds where trials were repeated; else neither repeats nor what was continued."""
+    objective = Objective(metric="val_loss" if mode == "min" else "val_accuracy", mode=mode)
+    repeated = begin(database, num_trials=3, spec=a_spec("repeated", objective=objective))
+    confirm, _ = repeated.repository.open_stage(repeated.lease, a_stage(1, kind="confirm"), [])
+    of = [(repeated.ids[place], seed) for place in (0, 1) for seed in (1, 2)]
+    new = [
+        a_trial(3 + n, stage_id=confirm.id, parent_id=parent, replicate=seed)
+        for n, (parent, seed) in enumerate(of)
+    ]
+    added = repeated.repository.add_trials(repeated.lease, new)
+    values = (0.9, 0.8, 0.95, 0.7, 0.6, 0.5, 0.4)
+    ids = [*repeated.ids, *(trial.id for trial in added)]
+    finish(repeated, dict(zip(ids, values, strict=True)))
+    continued = begin(database, num_trials=2, spec=a_spec("continued", objective=objective))
+    child = a_trial(2, stage_id=continued.stage_id, parent_id=continued.ids[0], start_epoch=2)
+    (failed,) = continued.repository.add_trials(continued.lease, [child])
+    finish(continued, {continued.ids[0]: 0.9 if mode == "max" else 0.1, continued.ids[1]: 0.5})
+    continued.repository.fail_trials(continued.lease, {failed.id: ("error", "x")})
+    frames = Frames(repeated.repository)
+    told = [frames.best(name, n=1)["mean"][0] for name in ("repeated", "continued")]
+    assert told == pytest.approx([0.65 if mode == "max" else 0.45, 0.5])
+    assert list(frames.searches()["best"]) == told
 
 
 def test_the_best_are_found_through_the_index(sqlite_url: str) -> None:

@@ -55,7 +55,7 @@ def test_a_metric_that_is_never_a_number_is_what_is_told(hpsearch: Hpsearch) -> 
     Path("unmeasured.yaml").write_text(yaml.safe_dump({**SPEC, **changes}))
     code, _, err = hpsearch("run", "unmeasured.yaml", "--ray", "none")
     assert code == 1
-    said = "none of the 2 trials of unmeasured ended with a value, for share was nan in each epoch"
+    said = "unmeasured: none of its 2 trials ended with a value, for share was nan in each epoch"
     assert f"Error: {said}: mend the metric, or choose another objective.metric" in err
     assert "diverged" not in err
 

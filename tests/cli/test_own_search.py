@@ -115,3 +115,24 @@ def test_data_that_are_streamed_must_be_those_a_search_began_with(hpsearch: Hpse
     (event,) = [e for e in package.api.open_repository().events(1) if e.kind == "data_read"]
     assert event.data["fingerprint"] is None
     assert len(event.data["sample"]) == 32
+
+
+def test_a_model_that_always_raises_ends_its_search_as_failed(hpsearch: Hpsearch) -> None:
+    """In groups that are refused at once, more of them than ``max_failures``."""
+    Path("own_searched.py").write_text(MODULE)
+    broken = {"train": {"depth": 1, "outputs": 5}, "max_failures": 3}
+    stages = [{"name": "coarse", "trials": 12, "epochs": 2}]
+    spec = {**SPEC, **broken, "name": "broken", "stages": stages}
+    Path("broken.yaml").write_text(yaml.safe_dump(spec))
+    for form in ([], ["--json"]):
+        code, _, said = hpsearch("run", "broken.yaml", "--ray", "none", *form)
+        assert code == 1
+        assert "Error: " in said
+        assert "[3, 5]" in said
+    (row,) = package.connect().searches().itertuples()
+    assert (row.state, row.failed) == ("failed", 12)
+    assert "12 failed as error, all with: " in row.message
+    assert hpsearch("retry-failed", "broken")[0] == 0
+    assert package.connect().searches()["state"][0] == "stopped"
+    assert hpsearch("resume", "broken", "--ray", "none")[0] == 1
+    assert package.connect().searches()["state"][0] == "failed"

@@ -33,7 +33,41 @@ def test_the_best_is_that_of_the_summary_and_of_no_pruned_trial(
     pruned = [t.value for t in view.trials.values() if t.state == "pruned"]
     (best,) = Frames(repository).best(view.search.id, n=1)["value"]
     assert best < min(pruned)
-    assert f"best {best:.4f}" in capsys.readouterr().err.splitlines()[-1]
+    assert f"best {best:.4g};" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_the_best_of_repeated_trials_is_over_seeds_as_best_and_list_say(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    repository = Repository(Database(f"sqlite:///{tmp_path}/test.db"))
+    with Progress() as progress:
+        coordinate(repository, a_search(), observer=progress.observe)
+    mean = Frames(repository).best("simulated", n=1)["mean"][0]
+    assert f"; best {mean:.4g} over seeds; " in capsys.readouterr().err.splitlines()[-1]
+    assert Frames(repository).searches()["best"][0] == pytest.approx(mean)
+
+
+@pytest.mark.parametrize(("epochs", "told"), [(1, "0.0025"), (4000, "10"), (180, "0.45")])
+def test_slow_trials_and_small_losses_have_significant_digits(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    epochs: int,
+    told: str,
+) -> None:
+    """Neither "0 epochs/s" nor "best 0.0000"."""
+    monkeypatch.setattr(Progress, "_elapsed_s", lambda self: 400.0)
+    monkeypatch.setattr("hpsearch.cli.progress.PLAIN_S", 0.0)
+    repository = Repository(Database(f"sqlite:///{tmp_path}/test.db"))
+    small = SimulatedExecutor(lambda member, epoch: {"val_loss": 1.234e-5})
+    objective = {"metric": "val_loss", "mode": "min"}
+    space = {"learning_rate": {"log_uniform": [1e-3, 1e-2]}}
+    stages = [{"name": "only", "trials": 1, "epochs": 1, "expand": 0}]
+    search = a_search(stages=stages, space=space, objective=objective)
+    with Progress() as progress:
+        progress._epochs, progress._started_s = epochs - 1, 0.0
+        coordinate(repository, search, small, observer=progress.observe)
+    assert f"; best 1.234e-05; {told} epochs/s; " in capsys.readouterr().err
 
 
 def test_a_line_counts_its_stage_and_the_last_one_all_trials(

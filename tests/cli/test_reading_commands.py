@@ -16,6 +16,7 @@ from stored_searches import PROVENANCE, a_report, a_spec, a_stage, a_trial, begi
 from hpsearch.analysis.frames import Frames
 from hpsearch.spec.search import Objective
 from hpsearch.storage.database import Database
+from hpsearch.storage.records import DATA_READ
 from hpsearch.storage.repository import Repository
 
 FIXTURES = Path(__file__).parent.parent / "storage" / "fixtures"
@@ -76,6 +77,18 @@ def test_best_says_nothing_of_noise_where_nothing_was_repeated(
     assert [row["mean"] for row in rows] == [0.95, 0.9, 0.5]
 
 
+def test_the_best_of_a_search_that_runs_is_said_to_be_so_far(
+    hpsearch: Hpsearch, database: Database
+) -> None:
+    writer = begin(database, num_trials=3, spec=a_spec("runs"))
+    one = a_report(5, {writer.ids[0]: 0.5}, state="complete")
+    writer.repository.commit_report(writer.lease, one)
+    said = "runs (id 4): running; so far 1 of 3 trials have ended: the best may change"
+    assert said in hpsearch("best", "runs")[1]
+    assert "so far" not in hpsearch("best", "runs", "--format", "csv")[1]
+    assert "so far" not in hpsearch("best", "plain")[1]
+
+
 def test_compare_puts_the_better_search_first_and_refuses_another_objective(
     hpsearch: Hpsearch, database: Database
 ) -> None:
@@ -89,6 +102,23 @@ def test_compare_puts_the_better_search_first_and_refuses_another_objective(
     code, out, error = hpsearch("compare", "plain", "loss")
     assert (code, out, error.count("\n")) == (1, "", 1)
     assert "must have the same objective" in error
+
+
+def test_compare_tells_of_different_data_and_says_nothing_of_the_same(
+    hpsearch: Hpsearch, database: Database
+) -> None:
+    for name, digest in (("one", "01"), ("same", "01"), ("other", "ff")):
+        writer = begin(database, spec=a_spec(name))
+        read = {"rows": 9, "fingerprint": digest * 16, "sample": digest}
+        writer.repository.add_event(writer.lease, DATA_READ, read)
+    out = hpsearch("compare", "one", "same")[1]
+    assert "data" not in out
+    out = hpsearch("compare", "one", "other")[1]
+    assert "digits ffffffff" in out
+    assert "These searches have different data" in out
+    _, out, error = hpsearch("compare", "one", "other", "--format", "json")
+    assert [row["data"] for row in json.loads(out)] == ["digits 01010101", "digits ffffffff"]
+    assert "different data" in error
 
 
 def test_events_are_lines_with_their_data(hpsearch: Hpsearch, database: Database) -> None:
@@ -131,7 +161,7 @@ def test_best_says_what_there_is_where_nothing_ranks(hpsearch: Hpsearch) -> None
     writer.repository.fail_trials(writer.lease, failed)
     writer.repository.release(writer.lease, "failed")
     told = hpsearch("best", "runs")[1]
-    assert "none of the 4 trials of runs ended with a value; most failed as diverged" in told
+    assert "runs: none of its 4 trials ended with a value; 4 failed as diverged" in told
 
 
 def test_an_old_database_is_told_how_to_upgrade_and_then_has_the_views(hpsearch: Hpsearch) -> None:

@@ -200,7 +200,7 @@ def test_watch_of_a_complete_search_says_what_came_of_it(
     best = package.connect().best("small", n=1)["value"][0]
     code, out, _ = hpsearch("watch", "small")
     assert code == 0
-    assert out == f"small (id 1): complete; only: 4 complete of 4, 8 epochs, best {best:.4f}\n"
+    assert out == f"small (id 1): complete; only: 4 complete of 4, 8 epochs, best {best:.4g}\n"
 
 
 def test_watch_tells_waiting_for_a_worker_from_training(

@@ -9,10 +9,10 @@ import pytest
 from coordinated import a_search, coordinate, curve, sqlite_in, stop
 
 from hpsearch.analysis.observing import observe
-from hpsearch.coordinator.failures import headline
 from hpsearch.executors.simulated import SimulatedExecutor
 from hpsearch.sampling.samplers import BranchSampler
 from hpsearch.spec import load
+from hpsearch.storage.failures import headline
 from hpsearch.storage.records import PACKED_FOR
 from hpsearch.storage.repository import Repository
 from workers.keys import key

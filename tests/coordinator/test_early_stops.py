@@ -80,4 +80,5 @@ def test_a_refused_trial_fails_once_with_its_sentence_and_the_others_go_on(
         assert trial.epochs == (0 if is_refused else 3)
     (message,) = {t.failure_message for t in view.trials.values() if t.state == "failed"}
     assert message == "norm_groups must divide the units"
-    assert not any(isinstance(event, Troubled) for event in said)
+    troubles = [event.message for event in said if isinstance(event, Troubled)]
+    assert all(one.endswith(f"with: {message}") for one in troubles), "and nothing is tried again"

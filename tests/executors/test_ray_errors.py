@@ -14,8 +14,9 @@ from ray.exceptions import (
     WorkerCrashedError,
 )
 
-from hpsearch.coordinator.failures import headline, is_out_of_memory
+from hpsearch.coordinator.failures import is_out_of_memory
 from hpsearch.executors.ray_errors import RAISED, last_line, plain, why_lost
+from hpsearch.storage.failures import headline
 
 
 def raised(cause: Exception, where: str = "train") -> RayTaskError:

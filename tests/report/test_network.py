@@ -156,7 +156,10 @@ def test_data_that_have_changed_are_not_measured_on() -> None:
 def test_data_that_are_gone_and_a_checkpoint_that_is_gone_are_told() -> None:
     frames = searched()
     Path("data.npz").unlink()
-    assert "data are not at hand" in found(frames).why_not
+    why_not = found(frames).why_not
+    assert "data are not at hand" in why_not
+    assert "put them back where the search found them" in why_not
+    assert "--set" not in why_not  # of which a report knows nothing
     for file in Path().rglob("*.safetensors"):
         file.unlink()
     own = found(frames)

@@ -127,7 +127,24 @@ def test_of_many_choices_those_of_the_best_trials_are_drawn(sqlite_url: str) -> 
     panel = axes.panel(found, "batch_size")
     assert panel.x.ticks is not None
     assert [words for _, words in panel.x.ticks] == [str(size) for size in range(61, 101)]
-    assert "60 more choices, whose best are worse, are not drawn" in panel.note
+    assert "60 more choices are not drawn" in panel.note
+
+
+def test_choices_that_failed_are_drawn_where_there_is_room(sqlite_url: str) -> None:
+    sizes = tuple(range(1, 61))
+    space = Space(parameters={**SPACE.parameters, "batch_size": Choice(choices=sizes)})
+    found = stored(
+        sqlite_url,
+        spec=a_search(space=space),
+        num_trials=60,
+        params_of=lambda n: {**params(n), "batch_size": n + 1},
+        value_of=lambda n: 0.5,
+        fails=lambda n: "the loss is NaN" if n >= 30 else None,
+    )
+    panel = axes.panel(found, "batch_size")
+    assert len(panel.x.ticks or ()) == axes.MOST_CHOICES
+    assert "20 more choices are not drawn" in panel.note
+    assert len(crosses(panel).x) == 10
 
 
 @pytest.mark.parametrize(
@@ -143,8 +160,8 @@ def test_a_branch_is_called_by_a_word_that_tells(branch: str, expected: str) -> 
     assert short(branch) == expected
 
 
-def test_a_network_that_was_not_kept_is_not_offered(reading: Reading) -> None:
+def test_a_network_without_checkpoint_is_not_offered(reading: Reading) -> None:
     parts = winner.winning_spec(reading).parts
     assert not any("export" in part.text for part in parts if isinstance(part, Code))
     said = [part.words for part in parts if isinstance(part, Text)]
-    assert any("The network that was trained is not kept" in words for words in said)
+    assert any("The network that was trained is not at hand" in words for words in said)

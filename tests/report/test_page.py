@@ -214,6 +214,8 @@ def test_ticks_of_a_log_axis_are_numbers_in_one_manner() -> None:
     assert [text for _, text in log_ticks(1e-6, 6e-6)] == small
     assert [place for place, _ in log_ticks(31, 33)] == pytest.approx([31, 31.5, 32, 32.5, 33])
     assert log_ticks(7, 7) == [(7.0, "7")]
+    assert [text for _, text in log_ticks(0.97, 8, is_int=True)] == ["1", "2", "5"]
+    assert [text for _, text in log_ticks(31, 33, is_int=True)] == ["31", "32", "33"]
 
 
 def test_an_axis_of_few_whole_numbers_has_no_others() -> None:

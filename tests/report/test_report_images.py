@@ -70,7 +70,7 @@ def test_axes_of_papers_have_the_ticks_of_the_page() -> None:
     names = ["attention_of_eight_heads", "convolution_with_normalization", "mixture_of_experts"]
     marks = (Marks(x=[0.0, 1.0, 2.0], y=[2e-3, 1e-2, 3e-2]),)
     x = Axis(ticks=tuple((float(i), name) for i, name in enumerate(names)))
-    y = Axis(is_log=True, is_int=True, limits=(2e-3, 3e-2))
+    y = Axis(is_log=True, limits=(2e-3, 3e-2))
     ax = Figure().subplots()
     draw(Panel(title="", x=x, y=y, marks=marks), ax, has_legend=False)
     texts = [text.get_text() for text in ax.get_xticklabels()]

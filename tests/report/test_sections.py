@@ -28,7 +28,7 @@ from hpsearch.report import axes, coordinates, curves, pairs, progress, stages
 from hpsearch.report.document import SECTIONS
 from hpsearch.report.findings import findings
 from hpsearch.report.interactive import Figure, figure
-from hpsearch.report.overview import overview, state
+from hpsearch.report.overview import overview, result, state
 from hpsearch.report.panel import Panel
 from hpsearch.report.reading import Reading, sampled
 from hpsearch.report.section import Section, Table, Text
@@ -427,7 +427,10 @@ def test_the_state_of_a_search_is_said_on_top(sqlite_url: str) -> None:
     running = stored(sqlite_url, state=None)
     assert "The search is running and so far has 40 trials" in state(running)
     assert f"`hpsearch report {running.record.id}" in state(running)
+    of_all = f" so far, with {len(DIVERGED) + len(ENDED)} of {NUM_TRIALS} trials ended, is number "
+    assert f"The trial to take{of_all}" in result(running)
     complete = stored(sqlite_url)
+    assert "The trial to take is number" in result(complete)
     assert state(complete).startswith("The search is complete: 40 trials (")
     assert f"{len(DIVERGED)} failed) in {EPOCHS * len(ENDED)} epochs" in state(complete)
 

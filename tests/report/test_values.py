@@ -94,6 +94,7 @@ def test_limits_are_a_little_wider_than_what_is_there() -> None:
     low, high = padded(1e-4, 1e-2, is_log=True) or (0, 0)
     assert math.log10(high) + 2 == pytest.approx(-(math.log10(low) + 4))  # as much to either side
     assert padded(0.0, 1.0, is_log=False) == pytest.approx((-0.03, 1.03))
+    assert padded(1e-320, 1e308, is_log=True) == (1e-320, 1e308)
 
 
 def test_trials_of_one_choice_do_not_hide_one_another() -> None:

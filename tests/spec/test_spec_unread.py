@@ -215,3 +215,14 @@ def test_of_a_regression_likewise() -> None:
     (problem,) = problems_of(space, data=TABLE, objective={"metric": "val_loss"})
     assert "differ in loss and huber_delta" in problem.rule
     assert load(spec(space, data=TABLE, objective={"metric": "val_mae"}))
+
+
+def test_a_field_with_one_value_changes_no_meaning_unless_some_trials_are_without_it() -> None:
+    objective, zero = {"metric": "train_loss"}, {"choice": [0.0]}
+    assert load(spec({"label_smoothing": zero, "learning_rate": SHARE}, objective=objective))
+    space = {
+        "optimizer": {"choice": ["sgd", "adam"]},
+        "label_smoothing": {**zero, "when": {"optimizer": ["adam"]}},
+    }
+    (problem,) = problems_of(space, objective=objective)
+    assert "trials that differ in label_smoothing" in problem.rule

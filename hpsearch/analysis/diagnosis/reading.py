@@ -5,9 +5,9 @@ Called by ``searching``; 10,000 trials of 20 epochs take seconds.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
@@ -19,9 +19,6 @@ from hpsearch.storage.records import TrialRecord
 from hpsearch.storage.repository import Repository
 from hpsearch.storage.tables import TrialRow
 from workers.metrics import PER_LAYER, column_of
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 
 def read_curves(
@@ -50,7 +47,7 @@ def _bounds(ids_N: Array) -> dict[int, slice]:
 def _curve(spec: Search, trial: TrialRecord, piece: curves.Curves, rows: slice) -> Curve:
     return Curve(
         series={name: piece.numbers[name][rows] for name in curves.NUMBERS},
-        layers_NL=_stacked(piece.lists[PER_LAYER[0]][rows].drop_null()),
+        layers_NL=_stacked(piece.lists[PER_LAYER[0]][rows]),
         settings={**spec.train, **trial.params},
         objective=column_of(spec.objective.metric),
         mode=spec.objective.mode,
@@ -58,11 +55,9 @@ def _curve(spec: Search, trial: TrialRecord, piece: curves.Curves, rows: slice) 
     )
 
 
-def _stacked(layers: pa.ChunkedArray) -> Array:
+def _stacked(layers: Sequence[Any]) -> Array:
     """[N, L] of the epochs that have one number a layer."""
-    lists = layers.combine_chunks()
-    lengths = set(lists.value_lengths().to_pylist())
-    if len(lengths) != 1:
+    stored = [norms for norms in layers if norms]
+    if not stored or len({len(norms) for norms in stored}) != 1:
         return np.empty((0, 0))
-    found: Array = lists.flatten().to_numpy().reshape(len(lists), *lengths)
-    return found
+    return np.array(stored, dtype=np.float64)

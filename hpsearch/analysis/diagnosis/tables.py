@@ -6,6 +6,7 @@ its end, and by the report.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -53,15 +54,33 @@ def are_of_end(search: SearchRecord, stored: pd.DataFrame) -> bool:
 
 def summary(frames: Frames, search: SearchRef, found: pd.DataFrame) -> pd.DataFrame:
     """What is found of the search, then a row a kind of what is found of trials."""
-    record, total = frames.repository.find_search(search), num_diagnosed(frames, search)
-    sign = -1.0 if record.spec.objective.mode == "max" else 1.0
-    values = {t.number: sign * t.value for t in _trials(frames, search) if t.value is not None}
-    kinds = by_kind(found, values)
+    total, kinds = num_diagnosed(frames, search), by_kind(found, places(frames, search))
     counted = kinds.assign(trials=[f"{n} of {total}" for n in kinds["trials"]])
     general = found[found["number"].isna()]
     rows = [(row.kind, None, None, row.message) for row in general.itertuples()]
     frame = pd.DataFrame([*rows, *counted.to_numpy()], columns=kinds.columns)
     return frame.astype({"number": "Int64"})
+
+
+def places(frames: Frames, search: SearchRef) -> dict[int, int]:
+    """Where each trial stands as an example of what was found, by number: as `best` ranks them.
+
+    Then come those that do not rank there, by value; and last the repeats, which `best` has as the
+    trial that they repeat.
+    """
+    record, trials = frames.repository.find_search(search), _trials(frames, search)
+    sign = -1.0 if record.spec.objective.mode == "max" else 1.0
+    ranked = [int(number) for number in frames.best(record.id, n=len(trials))["number"]]
+    known = set(ranked)
+    rest = [trial for trial in trials if trial.number not in known]
+    rest.sort(key=lambda trial: (trial.replicate > 0, _place(trial, sign), trial.number))
+    ordered = [*ranked, *(trial.number for trial in rest)]
+    return {number: place for place, number in enumerate(ordered)}
+
+
+def _place(trial: TrialRecord, sign: float) -> float:
+    value = trial.value
+    return math.inf if value is None or math.isnan(value) else sign * value
 
 
 def by_kind(found: pd.DataFrame, places: Mapping[int, float]) -> pd.DataFrame:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ray.tune import Callback
 
 from hpsearch.api import open_repository
+from hpsearch.coordinator.ending import ending
 from hpsearch.coordinator.heartbeat import heartbeat
 from hpsearch.coordinator.patience import patiently
 from hpsearch.errors import HpsearchError
@@ -160,7 +161,8 @@ class DatabaseCallback(Callback):
         ended = all(trial.status in ("TERMINATED", "ERROR") for trial in trials)
         if ended:
             repository.finish_stage(lease, stage_id)
-        repository.release(lease, "complete" if ended else "stopped")
+        state, why = ending(repository, lease.search_id) if ended else ("stopped", None)
+        repository.release(lease, state, why)
         repository.database.close()
         self._open = None
 

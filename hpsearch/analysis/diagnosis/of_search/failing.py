@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from hpsearch.analysis.diagnosis.of_search.edges import Edge, clearest_edge
 from hpsearch.analysis.diagnosis.of_search.picture import Picture
 from hpsearch.spec.search import Search
+from hpsearch.storage.failures import commonest, in_common
 from hpsearch.storage.records import FailureKind, NewDiagnosis, TrialRecord
 
 MANY = 0.3  # of a branch's trials
@@ -69,12 +70,16 @@ def _many(
 ) -> NewDiagnosis:
     edge = None if kind == "worker_lost" else clearest_edge(picture, branch, trials, kind)
     advice = _advice(edge, kind)
+    of_kind = [trial for trial in trials if trial.failure_kind == kind]
+    said, saying = commonest(of_kind)
+    told = "" if kind == "diverged" else f", {in_common(of_kind)}"  # there all say the same
     return NewDiagnosis(
         kind=f"many_{kind}",
-        message=f"{branch}: {count} of {len(trials)} trials failed as {kind}"
+        message=f"{branch}: {count} of {len(trials)} trials failed as {kind}{told}"
         + (f"; {advice}" if advice else ""),
         evidence={
             **{"branch": branch, "failed": count, "trials": len(trials)},
+            **{"message": said, "saying": saying},
             **({} if edge is None else edge.evidence),
         },
     )
