@@ -30,12 +30,18 @@ class Cancelled(Stopped):
 def did_you_mean(name: object, names: Iterable[str]) -> str:
     """The one of ``names`` that ``name`` is like, as a question; else which there are.
 
-    Of many names the first, and how many more. Capitals do not matter.
+    Of many names the first, and how many more.
     """
     known = list(dict.fromkeys(names))
-    folded = {each.lower(): each for each in reversed(known)}
+    near = closest(name, known)
+    return f"there are {_listed(known)}" if near is None else f"did you mean {near!r}?"
+
+
+def closest(name: object, names: Iterable[str]) -> str | None:
+    """The one of ``names`` most like ``name``, whatever their capitals; None if none is like it."""
+    folded = {each.lower(): each for each in reversed(list(names))}
     found = get_close_matches(str(name)[:100].lower(), folded, n=1)
-    return f"did you mean {folded[found[0]]!r}?" if found else f"there are {_listed(known)}"
+    return folded[found[0]] if found else None
 
 
 def _listed(names: list[str]) -> str:

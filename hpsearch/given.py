@@ -1,6 +1,7 @@
 """What callers in Python may give where names or numbers are asked for.
 
 Used by ``hpsearch.storage`` and ``hpsearch.analysis``; anything else is refused in a sentence.
+``in_short`` is how a value stands in one, of ``hpsearch.spec`` too.
 """
 
 from __future__ import annotations
@@ -10,6 +11,10 @@ from numbers import Integral
 from typing import Any
 
 from hpsearch.errors import HpsearchError
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 60
+_SHORT.maxlevel = 3
 
 
 def names(what: str, given: Any) -> tuple[str, ...]:
@@ -46,7 +51,7 @@ def whole(what: str, given: Any, *, least: int) -> int:
 
 def in_short(given: Any) -> str:
     """A value of any type as Python spells it, in a line of a few words."""
-    return " ".join(reprlib.repr(given).split())
+    return " ".join(_SHORT.repr(given).split())
 
 
 def _listed(given: Any) -> tuple[Any, ...] | None:

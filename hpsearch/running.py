@@ -1,4 +1,4 @@
-"""``carry_out``: a search of this process, from the lease that it takes to its last result.
+"""A search of this process, from what it waits for to its last result: ``carry_out`` and the rest.
 
 Called by ``hpsearch.api`` once its data are read and its workers begin to start; what a job of the
 service does instead is in ``hpsearch.service.carrying``.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
+from refused_specs import refused
 
-from hpsearch.spec import Problem, SpecError, load
+from hpsearch.spec import Problem, load
 from hpsearch.spec.search import Pruner, Search
 
 
@@ -30,10 +30,7 @@ def spec(pruner: Any = None, *, stage: Any = None, **changes: Any) -> dict[str, 
 
 
 def problems_of(*args: Any, **changes: Any) -> list[Problem]:
-    with pytest.raises(SpecError) as caught:
-        load(spec(*args, **changes))
-    assert all("\n" not in str(problem) for problem in caught.value.problems)
-    return list(caught.value.problems)
+    return list(refused(load, spec(*args, **changes)))
 
 
 def first(search: Search) -> Pruner | None:

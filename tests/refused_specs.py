@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -39,8 +40,13 @@ def changed(changes: dict[str, Any]) -> dict[str, Any]:
     return tree
 
 
-def problems_of(changes: dict[str, Any], overrides: tuple[str, ...] = ()) -> tuple[Problem, ...]:
+def refused(read: Callable[..., object], *given: Any) -> tuple[Problem, ...]:
+    """What is told by ``read(*given)``, which must refuse it: a line a problem."""
     with pytest.raises(SpecError) as caught:
-        load(changed(changes), overrides)
+        read(*given)
     assert all("\n" not in str(problem) for problem in caught.value.problems)
     return caught.value.problems
+
+
+def problems_of(changes: dict[str, Any], overrides: tuple[str, ...] = ()) -> tuple[Problem, ...]:
+    return refused(load, changed(changes), overrides)

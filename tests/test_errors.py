@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpsearch.errors import MOST_LISTED, did_you_mean
+from hpsearch.errors import MOST_LISTED, closest, did_you_mean
 
 NAMES = ("digits", "mnist_mlp", "mnist_cnn")
 
@@ -27,6 +27,13 @@ def test_of_many_names_the_first_are_listed_and_the_others_counted() -> None:
     told = did_you_mean("x", names)
     assert told.count("search-") == MOST_LISTED
     assert told.endswith(f"'search-{MOST_LISTED - 1:03}' and {100 - MOST_LISTED} more")
+
+
+@pytest.mark.parametrize("name", ["HIDDENUNITS", "hiddenunits", "HiddenUnit", "hidden_units"])
+def test_capitals_on_neither_side_matter(name: str) -> None:
+    assert closest(name, ["HiddenUnits", "x"]) == "HiddenUnits"
+    assert closest(name, ["x"]) is None
+    assert closest("X", ["x", "X"]) == "x"  # of names that differ in capitals alone the first
 
 
 @given(name=st.text(), names=st.lists(st.text(max_size=20), max_size=30))

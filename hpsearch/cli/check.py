@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hpsearch.cli.options import db_option, set_option, spec_argument
+from hpsearch.plain_text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -77,8 +78,6 @@ def _print_tables(done: Checked, costs: Sequence[StageCost]) -> None:
 
 def _cells(result: CheckResult) -> tuple[str, str, str, str]:
     from rich.markup import escape
-
-    from hpsearch.plain_text import one_line
 
     verdict = f"[{COLOURS[result.verdict]}]{result.verdict}[/]"
     probe, text = (escape(one_line(text)) for text in (result.probe or "", result.text))

@@ -10,6 +10,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from hpsearch.coordinator import ending
+from hpsearch.plain_text import one_line
 from hpsearch.settings import command
 from hpsearch.storage.records import ENDED, FINISHED
 
@@ -65,7 +66,7 @@ def standing(search: SearchRecord) -> str:
 
 
 def _state(search: SearchRecord) -> str:
-    return search.state + (f" ({search.message})" if search.message else "")
+    return search.state + (f" ({one_line(search.message)})" if search.message else "")
 
 
 def not_begun(frames: Frames, search: SearchRecord) -> str:
@@ -85,25 +86,26 @@ def not_begun(frames: Frames, search: SearchRecord) -> str:
     )
 
 
-def no_finding(frames: Frames, search: SearchRecord, number: int | None) -> str:
-    """Of a search, or of one of its trials, of which no rule says anything: what was looked at."""
+def no_finding_of_search(frames: Frames, search: SearchRecord) -> str:
+    """Of a search of which no rule says anything: of how many trials the curves were looked at."""
     from hpsearch.analysis.diagnosis.searching import is_diagnosed
 
     trials = frames.repository.load(search.id)[1]
-    if number is None:
-        seen = sum(map(is_diagnosed, trials))
-        return (
-            f"{standing(search)}, and no rule fired; {seen} of {len(trials)} trials were looked "
-            "at, those that are complete or diverged"
-        )
-    (trial,) = [trial for trial in trials if trial.number == number]
-    seen = trial.epochs
+    return (
+        f"{standing(search)}, and no rule fired; {sum(map(is_diagnosed, trials))} of "
+        f"{len(trials)} trials were looked at, those that are complete or diverged"
+    )
+
+
+def no_finding_of_trial(search: SearchRecord, trial: TrialRecord) -> str:
+    """Of a trial of which no rule says anything: its state, and how many epochs were looked at."""
     state = trial.state + (f" ({trial.failure_kind})" if trial.failure_kind else "")
-    told = f"Trial {number} of {search.name} (id {search.id}) is {state}"
-    if not seen:
+    told = f"Trial {trial.number} of {search.name} (id {search.id}) is {state}"
+    if not trial.epochs:
         return f"{told}, and has no epoch yet that a rule could look at"
     so_far = " so far" * (trial.state in ("waiting", "running"))
-    return f"{told}, and no rule fired over its {seen} epoch{'s' * (seen != 1)}{so_far}"
+    epochs = f"{trial.epochs} epoch{'s' * (trial.epochs != 1)}{so_far}"
+    return f"{told}, and no rule fired over its {epochs}"
 
 
 def so_far(frames: Frames, search: SearchRecord) -> str | None:
@@ -130,7 +132,11 @@ def no_best(frames: Frames, search: SearchRecord) -> str:
 
 
 def why_nothing(frames: Frames, search_id: int) -> str:
-    """Of a search that has ended, or whose trials have: why none of them has a value."""
+    """Of a search that has ended, or whose trials have: why none of them has a value.
+
+    One line, whatever is in a metric's name or an exception's message.
+    """
     record = frames.repository.find_search(search_id)
     has_all = f"(`hpsearch trials {search_id} --format csv` has all)"
-    return f"{record.name}: {ending.why_nothing(frames.repository, record)} {has_all}"
+    why = ending.why_nothing(frames.repository, record)
+    return one_line(f"{record.name}: {why} {has_all}")

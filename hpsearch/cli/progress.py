@@ -78,7 +78,7 @@ class Progress:
         self._waited()
         line = f"waiting for {what}"
         if self._live.is_started:
-            self._live.update(Text(line), refresh=True)
+            self._live.update(Text(one_line(line)), refresh=True)
             return
         self._waiting = Timer(WAIT_S, self._say, [line])
         self._waiting.daemon = True
@@ -103,13 +103,12 @@ class Progress:
                 self._say(f"stage {stage.name}: {trials} trials, {stage.epochs} epochs")
                 for reason in stage.reasons:
                     if reason.action in ("extended", "stability_edge", "dropped"):
-                        self._say(f"  {one_line(reason.text)}")
+                        self._say(f"  {reason.text}")
             case Checked(results=results):
                 for result in results:
                     if result.verdict in ("warn", "fail"):
                         probe = f" of {result.probe}" if result.probe else ""
-                        told = one_line(f"{result.name}{probe}: {result.text}")
-                        self._say(f"  {result.verdict}: {told}")
+                        self._say(f"  {result.verdict}: {result.name}{probe}: {result.text}")
                 self._say(f"  {tally(results)}")
             case Advanced(view=view, trial_epochs=epochs):
                 if self._started_s is None:  # it goes on: no time is known of these epochs
@@ -130,9 +129,8 @@ class Progress:
             return
         self._shown_s = now_s
         if self._live.is_started:
-            self._live.update(
-                Text(self._line(view), no_wrap=True, overflow="ellipsis"), refresh=True
-            )
+            line = Text(one_line(self._line(view)), no_wrap=True, overflow="ellipsis")
+            self._live.update(line, refresh=True)
         else:
             self._say(self._line(view))
 
@@ -153,7 +151,7 @@ class Progress:
 
     def _say(self, line: str) -> None:
         with contextlib.suppress(OSError):  # a full disk, say: progress is not worth a search
-            self._console.print(line, soft_wrap=True, markup=False)
+            self._console.print(one_line(line), soft_wrap=True, markup=False)
 
 
 def _counts(trials: Collection[TrialRecord]) -> str:

@@ -209,17 +209,34 @@ def diagnose(search: str, number: int | None, db: str | None, form: str) -> None
     have every finding about every trial. Before SEARCH has ended, they are of the trials so far;
     with --trial, of one that still runs too.
     """
-    from hpsearch.analysis.diagnosis import one_trial, tables
-    from hpsearch.cli.outcome import no_finding
-
     frames = opened(db)
+    if number is None:
+        _diagnose_search(frames, search, form)
+    else:
+        _diagnose_trial(frames, search, number, form)
+
+
+def _diagnose_search(frames: Frames, search: str, form: str) -> None:
+    from hpsearch.analysis.diagnosis import tables
+    from hpsearch.cli.outcome import no_finding_of_search
+
     found = tables.findings(frames, search)
-    if number is not None:
-        found = one_trial.findings_so_far(frames, search, found, number)
-    elif form == "table":
-        found = tables.summary(frames, search, found)
+    if form != "table":
+        echo(found, form)
+    elif found.empty:
+        click.echo(no_finding_of_search(frames, frames.repository.find_search(search)))
+    else:
+        echo(tables.summary(frames, search, found), form)
+
+
+def _diagnose_trial(frames: Frames, search: str, number: int, form: str) -> None:
+    from hpsearch.analysis.diagnosis import one_trial
+    from hpsearch.cli.outcome import no_finding_of_trial
+
+    record, trial = one_trial.find(frames, search, number)
+    found = one_trial.findings(frames, record, trial)
     if form == "table" and found.empty:
-        click.echo(no_finding(frames, frames.repository.find_search(search), number))
+        click.echo(no_finding_of_trial(record, trial))
     else:
         echo(found, form)
 

@@ -44,9 +44,11 @@ def print_summary(result: Result, db: str | None) -> None:
     title = f"{result.name}: the best trials"
     all_with = command(f"best {result.id} --format csv", database_url(db))
     print_table(found[columns], title, least=LEAST, all_with=all_with)
-    click.echo(f"{outcome.line(_trials(result))}\n")
+    _say(outcome.line(_trials(result)))
+    _say()
     if message := result.db.repository.find_search(result.id).message:
-        click.echo(f"It ended early: {message}.\n")
+        _say(f"It ended early: {message}.")
+        _say()
     chosen = _print_repeats(result)
     _print_reasons(result.db.stages(result.id))
     _print_findings(result, int(found["number"].iloc[0]) if chosen is None else chosen, db)
@@ -89,16 +91,16 @@ def _print_findings(result: Result, chosen: int, db: str | None) -> None:
     found = tables.findings(result.db, result.id)
     general = found[found["number"].isna()]
     for kind, message in zip(general["kind"], general["message"], strict=True):
-        click.echo(f"{'Note' if kind in tables.NOTES else 'Warning'}: {one_line(message)}")
+        _say(f"{'Note' if kind in tables.NOTES else 'Warning'}: {message}")
     mine = found[found["number"] == chosen]
     for kind, message in zip(mine["kind"], mine["message"], strict=True):
-        click.echo(f"Number {chosen}: {tables.words(kind)}: {one_line(message)}")
+        _say(f"Number {chosen}: {tables.words(kind)}: {message}")
     total = tables.num_diagnosed(result.db, result.id)
     counted = [f"{tables.words(kind)}: {n}" for kind, n in tables.counts(found).items()]
     if counted:
         of_which = f"Of {total} trials, those that are complete or failed as diverged: "
         more = command(f"diagnose {result.id}", database_url(db))
-        click.echo(f"{of_which}{', '.join(counted)} ({more})")
+        _say(f"{of_which}{', '.join(counted)} ({more})")
 
 
 def _print_repeats(result: Result) -> int | None:
@@ -113,29 +115,36 @@ def _print_repeats(result: Result) -> int | None:
         size = int(str(row.size))
         about = f" ± {row.std:.4f} (a standard deviation; from {row.min:.4f} to {row.max:.4f})"
         seeds = f"number {row.number} with {size} other seed{'s' * (size > 1)}"
-        click.echo(f"{seeds}: {row.mean:.4f}{about * (size > 1)}")
+        _say(f"{seeds}: {row.mean:.4f}{about * (size > 1)}")
     number = int(found["number"].iloc[0])
     best = trials.set_index("number").loc[number, list(result.parameters)].dropna()
     chosen = ", ".join(f"{name}={cell(value)}" for name, value in best.items())
-    click.echo(f"Best over seeds: number {number}: {chosen}")
+    _say(f"Best over seeds: number {number}: {chosen}")
     return number
 
 
 def _print_reasons(stages: DataFrame) -> None:
     decides = stages["action"].fillna("").str.contains("|".join(TOLD))  # may name several
     decided = stages[decides].drop_duplicates(["stage", "reason"])
-    click.echo("\nThe ranges that it went through:" if len(decided) else "\nNo range was changed.")
+    _say()
+    _say("The ranges that it went through:" if len(decided) else "No range was changed.")
     for stage, reason in zip(decided["stage"], decided["reason"], strict=True):
-        click.echo(f"  {stage}: {one_line(reason)}")
+        _say(f"  {stage}: {reason}")
 
 
 def _print_widths(result: Result) -> None:
     spec = result.db.repository.find_search(result.id).spec
     lines = width_lines(result) if spec.trainable is None else []
     if lines:
-        click.echo(f"\n{BEST_KNOWN if is_auto(result) else FIXED}:")
+        _say()
+        _say(f"{BEST_KNOWN if is_auto(result) else FIXED}:")
     for line in lines:
-        click.echo(f"  {line}")
+        _say(f"  {line}")
+
+
+def _say(line: str = "") -> None:
+    """A line on stdout, whatever is in the words of others."""
+    click.echo(one_line(line))
 
 
 def _print_where(result: Result, db: str | None) -> None:
@@ -143,7 +152,8 @@ def _print_where(result: Result, db: str | None) -> None:
 
     url = masked_url(database_url(db))
     argument = "" if url == DEFAULT_DATABASE else repr(url)
-    click.echo(f"\nDatabase: {url}, search {result.id}")
+    _say()
+    _say(f"Database: {url}, search {result.id}")
     newest = result.db.repository.find_search(result.name).id == result.id
     search = repr(result.name) if newest else result.id
-    click.echo(f"In pandas: hpsearch.connect({argument}).trials({search})")
+    _say(f"In pandas: hpsearch.connect({argument}).trials({search})")

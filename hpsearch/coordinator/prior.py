@@ -9,10 +9,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from hpsearch.analysis.observing import observe
-from hpsearch.errors import HpsearchError
+from hpsearch.errors import HpsearchError, closest
 from hpsearch.sampling.encoding import branch_key, holds
 from hpsearch.sampling.observations import Observation
-from hpsearch.spec.problem import closest
 from hpsearch.spec.search import Search
 from hpsearch.spec.space import Params, Space
 from hpsearch.storage.errors import StorageError

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from hpsearch.errors import HpsearchError
+from hpsearch.errors import HpsearchError, closest
 from hpsearch.executors.base import Executor, Task
 from hpsearch.own_code import packed
-from hpsearch.spec.problem import closest
 from hpsearch.spec.search import Resources, Search
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from hpsearch.report import axes, curves, pairs, stages
 from hpsearch.report.files import check_writable, write
 from hpsearch.report.panel import HEIGHT_OF, INK, SCALE, Marks, Numbers, Panel, alone
 from hpsearch.report.reading import Reading, read
-from hpsearch.report.ticks import in_tex, log_ticks, shortened
+from hpsearch.report.ticks import in_tex, log_ticks, named
 
 if TYPE_CHECKING:
     from hpsearch.analysis.frames import Frames, SearchRef
@@ -125,9 +125,10 @@ def draw(panel: Panel, ax: Any, *, has_legend: bool) -> None:
 
 def _name(ax: Any, name: str, ticks: Sequence[tuple[float, str]]) -> None:
     """Names cut short; turned where an x axis has no room for them beside one another."""
-    texts = [plain(shortened(words)) for _, words in ticks]
-    ax.set(**{f"{name}ticks": [place for place, _ in ticks], f"{name}ticklabels": texts})
-    if name == "x" and sum(map(len, texts)) > MOST_LEVEL:
+    texts, is_long = named(ticks, MOST_LEVEL)
+    ax.set(**{f"{name}ticks": [place for place, _ in ticks]})
+    ax.set(**{f"{name}ticklabels": list(map(plain, texts))})
+    if name == "x" and is_long:
         ax.tick_params(axis="x", rotation=TURNED)
         for text in ax.get_xticklabels():
             text.set(horizontalalignment="right", rotation_mode="anchor")

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from hpsearch.report.panel import HEIGHT_OF, INK, SCALE, Axis, Cells, Marks, Numbers, Panel, alone
-from hpsearch.report.ticks import log_ticks, shortened, whole_step
+from hpsearch.report.ticks import log_ticks, named, shortened, whole_step
 
 # Words that the page's script replaces by the colours of the theme that it is seen in.
 THEME_INK, THEME_GRID, THEME_PAPER = "__ink__", "__grid__", "__paper__"
@@ -107,11 +107,11 @@ def _axis(axis: Axis, values: Numbers, *, turns: bool = False) -> Figure:
 
 
 def _named(ticks: Sequence[tuple[float, str]], *, turns: bool) -> Figure:
-    """Names, cut short; where an x axis has no room for them beside one another they are turned."""
-    texts = [label(shortened(words)) for _, words in ticks]
-    turned = {"tickangle": TURNED} if turns and sum(map(len, texts)) > MOST_LEVEL else {}
-    places = [place for place, _ in ticks]
-    return {"tickvals": places, "ticktext": texts, "ticklabeloverflow": "allow", **turned}
+    """Names, cut short; of an x axis turned where they have no room beside one another."""
+    texts, is_long = named(ticks, MOST_LEVEL)
+    turned = {"tickangle": TURNED} if turns and is_long else {}
+    shown = {"tickvals": [place for place, _ in ticks], "ticktext": list(map(label, texts))}
+    return {**shown, "ticklabeloverflow": "allow", **turned}
 
 
 def _numbered(axis: Axis, low: float, high: float) -> Figure:

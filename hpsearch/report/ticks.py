@@ -6,7 +6,7 @@ Called by ``interactive`` for the page and, of names, by ``images`` for papers.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 LONGEST = 18  # letters of a name at an axis
 MOST_POWERS = 6  # that are written at an axis, so that they stand upright on a phone too
@@ -22,6 +22,16 @@ def shortened(words: str, longest: int = LONGEST) -> str:
         return words
     end = longest // 3
     return f"{words[: longest - 1 - end]}…{words[-end:]}"
+
+
+def named(ticks: Sequence[tuple[float, str]], most: int) -> tuple[list[str], bool]:
+    """The names of an x axis, each cut short; and whether they are to be turned.
+
+    They are where all together have more than ``most`` letters: then they have no room beside one
+    another. What a backend escapes in them takes no room.
+    """
+    texts = [shortened(words) for _, words in ticks]
+    return texts, sum(map(len, texts)) > most
 
 
 def whole_step(low: float, high: float) -> int | None:

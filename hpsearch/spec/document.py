@@ -15,7 +15,8 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
-from hpsearch.spec.problem import Problem, SpecError, closest
+from hpsearch.errors import closest
+from hpsearch.spec.problem import Problem, SpecError
 from hpsearch.spec.yaml_text import parse_yaml
 from workers.config.own import OwnError, name_of
 

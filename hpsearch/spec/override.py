@@ -9,7 +9,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from hpsearch.spec.problem import Problem, Problems, SpecError, closest
+from hpsearch.errors import closest
+from hpsearch.spec.problem import Problem, Problems, SpecError
 from hpsearch.spec.yaml_text import parse_yaml
 
 FILE = "--set"

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hpsearch.spec.problem import Problems, closest, shown
+from hpsearch.errors import closest
+from hpsearch.spec.problem import Problems, shown
 from hpsearch.spec.rules import NUMBER, Section, join, obeys, settled
 from hpsearch.spec.space import RANGE_KINDS, Cases, Choice, Definition, Parameter, Range, Value
 from workers.config.domain import Domain

@@ -5,18 +5,14 @@ Collected by all of ``hpsearch.spec`` while it reads; the CLI prints one line fo
 
 from __future__ import annotations
 
-import difflib
-import reprlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from hpsearch.errors import HpsearchError
+from hpsearch.given import in_short
 
 MOST_SHOWN = 20
-_SHORT = reprlib.Repr()
-_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 60
-_SHORT.maxlevel = 3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,10 +73,4 @@ def shown(value: Any) -> str:
     """``value`` in a few words, as YAML spells null and the booleans."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
-    return _SHORT.repr(value)
-
-
-def closest(name: object, names: Iterable[str]) -> str | None:
-    """The one of ``names`` most like ``name``, or None if none is like it."""
-    found = difflib.get_close_matches(str(name)[:100].lower(), list(names), n=1)
-    return found[0] if found else None
+    return in_short(value)

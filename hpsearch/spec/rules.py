@@ -12,7 +12,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from hpsearch.spec.problem import Problems, closest, shown
+from hpsearch.errors import closest
+from hpsearch.spec.problem import Problems, shown
 from workers.config.domain import Domain
 from workers.config.own import is_own
 

@@ -10,8 +10,9 @@ from graphlib import CycleError, TopologicalSorter
 from itertools import islice
 from typing import Any
 
+from hpsearch.errors import closest
 from hpsearch.spec.parameters import read_parameter
-from hpsearch.spec.problem import Problems, closest, shown
+from hpsearch.spec.problem import Problems, shown
 from hpsearch.spec.reserved import RESERVED
 from hpsearch.spec.rules import join
 from hpsearch.spec.space import (

@@ -9,8 +9,9 @@ import inspect
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from hpsearch.errors import closest
 from hpsearch.spec.own_model import ANYTHING, AnyName, ModelKeys
-from hpsearch.spec.problem import Problems, closest, shown
+from hpsearch.spec.problem import Problems, shown
 from hpsearch.spec.rules import COUNT, EPOCHS, POSITIVE, OrAuto, PythonName, Rule, read_fields
 from hpsearch.spec.search import POPULATIONS, SCHEDULERS, Scheduler, Stage, Tune
 from hpsearch.spec.space import Choice, Range, Space

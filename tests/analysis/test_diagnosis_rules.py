@@ -131,6 +131,12 @@ def test_a_regression_blows_up_beside_guessing_the_mean() -> None:
     assert kinds(healthy(**series, **dead, **learned), ALONE) == ["dead_units"]
 
 
+def test_without_stored_update_ratios_nobody_knows_that_steps_were_large() -> None:
+    lost = {"train_loss": np.array([90.0, 2.4]), "val_loss": 2.4, "update_ratio": math.nan}
+    assert kinds(healthy(**lost, settings={})) == []
+    assert kinds(healthy(**lost, dead_fraction=1.0)) == ["rate_too_high"]
+
+
 def test_what_comes_back_below_guessing_did_not_blow_up() -> None:
     first, steps = {"train_loss": np.array([20.0])}, {"update_ratio": 3e-2}
     assert kinds(healthy(**first, **steps, val_loss=0.9)) == []

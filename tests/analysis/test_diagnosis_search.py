@@ -12,10 +12,11 @@ import numpy as np
 import pandas as pd
 import pytest
 from coordinated import PROVENANCE, a_search, coordinate, curve, finished_table
+from pandas.testing import assert_frame_equal
 from sqlalchemy import event
 from stored_searches import a_report, a_trial, begin
 
-from hpsearch.analysis.diagnosis import tables
+from hpsearch.analysis.diagnosis import one_trial, tables
 from hpsearch.analysis.diagnosis.reading import read_curves
 from hpsearch.analysis.diagnosis.searching import search_diagnoses, stage_contexts
 from hpsearch.analysis.frames import Frames
@@ -249,10 +250,10 @@ def test_the_findings_of_one_trial_can_be_asked_for(repository: Repository) -> N
     frames = Frames(repository)
     found = tables.findings(frames, "simulated")
     number = int(found["number"].dropna().iloc[0])
-    mine = tables.of_trial(frames, "simulated", found, number)
-    assert list(mine["number"]) == [number]
+    mine = one_trial.findings(frames, *one_trial.find(frames, "simulated", number))
+    assert_frame_equal(mine, found[found["number"] == number].reset_index(drop=True))
     with pytest.raises(HpsearchError, match="0 to 23, but got 24"):
-        tables.of_trial(frames, "simulated", found, 24)
+        one_trial.find(frames, "simulated", 24)
 
 
 def test_before_its_end_a_search_may_have_nothing_to_show(database: Database) -> None:
@@ -270,5 +271,8 @@ def test_before_its_end_a_search_shows_what_its_trials_show_so_far(database: Dat
         writer.lease, ReportCommit(epoch=1, metrics=metrics, progress=())
     )
     writer.repository.fail_trials(writer.lease, {writer.ids[0]: ("diverged", "nan")})
-    found = tables.findings(Frames(writer.repository), "digits")
+    frames = Frames(writer.repository)
+    found = tables.findings(frames, "digits")
     assert found[["number", "stage", "kind"]].values.tolist() == [[0, "coarse", "rate_too_high"]]
+    mine = one_trial.findings(frames, *one_trial.find(frames, "digits", 0))
+    assert_frame_equal(mine, found, check_dtype=False)

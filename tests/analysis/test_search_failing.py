@@ -8,6 +8,7 @@ import pytest
 from searched import a_picture, a_spec_of, trials_of
 
 from hpsearch.analysis.diagnosis.of_search.failing import failed, nothing_complete
+from hpsearch.spec.loading import load
 from hpsearch.spec.space import Params
 
 SPEC = a_spec_of(
@@ -111,6 +112,40 @@ def test_a_search_that_its_pruner_ended_says_so(complete: int) -> None:
         assert "none of the 4 trials was trained to its end, for 3 were pruned" in finding.message
         assert "(median): loosen what prunes, or say pruner: none" in finding.message
         assert finding.evidence == {"trials": 4, "pruned": 3}
+
+
+@pytest.mark.parametrize(("num_failed", "is_told"), [(1, True), (2, False), (99, False)])
+def test_a_pruner_is_the_reason_only_where_no_more_trials_failed(
+    num_failed: int, is_told: bool
+) -> None:
+    first, *failed = trials_of(drawn(1 + num_failed), [None] * (1 + num_failed))
+    trials = [first.changed({"state": "pruned", "failure_kind": None}), *failed]
+    assert bool(list(nothing_complete(a_picture(PRUNED, trials)))) == is_told
+
+
+@pytest.mark.parametrize(
+    ("space", "train", "advice"),
+    [
+        ("learning_rate", {}, "lower the range of space.learning_rate, and search again"),
+        ("step", {"learning_rate": 3}, "lower train.learning_rate, and search again"),
+        ("step", {}, "see at which values loss is not finite, and leave them out"),
+    ],
+)
+def test_a_trainable_that_diverged_is_told_of_a_rate_only_where_it_has_one(
+    space: str, train: dict[str, float], advice: str
+) -> None:
+    spec = load(
+        {
+            "name": "own",
+            "trainable": "own_trainables:plain",
+            "objective": {"metric": "loss", "mode": "min"},
+            "train": train,
+            "space": {space: {"uniform": [0, 1]}},
+            "stages": [{"name": "only", "trials": 4, "epochs": 4}],
+        }
+    )
+    (found,) = nothing_complete(a_picture(spec, trials_of([{space: 0.5}] * 4, [None] * 4)))
+    assert found.message == f"all 4 trials diverged: {advice}"
 
 
 def test_a_part_of_the_space_where_half_fail_has_no_edge() -> None:

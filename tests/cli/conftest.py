@@ -25,14 +25,20 @@ SPEC = {
 
 
 @pytest.fixture
-def hpsearch(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Hpsearch:
-    """Runs a command in a folder with a spec and its data."""
+def folder(tmp_path: Path) -> Path:
+    """Has a spec and its data; a file of tests may have one of its own."""
     data = blobs(num_train=120)
     np.savez(tmp_path / "blobs.npz", x=data.x_train, y=data.y_train)
     (tmp_path / "small.yaml").write_text(yaml.safe_dump(SPEC))
-    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def hpsearch(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Hpsearch:
+    """Runs a command in the folder; gives exit code, stdout and stderr."""
+    monkeypatch.chdir(folder)
     monkeypatch.delenv("HPSEARCH_DATABASE_URL", raising=False)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     return partial(say, capfd)

@@ -6,7 +6,6 @@ import json
 import re
 import subprocess
 import sys
-from functools import partial
 from io import StringIO
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from command_line import Hpsearch, say
+from command_line import Hpsearch
 from training_cases import blobs
 
 from hpsearch.cli.main import cli
@@ -49,16 +48,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.delenv("HPSEARCH_DATABASE_URL", raising=False)
         cli.main(["run", "small.yaml", "--ray", "none"], standalone_mode=False)
     return found
-
-
-@pytest.fixture
-def hpsearch(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Hpsearch:
-    """Runs a command in the folder; gives exit code, stdout and stderr."""
-    monkeypatch.chdir(folder)
-    monkeypatch.delenv("HPSEARCH_DATABASE_URL", raising=False)
-    return partial(say, capfd)
 
 
 def _commands(group: click.Group, path: str = "") -> list[tuple[str, click.Command]]:

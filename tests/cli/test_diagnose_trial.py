@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import json
-from functools import partial
-from pathlib import Path
 
 import pytest
-from command_line import Hpsearch, say
+from command_line import Hpsearch
 from stored_searches import Writer, a_report, begin
 
+from hpsearch.analysis.diagnosis import searching
 from hpsearch.storage.database import Database
 from hpsearch.storage.records import ReportCommit
+from hpsearch.storage.repository import Repository
 
 RISING = (2.3, 2.6, 2.9, 3.3)
 
 
-@pytest.fixture
-def hpsearch(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Hpsearch:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("HPSEARCH_DATABASE_URL", raising=False)
+@pytest.fixture(autouse=True)
+def _wide_screen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "300")
-    return partial(say, capfd)
 
 
 @pytest.fixture
@@ -71,3 +66,19 @@ def test_a_running_trial_is_told_what_its_curve_shows_so_far(
     code, out, _ = hpsearch("diagnose", "digits", "--trial", "5", "--format", "json")
     (found,) = json.loads(out)
     assert (code, found["number"], found["kind"]) == (0, 5, "rate_too_high")
+
+
+def test_one_trial_is_told_without_loading_all_again(
+    hpsearch: Hpsearch, writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are read once, for a trial is compared with those of its stage."""
+    read: list[str] = []
+    load, curves = Repository.load, searching.read_curves
+    monkeypatch.setattr(Repository, "load", lambda *of: (read.append("trials"), load(*of))[1])
+    monkeypatch.setattr(
+        searching, "read_curves", lambda *of: (read.append("curves"), curves(*of))[1]
+    )
+    for number in ("0", "1"):
+        assert hpsearch("diagnose", "digits", "--trial", number)[0] == 0
+        assert read == ["trials", "curves"]
+        read.clear()

@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 from coordinated import a_search, coordinate
+from stored_searches import begin
 
 import hpsearch
 from hpsearch.analysis.frames import Frames
 from hpsearch.cli.progress import Progress
+from hpsearch.coordinator.events import Troubled
+from hpsearch.coordinator.view import SearchView
 from hpsearch.executors.simulated import SimulatedExecutor
 from hpsearch.storage.database import Database
 from hpsearch.storage.repository import Repository
@@ -128,3 +131,12 @@ def test_a_search_tells_what_it_waits_for_before_it_begins(
     for _ in range(2):  # the second one is complete already, and waits for nothing
         hpsearch.run("digits", ray="none", overrides=small, on_wait=waited.append)
     assert waited == ["its data", "its workers", "its workers"]
+
+
+def test_words_of_others_stay_within_their_line(
+    sqlite_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    view = SearchView(begin(Database(sqlite_url)).search)
+    with Progress() as progress:
+        progress.observe(Troubled(view=view, message="worker 0: a\n\x1b[31mred"))
+    assert capsys.readouterr().err == "worker 0: a\\n\\x1b[31mred\n"

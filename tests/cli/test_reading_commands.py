@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
-from functools import partial
 from io import StringIO
 from pathlib import Path
 
 import pandas as pd
 import pytest
-from command_line import Hpsearch, say
+from command_line import Hpsearch
 from stored_searches import PROVENANCE, a_report, a_spec, a_stage, a_trial, begin
 
 from hpsearch.analysis.frames import Frames
@@ -23,15 +22,9 @@ from hpsearch.storage.repository import Repository
 FIXTURES = Path(__file__).parent.parent / "storage" / "fixtures"
 
 
-@pytest.fixture
-def hpsearch(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Hpsearch:
-    """Runs a command beside ``hpsearch.db``."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("HPSEARCH_DATABASE_URL", raising=False)
+@pytest.fixture(autouse=True)
+def _wide_screen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
-    return partial(say, capfd)
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sqlite3
 from contextlib import closing
-from functools import partial
 from io import StringIO
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from command_line import Hpsearch, say
+from command_line import Hpsearch
 from training_cases import blobs
 
 import hpsearch as package
@@ -34,16 +33,11 @@ SPEC = {
 
 
 @pytest.fixture
-def hpsearch(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Hpsearch:
-    """Runs a command in a folder with a spec and its data."""
+def folder(tmp_path: Path) -> Path:
     data = blobs(num_train=120)
     np.savez(tmp_path / "blobs.npz", x=data.x_train, y=data.y_train)
     (tmp_path / "sizes.yaml").write_text(yaml.safe_dump(SPEC))
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("HPSEARCH_DATABASE_URL", raising=False)
-    return partial(say, capfd)
+    return tmp_path
 
 
 LOST = {"name": "threshold", "lower": 2}  # prunes all

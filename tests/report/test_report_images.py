@@ -12,6 +12,7 @@ from reported import WIDE, a_search, params, stored
 
 from hpsearch.errors import HpsearchError
 from hpsearch.report.images import PLOT_KINDS, TURNED, PlotKind, draw, drawn, write_plot
+from hpsearch.report.interactive import figure, label
 from hpsearch.report.panel import Axis, Marks, Panel
 from hpsearch.report.reading import Reading
 from hpsearch.report.ticks import shortened
@@ -78,6 +79,19 @@ def test_axes_of_papers_have_the_ticks_of_the_page() -> None:
     numbers = [text.get_text() for text in ax.get_yticklabels()]
     assert numbers == ["0.002", "0.005", "0.01", "0.02"]
     assert not any(text.get_text() for text in ax.get_yticklabels(minor=True))
+
+
+@pytest.mark.parametrize(("length", "is_turned"), [(18, False), (30, True)])
+def test_names_are_turned_by_the_letters_that_are_seen(length: int, is_turned: bool) -> None:
+    names = [letter * length for letter in "<$&"[: 2 + is_turned]]
+    marks = (Marks(x=[0.0, 1.0], y=[1.0, 2.0]),)
+    x = Axis(ticks=tuple((float(i), name) for i, name in enumerate(names)))
+    panel, ax = Panel(title="", x=x, y=Axis(), marks=marks), Figure().subplots()
+    draw(panel, ax, has_legend=False)
+    assert {text.get_rotation() for text in ax.get_xticklabels()} == {is_turned * TURNED}
+    drawn_axis = figure(panel)["layout"]["xaxis"]
+    assert ("tickangle" in drawn_axis) == is_turned
+    assert drawn_axis["ticktext"] == [label(shortened(name)) for name in names]
 
 
 @pytest.mark.parametrize("kind", ["int", "log_int"])

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from refused_specs import refused
 
-from hpsearch.spec import Problem, SpecError, load, load_data
+from hpsearch.spec import Problem, load, load_data
 from hpsearch.spec.combinations import refused_values
 from hpsearch.spec.problem import Problems
 from hpsearch.spec.search import Data, Search, Stage
@@ -60,9 +61,7 @@ def any_search(space: dict[str, Any], **train: Any) -> Search:
 
 
 def problems_of(space: dict[str, Any], **train: Any) -> tuple[Problem, ...]:
-    with pytest.raises(SpecError) as caught:
-        load_data(a_search(space, **train))
-    return caught.value.problems
+    return refused(load_data, a_search(space, **train))
 
 
 # Against every combination

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from refused_specs import refused
 
-from hpsearch.spec import Problem, SpecError, load
+from hpsearch.spec import Problem, load
 from workers.metrics import CLASS_OBJECTIVES
 
 SHARE = {"uniform": [0.1, 0.9]}
@@ -23,9 +24,7 @@ def spec(space: dict[str, Any], **sections: Any) -> dict[str, Any]:
 
 
 def problems_of(space: dict[str, Any], **sections: Any) -> tuple[Problem, ...]:
-    with pytest.raises(SpecError) as caught:
-        load(spec(space, **sections))
-    return caught.value.problems
+    return refused(load, spec(space, **sections))
 
 
 # train, parameter, what would read it

@@ -44,7 +44,8 @@ def blew_up(curve: Curve, context: Context) -> bool:
     times = times_guessing(curve, context, "train")
     if not len(times) or not times[0] >= BLOWS_UP:
         return False
-    ends = _ends(times[1:]) + _ends(times_guessing(curve, context, "val"))
+    levels = (_level(times[1:]), _level(times_guessing(curve, context, "val")))
+    ends = [level for level in levels if level is not None]
     is_lost = curve.diverged or (bool(ends) and min(ends) >= NO_BETTER)
     return is_lost and _were_thrown(curve)
 
@@ -54,12 +55,12 @@ def rate_blew_up(curve: Curve, context: Context) -> bool:
     return blew_up(curve, context) and not starts_unscaled(curve)
 
 
-def _ends(times: Array) -> list[float]:
-    """The level at the end, or none for a series that is empty or not finite."""
-    return [at_end(times)] if len(times) and np.isfinite(times).all() else []
+def _level(times: Array) -> float | None:
+    """The level at the end; None of a series that is empty or not finite."""
+    return at_end(times) if len(times) and np.isfinite(times).all() else None
 
 
 def _were_thrown(curve: Curve) -> bool:
     ratios, shares = curve.known("update_ratio"), curve.known("dead_fraction")
     is_dead = len(shares) > 0 and at_end(shares) >= DEAD
-    return not len(ratios) or bool(ratios.max() >= THROWS) or is_dead
+    return is_dead or bool(len(ratios) and ratios.max() >= THROWS)

@@ -1,6 +1,7 @@
 """The table of rules, in their order, and ``diagnose``: at most two findings of a curve.
 
-Called by ``searching`` for every finished trial of a search.
+Called by ``searching`` for the trials of a search that are complete or diverged, and for one
+of any state that is asked for.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""Findings as frames for people: with the trials' numbers, summed up by kind, or of one trial.
+"""Findings as frames for people: with the trials' numbers, and summed up by kind.
 
-Called by ``hpsearch diagnose`` and by what ``hpsearch run`` prints at its end.
+Called by ``hpsearch diagnose``, with ``one_trial`` of one trial, by what ``hpsearch run`` prints at
+its end, and by the report.
 """
 
 from __future__ import annotations
@@ -13,8 +14,13 @@ import numpy as np
 import pandas as pd
 
 from hpsearch.analysis.diagnosis.searching import is_diagnosed, search_diagnoses
-from hpsearch.errors import HpsearchError
-from hpsearch.storage.records import CHECK_KIND, NewDiagnosis, StageRecord, TrialRecord
+from hpsearch.storage.records import (
+    CHECK_KIND,
+    NewDiagnosis,
+    SearchRecord,
+    StageRecord,
+    TrialRecord,
+)
 
 if TYPE_CHECKING:
     from hpsearch.analysis.frames import Frames, SearchRef
@@ -32,8 +38,7 @@ def findings(frames: Frames, search: SearchRef) -> pd.DataFrame:
     """
     record = frames.repository.find_search(search)
     stored = frames.diagnoses(record.id)
-    is_check = stored["kind"].astype("string").str.startswith(CHECK_KIND)
-    if record.state != "complete" and is_check.all():
+    if not are_of_end(record, stored):
         stages, trials = frames.repository.load(record.id)
         found = search_diagnoses(frames.repository, record, stages, trials, ended=False)
         stored = pd.concat([stored[COLUMNS], frame_of(found, stages, trials)])
@@ -41,16 +46,10 @@ def findings(frames: Frames, search: SearchRef) -> pd.DataFrame:
     return stored.loc[np.array(told, dtype=bool), COLUMNS]  # [] would select columns, not rows
 
 
-def of_trial(frames: Frames, search: SearchRef, found: pd.DataFrame, number: int) -> pd.DataFrame:
-    """The findings about one trial. Raises HpsearchError if there is no trial of that number."""
-    trials = _trials(frames, search)
-    if number not in {trial.number for trial in trials}:
-        last = max((trial.number for trial in trials), default=-1)
-        raise HpsearchError(
-            f"--trial must be a trial's number, 0 to {last}, but got {number}; `hpsearch trials "
-            f"{search}` lists them"
-        )
-    return found[found["number"] == number].reset_index(drop=True)
+def are_of_end(search: SearchRecord, stored: pd.DataFrame) -> bool:
+    """Whether the stored findings are those of the search's end, and not of its checks alone."""
+    is_check = stored["kind"].astype("string").str.startswith(CHECK_KIND)
+    return search.state == "complete" or not is_check.all()
 
 
 def summary(frames: Frames, search: SearchRef, found: pd.DataFrame) -> pd.DataFrame:

@@ -12,7 +12,7 @@ from typing import Any
 from ray.tune.result import AUTO_RESULT_KEYS, DEBUG_METRICS, DONE, SHOULD_CHECKPOINT
 from ray.tune.utils import flatten_dict
 
-from hpsearch.spec.problem import closest
+from hpsearch.errors import closest
 from workers.metrics import OBJECTIVES
 
 # What Tune calls the epoch, from 1, and its seconds.

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 from hpsearch.analysis.diagnosis.of_search.edges import Edge, clearest_edge
 from hpsearch.analysis.diagnosis.of_search.picture import Picture
+from hpsearch.spec.search import Search
 from hpsearch.storage.failures import commonest, in_common
 from hpsearch.storage.records import FailureKind, NewDiagnosis, TrialRecord
 
@@ -24,10 +25,10 @@ ADVICE: dict[FailureKind, str] = {
 
 
 def nothing_complete(picture: Picture) -> Iterator[NewDiagnosis]:
-    """No trial is there to be ranked: pruners left none, or all diverged."""
+    """No trial is there to be ranked: pruners left none, and no more failed, or all diverged."""
     states = Counter(trial.state for trial in picture.trials)
     total, pruned = states.total(), states["pruned"]
-    if pruned and not states["complete"]:
+    if pruned >= max(1, states["failed"]) and not states["complete"]:
         names = {stage.pruner.name for stage in picture.spec.stages if stage.pruner}
         message = (
             f"none of the {total} trials was trained to its end, for {pruned} were pruned "
@@ -35,10 +36,17 @@ def nothing_complete(picture: Picture) -> Iterator[NewDiagnosis]:
         )
         yield _nothing(message, trials=total, pruned=pruned)
     elif total and all(trial.failure_kind == "diverged" for trial in picture.trials):
-        is_searched = "learning_rate" in picture.spec.space.parameters
-        lower = "the range of space.learning_rate" if is_searched else "train.learning_rate"
-        message = f"all {total} trials diverged: lower {lower}, and search again"
+        message = f"all {total} trials diverged: {_steadier(picture.spec)}"
         yield _nothing(message, trials=total, diverged=total)
+
+
+def _steadier(spec: Search) -> str:
+    """What to do where all diverge; a trainable's rate is known only if it has our name."""
+    if "learning_rate" in spec.space.parameters:
+        return "lower the range of space.learning_rate, and search again"
+    if spec.trainable is None or "learning_rate" in spec.train:
+        return "lower train.learning_rate, and search again"
+    return f"see at which values {spec.objective.metric} is not finite, and leave them out"
 
 
 def _nothing(message: str, **evidence: int) -> NewDiagnosis:
