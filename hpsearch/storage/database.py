@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from traceback import clear_frames
 from typing import Any
 
 from sqlalchemy import (
@@ -213,6 +214,11 @@ class Database:
                 yield connection
         except DBAPIError as error:
             raise self._refusal(error.orig, error.connection_invalidated) from error
+        except KeyboardInterrupt as error:
+            # SQLAlchemy has closed the connection; yet SQLite keeps its lock as long as there is a
+            # cursor of it, here in what was interrupted, and nobody could store that it was.
+            clear_frames(error.__traceback__)
+            raise
 
     def _refusal(self, error: BaseException | None, is_cut_off: bool = False) -> StorageError:
         """What the driver's ``error`` is to people."""
