@@ -48,5 +48,12 @@ def refused(read: Callable[..., object], *given: Any) -> tuple[Problem, ...]:
     return caught.value.problems
 
 
+def assert_told(changes: dict[str, Any], key: str, rule: str) -> None:
+    """There is one problem, at that key and by that rule."""
+    problems = problems_of(changes)
+    assert [problem.key for problem in problems] == [key]
+    assert rule in problems[0].rule
+
+
 def problems_of(changes: dict[str, Any], overrides: tuple[str, ...] = ()) -> tuple[Problem, ...]:
     return refused(load, changed(changes), overrides)

@@ -104,9 +104,9 @@ def _read(
     some_numbers, some_texts = ([n for n in names if n in filled] for names in (numbers, texts))
     others = [columns[name].is_not(None) for name in (*numbers, *texts) if name not in filled]
     missed = func.count(case((or_(false(), *others), 1)))
-    joined = func.group_concat if connection.dialect.name == "sqlite" else func.string_agg
+    is_sqlite = connection.dialect.name == "sqlite"
+    read, joined = (_from_sqlite, func.group_concat) if is_sqlite else (_from_pg, func.string_agg)
     lines = [joined(func.coalesce(columns[name], "null"), "\n") for name in some_texts]
-    read = _from_sqlite if connection.dialect.name == "sqlite" else _from_pg
     asked = [columns[name] for name in some_numbers]
     matrix, (num_missed, *found) = read(connection, asked, [missed, *lines], sample.gappy)
     if num_missed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -113,35 +114,33 @@ def test_epochs_of_repeats_are_spent_too(sqlite_url: str) -> None:
     )
 
 
-def test_of_many_choices_those_of_the_best_trials_are_drawn(sqlite_url: str) -> None:
-    sizes = tuple(range(1, 101))
-    space = Space(parameters={**SPACE.parameters, "batch_size": Choice(choices=sizes)})
+def of_batch_sizes(
+    url: str, count: int, value_of: Callable[[int], float], fails: Callable[[int], str | None]
+) -> Panel:
+    """The panel of a choice of that many sizes, with a trial of each."""
+    sizes = Choice(choices=tuple(range(1, count + 1)))
     found = stored(
-        sqlite_url,
-        spec=a_search(space=space),
-        num_trials=100,
+        url,
+        spec=a_search(space=Space(parameters={**SPACE.parameters, "batch_size": sizes})),
+        num_trials=count,
         params_of=lambda n: {**params(n), "batch_size": n + 1},
-        value_of=lambda n: n / 100,
-        fails=lambda n: None,
+        value_of=value_of,
+        fails=fails,
     )
-    panel = axes.panel(found, "batch_size")
+    return axes.panel(found, "batch_size")
+
+
+def test_of_many_choices_those_of_the_best_trials_are_drawn(sqlite_url: str) -> None:
+    panel = of_batch_sizes(sqlite_url, 100, lambda n: n / 100, lambda n: None)
     assert panel.x.ticks is not None
     assert [words for _, words in panel.x.ticks] == [str(size) for size in range(61, 101)]
     assert "60 more choices are not drawn" in panel.note
 
 
 def test_choices_that_failed_are_drawn_where_there_is_room(sqlite_url: str) -> None:
-    sizes = tuple(range(1, 61))
-    space = Space(parameters={**SPACE.parameters, "batch_size": Choice(choices=sizes)})
-    found = stored(
-        sqlite_url,
-        spec=a_search(space=space),
-        num_trials=60,
-        params_of=lambda n: {**params(n), "batch_size": n + 1},
-        value_of=lambda n: 0.5,
-        fails=lambda n: "the loss is NaN" if n >= 30 else None,
+    panel = of_batch_sizes(
+        sqlite_url, 60, lambda n: 0.5, lambda n: "the loss is NaN" if n >= 30 else None
     )
-    panel = axes.panel(found, "batch_size")
     assert len(panel.x.ticks or ()) == axes.MOST_CHOICES
     assert "20 more choices are not drawn" in panel.note
     assert len(crosses(panel).x) == 10

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from refused_specs import AUTO, BASE, changed, problems_of
+from refused_specs import AUTO, BASE, assert_told, changed, problems_of
 
 from hpsearch.spec import SpecError, load
 
@@ -136,9 +136,7 @@ CASES: dict[str, tuple[dict[str, Any], str, str]] = {
 def test_a_mistake_is_told_with_its_key_path_and_rule(
     changes: dict[str, Any], key: str, rule: str
 ) -> None:
-    problems = problems_of(changes)
-    assert [problem.key for problem in problems] == [key]
-    assert rule in problems[0].rule
+    assert_told(changes, key, rule)
 
 
 def test_the_base_of_these_tests_is_legal() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from refused_specs import AUTO, changed, problems_of
+from refused_specs import AUTO, assert_told, changed, problems_of
 
 from hpsearch.spec import load
 
@@ -126,9 +126,7 @@ CASES: dict[str, tuple[dict[str, Any], str, str]] = {
 def test_a_mistake_is_told_with_its_key_path_and_rule(
     changes: dict[str, Any], key: str, rule: str
 ) -> None:
-    problems = problems_of(changes)
-    assert [problem.key for problem in problems] == [key]
-    assert rule in problems[0].rule
+    assert_told(changes, key, rule)
 
 
 def test_the_trials_of_a_confirm_stage_are_bounded_together() -> None:
