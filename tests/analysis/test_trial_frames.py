@@ -118,8 +118,9 @@ def test_the_list_of_searches_says_of_each_what_best_says(
     assert list(frames.searches()["best"]) == told
 
 
-def test_the_best_are_found_through_the_index(sqlite_url: str) -> None:
-    database = Database(sqlite_url)
+def plan_of_best(url: str, words: str) -> str:
+    """How SQLite carries out that query of ``Frames.best`` which has these words in it."""
+    database = Database(url)
     writer = begin(database)
     asked: list[tuple[str, tuple[object, ...]]] = []
 
@@ -128,28 +129,20 @@ def test_the_best_are_found_through_the_index(sqlite_url: str) -> None:
         asked.append((statement, parameters))
 
     Frames(writer.repository).best("digits")
-    statement, parameters = next(ask for ask in asked if "ORDER BY trials.value" in ask[0])
+    statement, parameters = next(ask for ask in asked if words in ask[0])
     with database.read() as connection:
         plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
-        steps = " | ".join(row[3] for row in plan)
+        return " | ".join(row[3] for row in plan)
+
+
+def test_the_best_are_found_through_the_index(sqlite_url: str) -> None:
+    steps = plan_of_best(sqlite_url, "ORDER BY trials.value")
     assert "ix_trials_search_id_value" in steps
     assert "SCAN" not in steps
 
 
 def test_what_was_repeated_is_found_through_its_stage(sqlite_url: str) -> None:
-    database = Database(sqlite_url)
-    writer = begin(database)
-    asked: list[tuple[str, tuple[object, ...]]] = []
-
-    @event.listens_for(database.engine, "before_cursor_execute")
-    def note(connection, cursor, statement, parameters, *rest):  # type: ignore[no-untyped-def]
-        asked.append((statement, parameters))
-
-    Frames(writer.repository).best("digits")
-    statement, parameters = next(ask for ask in asked if "WITH repeats" in ask[0])
-    with database.read() as connection:
-        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
-        steps = " | ".join(row[3] for row in plan)
+    steps = plan_of_best(sqlite_url, "WITH repeats")
     assert "SEARCH trials USING INDEX ix_trials_stage_id" in steps
 
 
